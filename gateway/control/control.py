@@ -91,7 +91,7 @@ class Control:
         await self.deployments.recover()
         await self.experiments.recover()
         await trio.to_thread.run_sync(self.set_aside.save)
-        self.interpreters.seek(self.tasks)
+        self.interpreters.start_discovery(self.tasks)
         self.tasks.start(self.metrics.watch)
         self.tasks.start(self._trash.watch)
         self.tasks.start(self.project_usage.look_at_all)

@@ -23,27 +23,27 @@ class Interpreters:
     def __init__(self, default: Path | None, discover: Discover = discover) -> None:
         self._default = default
         self._discover = discover
-        self._sought = trio.Event()
+        self._discovered = trio.Event()
         self._found: list[Interpreter] | None = None
 
-    def seek(self, tasks: Tasks) -> None:
-        tasks.start(self._seek)
+    def start_discovery(self, tasks: Tasks) -> None:
+        tasks.start(self._first_discovery)
 
-    async def _seek(self) -> None:
+    async def _first_discovery(self) -> None:
         try:
             self._found = await self._discover(self._default)
         finally:
-            self._sought.set()
+            self._discovered.set()
 
-    async def look_again(self) -> list[Interpreter]:
-        """All that there are now: some may have been removed, or installed. Raises
+    async def rediscover(self) -> list[Interpreter]:
+        """Discovers them again: some may have been removed or installed. Raises
         InterpreterUnusable."""
         self._found = await self._discover(self._default)
         return self._found
 
     async def all(self) -> list[Interpreter]:
-        """Oldest first. Raises InterpreterUnusable where the default has gone meanwhile."""
-        await self._sought.wait()
+        """Oldest version first. Raises InterpreterUnusable if the default has been removed."""
+        await self._discovered.wait()
         if self._found is None or not all(os.access(each.path, os.X_OK) for each in self._found):
-            return await self.look_again()
+            return await self.rediscover()
         return self._found

@@ -1,4 +1,4 @@
-"""The records of the store, found by their ids: the read side for whoever knows only an id.
+"""The records of the store, found by their ids: the read side for a client that has only an id.
 
 `Records` raises NotFound for an id that names nothing, or a record of another parent: an id from a
 path gives access to its own project only. Every method reads what is committed. Lists ascend by

@@ -1,8 +1,8 @@
 """The settings in force, which a site administrator can change while the gateway runs.
 
-What a flag, the environment or the file says is fixed, so that whoever wrote it there can rely on
-it. What none of them says can be set here, where a change without a restart is safe; it is kept in
-the store and overrides the default. One that is fixed at a later start has no effect until it is
+A setting from a flag, the environment or the file is fixed, so that its author can rely on it. Any
+other setting can be set here if a change without a restart is safe; the value is kept in the store
+and overrides the default. One that is fixed at a later start has no effect until it is
 no longer fixed.
 
 No part keeps a setting: each reads `current` when it needs one, or subscribes to changes.
@@ -31,8 +31,8 @@ _VARIABLES, _KIND = "environment", "site variables"
 
 
 class SettingState(msgspec.Struct, frozen=True, kw_only=True):
-    """One setting. `source` says where its value is from, `takes_effect` when a change is felt.
-    One that is not `changeable` needs a restart, or is fixed at its source."""
+    """One setting. `source` says where its value is from, `takes_effect` when a change is felt. A
+    setting that is not `changeable` needs a restart, or is fixed at its source."""
 
     name: str
     value: Any
@@ -45,8 +45,8 @@ class SettingState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RuntimeSettings:
-    """`given` at the start; over it what was set at run time, of which `kept` is what the store
-    remembers. `current` is what holds."""
+    """The settings `given` at the start, overridden by those set at run time; `kept` are those that
+    the store has. `current` are the settings in force."""
 
     def __init__(
         self,
@@ -59,15 +59,15 @@ class RuntimeSettings:
         self._database = database
         self._encryption = encryption
         self._set = _usable(kept, encryption)
-        self._followers: list[Callable[[Settings], object]] = []
+        self._subscribers: list[Callable[[Settings], object]] = []
         # One change at a time, so that memory has them in the order of the store.
         self._turn = trio.Lock()
         self.current = self._merged()
 
-    def subscribe(self, tell: Callable[[Settings], object]) -> None:
-        """Tells what holds, now and after each change."""
-        self._followers.append(tell)
-        tell(self.current)
+    def subscribe(self, callback: Callable[[Settings], object]) -> None:
+        """Calls `callback` with the settings in force, now and after each change."""
+        self._subscribers.append(callback)
+        callback(self.current)
 
     def may_create(self, what: Creatable, user: User) -> bool:
         """Whether this site allows the user to create them."""
@@ -78,7 +78,7 @@ class RuntimeSettings:
         return user.administrator or allowed[what]
 
     def check_may_create(self, what: Creatable, user: User) -> None:
-        """Raises Refusal("auth.forbidden") where only site administrators may."""
+        """Raises Refusal("auth.forbidden") if only site administrators may."""
         if not self.may_create(what, user):
             text = f"on this site only a site administrator makes {what}"
             raise Refusal("auth.forbidden", f"{text}: users_may_create_{what} is off")
@@ -98,7 +98,7 @@ class RuntimeSettings:
             self._put(self._set | new)
 
     async def reset(self, name: str) -> None:
-        """Goes back to the default. Raises Refusal as `change` does."""
+        """Restores the default. Raises Refusal as `change` does."""
         self._check_changeable(name)
         async with self._turn:
             await self._database.write(store.site.delete_settings, [name])
@@ -138,15 +138,15 @@ class RuntimeSettings:
         return msgspec.structs.replace(self._given.settings, **free)
 
     def _put(self, values: dict[str, Any]) -> None:
-        """From now on these are set, and everybody who follows knows."""
+        """Sets these values and notifies the subscribers."""
         self._set = values
         self.current = self._merged()
-        for tell in self._followers:
-            tell(self.current)
+        for callback in self._subscribers:
+            callback(self.current)
 
 
 def _kept(new: Mapping[str, Any], encryption: Encryption) -> dict[str, Any]:
-    """As the store has them: variables are encrypted."""
+    """As the store has them, with variables encrypted."""
     kept = dict(new)
     if (variables := kept.get(_VARIABLES)) is not None:
         encrypted = encryption.encrypt(_KIND, "the site", msgspec.json.encode(variables))
@@ -161,7 +161,7 @@ def _decrypted(text: object, encryption: Encryption) -> object:
 
 
 def _usable(kept: Mapping[str, Any], encryption: Encryption) -> dict[str, Any]:
-    """What an earlier gateway kept, but for what this one has no use for."""
+    """What an earlier gateway kept, without what this one cannot use."""
     usable = {}
     for name, value in kept.items():
         try:
@@ -172,5 +172,5 @@ def _usable(kept: Mapping[str, Any], encryption: Encryption) -> dict[str, Any]:
             usable[name] = parse_value(name, value)
         except (ValueError, CannotDecrypt) as error:
             # Without the value: those of variables may be secrets.
-            logger.warning("the setting %s of the site is left out: %s", name, error)
+            logger.warning("setting.ignored name=%s: %s", name, error)
     return usable

@@ -141,4 +141,4 @@ def test_admission_stops_before_the_disk_does(disk: Path, tmp_path: Path) -> Non
         site = gateway.client.get("/site")["disk"]
         assert site["free_bytes"] < site["reserve"] == 1 << 30
         assert site["ballast"]
-    assert "no builds, no deployments" in gateway.stderr
+    assert "disk.low" in gateway.stderr

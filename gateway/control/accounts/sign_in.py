@@ -1,6 +1,6 @@
-"""Signing in: passwords tried slowly, sessions that end at once, links that work once.
+"""Signing in: throttled passwords, sessions that end at once, links that work once.
 
-What a browser holds is random; of a session only the hash is kept, on disk as in memory.
+The token of a browser is random. Of a session only the hash is kept, on disk as in memory.
 """
 
 import math
@@ -26,7 +26,7 @@ from store import Database, Session, User
 
 SESSION_LIFE = timedelta(days=7)
 LINK_SECONDS = 60.0
-# Of one user; with one more the oldest ends.
+# Of one user. One more ends the oldest.
 MOST_SESSIONS = 100
 _AGENT = 256
 
@@ -40,7 +40,7 @@ class Browser(NamedTuple):
 
 
 class SignIn:
-    """Who signs in, by password or by a link."""
+    """Signs users in, by password or by a link."""
 
     def __init__(
         self,
@@ -69,15 +69,15 @@ class SignIn:
             self._devices.remember(session.user_id, network_of(session.address))
 
     def new_device(self, token: str) -> str:
-        """The cookie for a browser in which a password has just begun the session of this token; ""
-        where that has ended already, as with the password."""
+        """The device cookie for a browser in which a password has just started the session of this
+        token; "" if the session has ended already."""
         found = self._accounts.session(token)
         return self._devices.new_cookie(found[1]) if found is not None else ""
 
     async def sign_in(self, name: str, password: str, browser: Browser) -> str:
-        """The token of a new session. Raises Refusal: "auth.refused" (which of the two was wrong is
-        not said) or "auth.throttled"."""
-        # A name that is nobody's may be a password, typed into the wrong field.
+        """The token of a new session. Raises Refusal: "auth.throttled", or "auth.refused", which
+        does not say whether the name or the password was wrong."""
+        # An unknown name may be a password, typed into the wrong field.
         act = _act("sign_in", self._accounts.user(name), browser.address)
         keys, known = self._keys(name, browser)
         try:
@@ -100,15 +100,15 @@ class SignIn:
         )
 
     async def change_password(self, user: User, old: str, new: str, browser: Browser) -> str:
-        """The token of the one session of theirs that there then is. Who has no password needs no
-        old one. Raises Refusal as `sign_in`, or "argument.invalid"."""
+        """Ends every session of the user, and returns the token of a new one. A user without a
+        password needs no old one. Raises Refusal as `sign_in`, or "argument.invalid"."""
         act = _act("user.change_password", user, browser.address)
         change = self._change_password
         return await self._audit_log.run_audited(act, change, user, old, new, browser)
 
     async def _change_password(self, user: User, old: str, new: str, browser: Browser) -> str:
         if user.password:
-            # Their session may be stolen; the thief then cannot try faster than others.
+            # The session may be stolen: the thief cannot guess the password faster than others.
             keys = [Key("device", f"session of {user.id}")]
             user = await self._verified(user.name, old, browser, keys, known=True)
         if not new or new == old:
@@ -136,7 +136,7 @@ class SignIn:
         return await self._audit_log.run_audited(act, self._begin, user, browser, True)
 
     def _keys(self, name: str, browser: Browser) -> tuple[list[Key], bool]:
-        """What a try counts against, and whether that user has signed in from there before."""
+        """What an attempt counts against, and whether the user has signed in from there before."""
         user, network = self._accounts.user(name), network_of(browser.address)
         if device := self._devices.device_of(user, browser.device):
             return [Key("device", device)], True
@@ -152,7 +152,7 @@ class SignIn:
         if wait := self._throttle.wait(keys):
             raise _throttled(wait)
         user = self._accounts.user(name)
-        # Counted before it is known: many at once are not one try.
+        # Counted before the result is known: many attempts at once are not one.
         self._throttle.failed(keys)
         network = network_of(browser.address)
         right = await self._users.is_password(user, password, network, known=known)

@@ -1,19 +1,19 @@
-"""How long to wait before the next try at a password.
+"""How long the next attempt at a password has to wait.
 
-A try counts against several things at once, its `Key`s, and has to wait for the one that says the
-longest. Each kind has its own bounds:
+An attempt counts against several counters at once, its `Key`s, and has to wait for the longest of
+their waits. Each kind has its own bounds:
 
 - `device`: the browser that the user signed in with before, by its cookie;
-- `place`: a name from a network;
+- `place`: a name from one network;
 - `name`: a name, from all networks where no user of that name signed in before;
-- `network`: a network, whatever names it tries, from where the same is true.
+- `network`: a network with any name, under the same condition.
 
-A try with a device cookie counts against nothing else. So guesses from many networks are slowed
-down together, and do not lock out the user, who signs in from a known browser or network. What
-counts is the name as it was typed: names of no user are no exception.
+An attempt with a device cookie counts against nothing else. So guesses from many networks are
+slowed down together and do not lock out the user, who signs in from a known browser or network. The
+name counts as it was typed, also if there is no such user.
 
-Memory is bounded by forgetting who failed longest ago. Each failure costs a hash, so that to push
-one name out takes minutes, which is as long as its wait would have been.
+Memory is bounded: the oldest failures are forgotten first. Each failure costs a hash, so to
+displace one name takes minutes, which is as long as its wait would have been.
 
 Pure: the clock is passed in.
 """
@@ -27,15 +27,15 @@ Kind = Literal["device", "place", "name", "network"]
 
 
 class Key(NamedTuple):
-    """What a try counts against."""
+    """A counter of failed attempts."""
 
     kind: Kind
     text: str
 
 
 class Backoff(NamedTuple):
-    """How many failures in a row cost nothing but themselves, and the longest wait, in seconds.
-    Each further failure doubles it."""
+    """How many failures in a row are free, and the longest wait, in seconds. Each further failure
+    doubles the wait."""
 
     free: int
     longest: float
@@ -44,13 +44,13 @@ class Backoff(NamedTuple):
 BACKOFFS: dict[Kind, Backoff] = {
     "device": Backoff(5, 300.0),
     "place": Backoff(5, 300.0),
-    # Shorter: it is also waited by a user who is where they never were before.
+    # Shorter: a user in a new place waits for it too.
     "name": Backoff(10, 60.0),
     "network": Backoff(30, 300.0),
 }
 # Of each kind.
 MOST_REMEMBERED = 10_000
-# After so long without a failure they are forgotten.
+# After so many seconds without a failure a counter is forgotten.
 QUIET = 3600.0
 
 
@@ -63,7 +63,7 @@ _NONE = _Failures(0, 0.0)
 
 
 class Throttle:
-    """The failed tries, and until when the next one has to wait."""
+    """The failed attempts, and until when the next one has to wait."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
@@ -72,7 +72,7 @@ class Throttle:
         }
 
     def wait(self, keys: Sequence[Key]) -> float:
-        """Seconds until the next try; 0: now."""
+        """Seconds until the next attempt; 0: now."""
         return max([max(0.0, self._of(key).until - self._now()) for key in keys], default=0.0)
 
     def failed(self, keys: Sequence[Key]) -> None:
@@ -80,8 +80,8 @@ class Throttle:
             self._count(key, self._of(key).number + 1)
 
     def succeeded(self, keys: Sequence[Key]) -> None:
-        """A try that was counted as failed was right: all that was there is over of a device or a
-        place. Others try the same name, or from the same network: of those only this one is."""
+        """An attempt that was counted as failed was right. It clears the counter of its device or
+        place. A name and a network are shared with others: only this attempt is subtracted."""
         for key in keys:
             shared = key.kind in ("name", "network")
             count = self._of(key).number - 1 if shared else 0

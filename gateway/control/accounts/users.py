@@ -1,4 +1,4 @@
-"""Users: made, changed, disabled, deleted. Their passwords are hashed in `password_hashing.py`."""
+"""Users: created, changed, disabled, deleted. `password_hashing.py` hashes their passwords."""
 
 from typing import Any
 
@@ -13,15 +13,15 @@ from gateway.identity.accounts import Accounts
 from gateway.identity.keys import new_password
 from store import Database, User
 
-# Whoever holds the data folder acts as this user, the first there is.
+# Who can read the data folder acts as this user, the first one.
 ADMIN_USER = "admin"
 SHORTEST_PASSWORD = 10
-LONGEST_PASSWORD = 1024  # nobody types it; hashing more would be work for whoever sends it
+LONGEST_PASSWORD = 1024  # hashing more would be work that a client could cause
 _NAME = "-_.@"
 
 
 class NewUser(msgspec.Struct, frozen=True, kw_only=True):
-    """What is asked for. Without a `password` they get a random one, to be changed."""
+    """A request. Without a `password` the user gets a random one, to be changed."""
 
     name: str
     full_name: str = ""
@@ -31,7 +31,7 @@ class NewUser(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Users:
-    """All users. `passwords` is for whoever signs them in, too."""
+    """All users."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class Users:
         return user
 
     async def create(self, asked: NewUser) -> tuple[User, str]:
-        """The user, and the password that was made for them, if one was. Raises NameTaken, or
+        """The user, and the password that was generated, if one was. Raises NameTaken, or
         Refusal("argument.invalid")."""
         check_user_name(asked.name)
         made = "" if asked.password else new_password()
@@ -97,15 +97,15 @@ class Users:
         ):
             raise Refusal(
                 "state.conflict",
-                f"{ADMIN_USER!r} stands for whoever holds the data folder, and stays what it is",
+                f"user {ADMIN_USER!r} acts for the data folder and cannot be disabled or demoted",
             )
         return await self._permissions.apply(
             lambda connection: _update(connection, user.id, changes), PermissionIndex.user_changed
         )
 
     async def set_password(self, user: User, password: str, *, must_change: bool) -> User:
-        """Gives the user a password and ends all of their sessions; "": they cannot sign in by
-        one. Raises Refusal("argument.invalid")."""
+        """Sets the password and ends every session of the user; "": they cannot sign in by a
+        password. Raises Refusal("argument.invalid")."""
         if password:
             check_password(password)
         hashed = await self._hashed(password) if password else ""
@@ -117,8 +117,8 @@ class Users:
     async def is_password(
         self, user: User | None, password: str, network: str, *, known: bool
     ) -> bool:
-        """Whether it is that user's, asked from a network that is `known` or not. Takes as long
-        for None. Raises Refusal("auth.throttled") where too many ask at once."""
+        """Whether it is the user's password. `known` says whether the user has signed in from the
+        network before. Takes as long for None. Raises Refusal("auth.throttled")."""
         kept = user.password if user is not None else ""
         return await self._hashing.fits(password[:LONGEST_PASSWORD], kept, network, known=known)
 
@@ -138,10 +138,11 @@ class Users:
         return changed if changed.password == hashed else user
 
     async def delete(self, user: User) -> None:
-        """Forgets a user with all keys. Raises Refusal where projects would have no owner."""
+        """Deletes a user with all keys. Raises Refusal if a project would have no owner."""
         if user.name == ADMIN_USER:
             raise Refusal(
-                "state.conflict", f"{ADMIN_USER!r} stands for whoever holds the data folder"
+                "state.conflict",
+                f"user {ADMIN_USER!r} acts for the data folder and cannot be deleted",
             )
         await self._permissions.apply(
             lambda connection: _delete(connection, user),
@@ -185,7 +186,7 @@ async def _delete(connection: aiosqlite.Connection, user: User) -> None:
 
 
 def check_user_name(name: str) -> None:
-    """Raises Refusal("argument.invalid") for what would not do in a URL or a column of text."""
+    """Raises Refusal("argument.invalid") for what does not fit into a URL or a column of text."""
     fits = name.isascii() and all(each.isalnum() or each in _NAME for each in name)
     if not fits or not 1 <= len(name) <= 64 or not name[0].isalnum():
         text = f"username: give 1 to 64 letters, digits or {' '.join(_NAME)}, a letter first"
@@ -193,7 +194,7 @@ def check_user_name(name: str) -> None:
 
 
 def check_password(password: str) -> None:
-    """Raises Refusal("argument.invalid") for one that is soon guessed, or endless."""
+    """Raises Refusal("argument.invalid") for a password that is too short or too long."""
     if not SHORTEST_PASSWORD <= len(password) <= LONGEST_PASSWORD:
         text = f"password: give {SHORTEST_PASSWORD} to {LONGEST_PASSWORD} characters"
         raise Refusal("argument.invalid", text)

@@ -1,12 +1,12 @@
-"""Changes that come by the thousand, such as delayed metrics: entered once in a while, and counted.
+"""Frequent changes, such as delayed metrics: the first is entered, the others are counted.
 
-The audit trail is never shortened, and a model may send metrics for each of its predictions. So
+The audit log is never shortened, and a model may send metrics for each of its predictions. So
 changes with the same user, action, project and outcome are grouped. The first of a period is
 entered as any change is, and the others are counted; the count is entered at the period's end. A
 gateway that is killed in between loses the count, not the first entry. The number of groups is
 bounded too; beyond that, changes are counted by action only.
 
-Counted on the thread of the store, taken on that of Trio: hence the lock.
+The thread of the store counts, Trio's thread drains: hence the lock.
 """
 
 from collections import Counter
@@ -17,7 +17,7 @@ KINDS = 1000
 
 
 class ChangeKind(NamedTuple):
-    """What is counted together. `detail` is that of the entry."""
+    """Changes that are counted together. `detail` is that of the entry."""
 
     action: str
     who: str = ""
@@ -27,14 +27,14 @@ class ChangeKind(NamedTuple):
 
 
 class ChangeCounter:
-    """Counts what is alike."""
+    """Counts changes by their kind."""
 
     def __init__(self) -> None:
         self._seen: Counter[ChangeKind] = Counter()
         self._lock = Lock()
 
     def is_first(self, one: ChangeKind) -> bool:
-        """Whether it is to be entered on its own."""
+        """Whether the change is the first of its kind and gets an entry of its own."""
         with self._lock:
             if one not in self._seen and len(self._seen) >= KINDS:
                 one = ChangeKind(one.action, outcome=one.outcome)
@@ -42,7 +42,7 @@ class ChangeCounter:
             return self._seen[one] == 1
 
     def drain(self) -> dict[ChangeKind, int]:
-        """How many came beside those that were entered; a new while begins."""
+        """The counts without the first ones; a new period begins."""
         with self._lock:
             seen, self._seen = self._seen, Counter()
         return {one: count - 1 for one, count in seen.items() if count > 1}

@@ -1,8 +1,8 @@
-"""Refusals of people who did not say who they are: how many are entered one by one.
+"""Refusals of unknown users: the first few of each address are entered, the others are counted.
 
-Anybody can have requests refused as fast as a network carries them, and the audit trail is never
-shortened. So of each address the first few in a while are entered, the others only counted, and the
-count is entered when the while is over. Addresses are bounded too; beyond that all count as one.
+Any client can have requests refused as fast as a network carries them, and the audit log is never
+shortened. So of each address the first refusals of a window are entered, and the count of the
+others when the window ends. The number of addresses is bounded too; beyond it all count as one.
 Pure: the clock is passed in.
 """
 
@@ -11,9 +11,9 @@ from collections import Counter
 from gateway.client_network import network_of
 
 WINDOW = 600.0  # seconds
-PER_ADDRESS = 10  # entries of one address in a while
-TOTAL = 200  # and of all addresses
-ADDRESSES = 100  # those that are told apart in a while
+PER_ADDRESS = 10  # entries of one address in a window
+TOTAL = 200  # entries of all addresses in a window
+ADDRESSES = 100  # addresses that are counted apart in a window
 
 
 class AnonymousRefusalLimiter:
@@ -25,7 +25,7 @@ class AnonymousRefusalLimiter:
         self._entered: Counter[str] = Counter()
 
     def admit(self, address: str) -> bool:
-        """Whether this refusal is to be entered on its own."""
+        """Whether this refusal gets an entry of its own."""
         whose = network_of(address)
         if whose not in self._seen and len(self._seen) >= ADDRESSES:
             whose = ""
@@ -36,7 +36,7 @@ class AnonymousRefusalLimiter:
         return True
 
     def drain(self, now: float) -> dict[str, int]:
-        """How many were not entered, by address ("": of many); a new while begins."""
+        """The refusals without entries, by address ("": of many); a new window begins."""
         left = self._seen - self._entered
         self._seen.clear()
         self._entered.clear()

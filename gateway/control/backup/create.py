@@ -153,7 +153,7 @@ async def _contents(connection: aiosqlite.Connection, copy: Path) -> _Contents:
 
 
 class _Stream:
-    """What is written, from a thread, waits until somebody takes it."""
+    """A file to write to from a thread; a write waits until the client has read."""
 
     def __init__(self, send: trio.MemorySendChannel[bytes]) -> None:
         self._send = send

@@ -43,7 +43,8 @@ _BLOCK = 1024 * 1024
 
 
 class RestoredModel(msgspec.Struct, frozen=True, kw_only=True):
-    """What becomes of the build that a model is to serve; `anew` is "" for one put back."""
+    """The build that a model is to serve. `needs_rebuild` says why it must be rebuilt; "" if it was
+    put back."""
 
     project: str
     model: str
@@ -53,7 +54,7 @@ class RestoredModel(msgspec.Struct, frozen=True, kw_only=True):
 
 class Restored(msgspec.Struct, frozen=True, kw_only=True):
     """What was restored. `put_back` and `to_rebuild` count builds, `unlinked` names missing
-    folders, `unfinished` says that an earlier restore into the folder did not end."""
+    folders, `unfinished` says that an earlier restore into the folder did not complete."""
 
     head: Head
     data: str
@@ -79,12 +80,12 @@ async def restore(backup: Path, target: Path) -> Restored:
         raise RestoreRefused(f"{backup} has no {what} in it", "Take another backup.")
     data = DataFolder(await trio.to_thread.run_sync(target.resolve))
     await trio.to_thread.run_sync(check_empty, data)
-    anew = await _to_be_made_anew(outline.head, data, known.manifests)
+    to_rebuild = await _to_rebuild(outline.head, data, known.manifests)
     with filling(data) as unfinished:
         _check_room(data.root, outline)
-        await trio.to_thread.run_sync(_write_files, backup, data.root, set(anew))
+        await trio.to_thread.run_sync(_write_files, backup, data.root, set(to_rebuild))
         await trio.to_thread.run_sync(store.database_copy.check, backup, data.root / _RESTORING)
-        restored = await _finish(outline, data, known, anew)
+        restored = await _finish(outline, data, known, to_rebuild)
     return msgspec.structs.replace(restored, unfinished=unfinished)
 
 
@@ -146,7 +147,7 @@ def _check_room(root: Path, outline: ArchiveSummary) -> None:
         )
 
 
-async def _to_be_made_anew(
+async def _to_rebuild(
     head: Head, data: DataFolder, manifests: dict[str, Manifest]
 ) -> dict[str, str]:
     """Of the builds in the backup those that cannot work here, each with the reason."""
@@ -177,12 +178,12 @@ def _unlike(manifest: Manifest, here: Interpreter | None) -> str:
     return ""
 
 
-def _write_files(backup: Path, root: Path, anew: set[str]) -> None:
+def _write_files(backup: Path, root: Path, to_rebuild: set[str]) -> None:
     with closing(Extraction(root)) as placing:
 
         def place(entry: ArchiveMember, modified: int, content: IO[bytes] | None) -> None:
             layout.check_place(entry)
-            if entry.name in SECRETS or _build_of(entry) in anew:
+            if entry.name in SECRETS or _build_of(entry) in to_rebuild:
                 return
             if content is not None and entry.name == DATABASE:
                 _write_database(root / _RESTORING, content)
@@ -216,7 +217,7 @@ def write_lasting(path: Path, data: bytes, mode: int = 0o600) -> None:
 
 
 async def _finish(
-    outline: ArchiveSummary, data: DataFolder, known: _Known, anew: dict[str, str]
+    outline: ArchiveSummary, data: DataFolder, known: _Known, to_rebuild: dict[str, str]
 ) -> Restored:
     """The keys and, last of all, the database with its paths put right."""
     for name in SECRETS:
@@ -225,7 +226,7 @@ async def _finish(
     async with store.open_database(path) as database:
         await database.write(store.projects.relocate, outline.head.root, str(data.root))
         await _check_projects(database, data)
-        restored = await _told(database, outline, data, known, anew)
+        restored = await _told(database, outline, data, known, to_rebuild)
     # All that was written has to be on the disk before the database speaks for it.
     await trio.to_thread.run_sync(sync_file_system, data.root)
     path.replace(data.database)
@@ -246,7 +247,7 @@ async def _told(
     outline: ArchiveSummary,
     data: DataFolder,
     known: _Known,
-    anew: dict[str, str],
+    to_rebuild: dict[str, str],
 ) -> Restored:
     projects = {p.id: p for p in await database.read(store.projects.list_all)}
     models = {m.id: m for m in await database.read(store.models.list_all)}
@@ -259,7 +260,7 @@ async def _told(
                 project=projects[model.project_id].name,
                 model=model.name,
                 build=deployment.build_number,
-                needs_rebuild=anew.get(build, missing),
+                needs_rebuild=to_rebuild.get(build, missing),
             )
         )
     return Restored(
@@ -267,8 +268,8 @@ async def _told(
         data=str(data.root),
         projects=len(projects),
         models=len(models),
-        put_back=len(known.manifests) - len(anew),
-        to_rebuild=len(anew),
+        put_back=len(known.manifests) - len(to_rebuild),
+        to_rebuild=len(to_rebuild),
         served=served,
         unlinked=[p.path for p in projects.values() if _is_missing(p)],
         left_out=outline.left_out,

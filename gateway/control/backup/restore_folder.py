@@ -1,4 +1,4 @@
-"""The folder that a restore fills: empty before, and afterwards whole or as good as not there.
+"""The folder that a restore fills: empty before, and afterwards complete or unusable by a start.
 
 The first thing in it is a marker, and the database is the last, by one rename. So a restore that
 was killed leaves a marker without a database: a start refuses that, and the next restore begins

@@ -56,7 +56,7 @@ class Content(ByteSource):
 
 def read_header(file: IO[bytes]) -> tarfile.TarInfo | None:
     """The next entry, whose content follows in `file`; None at the end. Raises ValueError or
-    TarError where it is none of ours, EOFError where the file ends."""
+    TarError for an entry that predictd does not write, EOFError if the file ends."""
     info = _header(file)
     if info is None:
         return None

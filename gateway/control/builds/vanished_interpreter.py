@@ -54,7 +54,7 @@ class VanishedInterpreters:
         if manifest is None or not self.why(build.id, manifest):
             return
         try:
-            builder.match(build.interpreter, await self._interpreters.look_again())
+            builder.match(build.interpreter, await self._interpreters.rediscover())
         except builder.BuilderError as error:
             gone = failures.interpreter_gone(build, manifest, error)
             raise failures.InterpreterGone(gone) from error

@@ -1,8 +1,8 @@
-"""While a backup reads files, what is deleted keeps its files.
+"""Removals of files, which wait while a backup reads the data folder.
 
-A deletion takes rows away first and files afterwards. A backup first holds, then copies the rows:
-so every file that its copy speaks of is there, and stays until the backup has ended. A gateway
-killed in between finds the rest by its ids at boot.
+A deletion removes rows first and files afterwards. A backup first pauses removals, then copies the
+rows: so every file that the rows name exists, and stays until the backup has ended. After a kill in
+between, the next start finds the rest by its ids.
 """
 
 import logging
@@ -19,42 +19,42 @@ Removal = Callable[[], Awaitable[object]]
 
 
 class RemovalQueue:
-    """Passes removals on, or keeps them while somebody holds."""
+    """Runs removals at once, or queues them while they are paused."""
 
     def __init__(self) -> None:
-        self._holders = 0
-        self._kept: list[Removal] = []
+        self._pauses = 0
+        self._queue: list[Removal] = []
 
     async def remove(self, removal: Removal) -> None:
-        """Removes now, or when nobody holds any more: then this returns at once."""
-        if self._holders:
-            self._kept.append(removal)
+        """Removes now. While paused, returns at once and removes later."""
+        if self._pauses:
+            self._queue.append(removal)
         else:
             await removal()
 
     @asynccontextmanager
     async def paused(self) -> AsyncIterator[None]:
-        """Nothing that could be removed from now on is, while the block runs."""
-        self._holders += 1
+        """No removal that begins from now on runs during the block."""
+        self._pauses += 1
         try:
             yield
         finally:
-            self._holders -= 1
-            if not self._holders:
+            self._pauses -= 1
+            if not self._pauses:
                 await self._remove_queued()
 
     async def _remove_queued(self) -> None:
-        kept, self._kept = self._kept, []
-        for removal in kept:
+        queued, self._queue = self._queue, []
+        for removal in queued:
             try:
                 await removal()
             except Exception:
-                logger.exception("a removal that had waited for a backup")
+                logger.exception("removal.failed")
 
 
 def remove(entry: Path, set_aside: SetAside) -> None:
-    """Takes away a file, a link or a folder; no matter if it is gone. What cannot be removed stays,
-    is named, and is tried again at the next start. Blocking."""
+    """Removes a file, a link or a folder, if it is there. What cannot be removed stays, is
+    reported, and the next start tries again. Blocking."""
     with set_aside.item("a leftover", entry, REMOVE):
         if entry.is_dir() and not entry.is_symlink():
             remove_tree(entry)

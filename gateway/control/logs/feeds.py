@@ -1,7 +1,7 @@
-"""Feeds: a log in one form, read once for all who follow it.
+"""Feeds: a log in one encoding, read once for all its followers.
 
-The piece of a log at a position is read and encoded once, in a thread, and all followers that
-come there get the same bytes.
+The piece of a log at a position is read and encoded once, in a thread. All followers that reach the
+position get the same bytes.
 """
 
 from collections import OrderedDict
@@ -13,32 +13,32 @@ import trio
 from workers import Line, Log
 from workers.sizes import human_size
 
-# Pieces that a feed keeps for followers that are nearly where the others are.
+# Pieces that a feed keeps for followers that are a little behind.
 _KEPT = 4
 
-# How lines are encoded, with whatever else a follower is told of them.
+# Encodes lines for a follower.
 Form = Callable[[Sequence[Line]], bytes]
 
 
 class Waiting(Protocol):
-    """One that has all there is."""
+    """A follower that has everything that was written."""
 
     def wake(self) -> None: ...
 
 
 class Piece(NamedTuple):
-    """What a log has at a position, encoded: up to the position `end`."""
+    """The encoded lines of a log from a position to the position `end`."""
 
     end: int
     data: bytes
 
 
 class Feed:
-    """A log in one form, for all who follow it in that form."""
+    """A log in one encoding."""
 
     def __init__(self, log: Log, form: Form) -> None:
         self.log = log
-        # Those that have all there is.
+        # Followers that have everything that was written.
         self.waiting: set[Waiting] = set()
         self.followers = 0
         self._form = form
@@ -47,20 +47,20 @@ class Feed:
         self._token = trio.lowlevel.current_trio_token()
 
     def open(self) -> None:
-        """One more follows it."""
+        """Counts one follower more."""
         self.followers += 1
         if self.followers == 1:
-            self.log.subscribe(self._ring)
+            self.log.subscribe(self._notify)
 
     def close(self) -> None:
-        """One less."""
+        """Counts one follower less."""
         self.followers -= 1
         if not self.followers:
-            self.log.unsubscribe(self._ring)
+            self.log.unsubscribe(self._notify)
 
-    def _ring(self) -> None:
-        """In whatever thread has written. A follower that begins to wait after this look finds the
-        news by itself."""
+    def _notify(self) -> None:
+        """Called in the thread that has written. A follower that begins to wait after this check
+        finds the new lines itself."""
         if self.waiting:
             self._token.run_sync_soon(self._wake, idempotent=True)
 
@@ -69,7 +69,7 @@ class Feed:
             follower.wake()
 
     async def latest(self, count: int) -> Piece:
-        """The last lines, and where one that has them goes on."""
+        """The last lines, and the position after them."""
 
         def read() -> Piece:
             lines, end = self.log.latest(count)
@@ -78,7 +78,7 @@ class Feed:
         return await trio.to_thread.run_sync(read)
 
     async def piece(self, position: int) -> Piece:
-        """What follows a position; nothing at the end of what there is."""
+        """The piece at a position; empty at the end of the log."""
         while (found := self._kept.get(position)) is None:
             if (reading := self._reading.get(position)) is not None:
                 await reading.wait()
@@ -89,7 +89,7 @@ class Feed:
             finally:
                 self._reading.pop(position).set()
             if found.end == position:
-                return found  # there may be more the next time
+                return found  # more may have been written by the next call
             self._kept[position] = found
             while len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)

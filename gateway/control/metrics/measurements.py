@@ -1,7 +1,7 @@
-"""What a replica tells of one prediction, as a row: a measurement, or nothing.
+"""Parses what a replica sends about one prediction into a metric record, or refuses it.
 
-A model may write anything to the wire: what is not JSON of this form, has too many keys, or tells
-times that no reader of JSON would take for numbers is no measurement.
+A model may write anything to the wire. It is refused if it is not JSON of this form, has too many
+keys, or has times that are no exact numbers in JSON.
 """
 
 from typing import Annotated

@@ -1,18 +1,18 @@
-"""What replicas tell of their predictions, on its way to the store.
+"""The queue of metric records between the replicas and the store.
 
-It is told by the reactor, after the answer went out, and only laid down here: the law is that no
-prediction waits for it. A task writes what has come together, with 20 ms between two turns, so a
-loss of power costs so much and the time of two commits. While the disk takes nothing it stays here,
-up to so many bytes; what then has no room is dropped, counted for its deployment, and the log says
-so. A project may have waiting at most SHARE times what it leaves free, so one that floods does not
-have another's rows dropped.
+The reactor enqueues a record after the response was sent, so no prediction waits for its metrics. A
+task writes what has collected, every 20 ms, so a loss of power costs that much and the time of two
+commits. While the disk accepts nothing, records wait here, up to MOST_BYTES. Further records are
+dropped, counted for their deployment, and logged. A project may have waiting at most SHARE times
+what it leaves free, so a project that floods the queue does not cause another's records to be
+dropped.
 
-Rows and what makes room for them are written together, so all of them never take more than the
-setting `metrics_max_size`: a batch waits while others' rows go for it, some in each turn.
+Rows are written in the transaction that deletes older ones for them, so all of them never take more
+than the setting `metrics_max_size`. A batch waits while rows are deleted for it, some in each turn.
 
-What is told comes from models, which may say anything: what is no measurement (`measurements.py`)
-counts as refused. A body is 256 KiB at most (workers/replica/wire.py). One that is large is looked
-at by a process of ours first, since to count its keys may take more than a millisecond.
+The records come from models, which may send anything: what is no record (`measurements.py`) counts
+as refused. A body has at most 256 KiB (workers/replica/wire.py). A large one is checked by a
+separate process first, since to count its keys may take more than a millisecond.
 """
 
 import logging
@@ -29,36 +29,37 @@ from gateway.control.metrics.retention_clock import RetentionClock
 from store import Database, MetricRecord
 from workers.sizes import MIB
 
-# Between two writes; what waits for one; and how much one takes at most, so that others get a turn.
+# Seconds between two writes; bytes that may wait; and the most that one write takes, so that other
+# writes get a turn.
 PAUSE = 0.02
 MOST_BYTES = 64 * MIB
 _MOST_ROWS, _MOST_AT_ONCE = 500, 4 * MIB
-# One batch is at most this part of all that is kept, so that it pushes out little of others'.
+# One batch is at most this part of all that is kept, so that it displaces few rows of others.
 _PART = 16
 # A project leaves free at least an eighth of what it holds, as a flow in a queue of requests does.
 SHARE = 8
-# What lies here takes so much beside its text.
+# The memory of a record beside its text, in bytes.
 _OVERHEAD = 150
-# Rows are read in turns of so many: some 0.2 ms, in which the reactor waits.
+# Records that are parsed in one step: some 0.2 ms, in which the reactor waits.
 _TURN = 50
-# Above this, in bytes, a body is examined elsewhere.
+# A body above this size, in bytes, is checked by a separate process.
 _LARGE = 64 * 1024
-# Between two tries when the disk takes nothing, and between two complaints.
+# Seconds between two tries while the disk refuses, and between two warnings.
 _RETRY = 1.0
 _SILENCE = 60.0
-# How long the last writes may take.
+# Seconds that the last writes may take.
 _PATIENCE = 2.0
 
 logger = logging.getLogger(__name__)
 
 
-# Says what is wrong with a large body, "" for nothing.
+# Says what is wrong with a large body; "" if nothing is.
 Examine = Callable[[bytes | bytearray, str], Awaitable[str]]
 
 
 class MetricsWriterState(msgspec.Struct, frozen=True):
-    """What an operator sees: what waits to be written, and what was since the gateway started.
-    `refused` counts predictions, `refused_values` what models were refused to track."""
+    """What waits, and what happened since the gateway started. `refused` counts predictions,
+    `refused_values` the values that models were refused to track."""
 
     waiting: int
     waiting_bytes: int
@@ -69,7 +70,7 @@ class MetricsWriterState(msgspec.Struct, frozen=True):
 
 
 class MetricsWriter:
-    """All that was told and is not yet written."""
+    """The metric records that are not written yet."""
 
     def __init__(
         self,
@@ -79,22 +80,22 @@ class MetricsWriter:
         clock: RetentionClock,
         most_bytes: int = MOST_BYTES,
     ) -> None:
-        """`limit` says how many bytes all rows may take now, `clock` when they were written."""
+        """`limit` returns how many bytes all rows may take now; `clock` dates their write."""
         self._database = database
         self._limit = limit
         self._clock = clock
         self._most_bytes = most_bytes
-        # Project, deployment, what was told. No objects of ours: tuples of those would be looked at
-        # by the garbage collector again and again, which made telling three times as slow.
+        # Project, deployment, body. No objects of ours: the garbage collector would scan tuples of
+        # them again and again, which made this three times as slow.
         self._waiting: list[tuple[str, str, bytes | bytearray]] = []
         self._bytes = 0
-        # Of each project that has something waiting, the bytes of it.
+        # The bytes that wait, by project.
         self._held: dict[str, int] = {}
-        self._told = trio.Event()
+        self._arrived = trio.Event()
         self._written = trio.Event()
         self._recorded = self._refused = self._refused_values = 0
         self._dropped: Counter[str] = Counter()
-        self._complained = float("-inf")
+        self._warned = float("-inf")
 
     def sink_for(self, project_id: str, deployment_id: str) -> Callable[[bytes | bytearray], None]:
         """The callback for the metrics that replicas of a project's deployment send."""
@@ -106,12 +107,12 @@ class MetricsWriter:
         free = self._most_bytes - taken
         if free < 0 or held > SHARE * free:
             self._dropped[deployment_id] += 1
-            self._complain("the disk takes metrics too slowly, so some were dropped")
+            self._warn("the disk is too slow, so some records were dropped")
             return
         self._bytes = taken
         self._held[project_id] = held + size
         if not self._waiting:
-            self._told.set()
+            self._arrived.set()
         self._waiting.append((project_id, deployment_id, body))
 
     def state(self) -> MetricsWriterState:
@@ -125,39 +126,39 @@ class MetricsWriter:
         )
 
     def dropped(self, deployment_id: str) -> int:
-        """How many rows of a deployment had no room, since the gateway started."""
+        """The records of a deployment that were dropped since the gateway started."""
         return self._dropped[deployment_id]
 
     async def run(self, examine: Examine | None = None) -> None:
-        """Writes what is told, until it is cancelled."""
+        """Writes what arrives, until it is cancelled."""
         while True:
-            await self._told.wait()
+            await self._arrived.wait()
             await trio.sleep(PAUSE)
             try:
-                # What comes meanwhile waits for the next turn: it would else be written as it
-                # comes, a few rows at a time, and a transaction costs as much as a hundred rows.
+                # What arrives meanwhile waits for the next turn. Otherwise each transaction would
+                # write a few rows, and a transaction costs as much as a hundred rows.
                 behind = len(self._waiting)
                 while behind > 0:
                     behind -= await self._write(examine)
             except store.StoreFailed as error:
-                self._complain(f"cannot write metrics, will try again: {error}")
+                self._warn(f"write failed, retried in {_RETRY:g} s: {error}")
                 await trio.sleep(_RETRY)
             if not self._waiting:
-                self._told = trio.Event()
+                self._arrived = trio.Event()
 
     async def finish(self) -> None:
-        """The last writes, when nobody tells any more and `run` has ended."""
+        """The last writes, after all replicas and `run` have ended."""
         try:
             with trio.move_on_after(_PATIENCE, shield=True):
                 while self._waiting:
                     await self._write()
         except store.StoreFailed as error:
-            logger.error("%s", error)
+            logger.error("metrics.write_failed: %s", error)
         if self._waiting:
-            logger.error("lost the metrics of %d predictions", len(self._waiting))
+            logger.error("metrics.lost predictions=%d", len(self._waiting))
 
     async def flush(self) -> None:
-        """Returns when what was told before is written, or the disk takes nothing."""
+        """Returns when what arrived before is written, or the disk refuses it."""
         with trio.move_on_after(_RETRY):
             behind = len(self._waiting)
             before = self._recorded + self._refused
@@ -165,7 +166,7 @@ class MetricsWriter:
                 await self._written.wait()
 
     async def _write(self, examine: Examine | None = None) -> int:
-        """Writes what is next, and returns how many rows that was. Raises StoreFailed."""
+        """Writes the next batch and returns its size. Raises StoreFailed."""
         batch = self._next()
         rows: dict[str, list[MetricRecord]] = {}
         refused = refused_values = 0
@@ -182,7 +183,7 @@ class MetricsWriter:
                 refused_values += found[1]
         if rows:
             await self._store(rows)
-        # From here on, until it is out of the list, there is no checkpoint.
+        # No checkpoint until the batch is out of the list.
         del self._waiting[: len(batch)]
         for project_id, _, body in batch:
             self._give_back(project_id, len(body) + _OVERHEAD)
@@ -190,13 +191,13 @@ class MetricsWriter:
         self._refused += refused
         self._refused_values += refused_values
         if refused:
-            self._complain("a model told something that is no measurement")
+            self._warn("a model sent something that is no metric record")
         self._written.set()
         self._written = trio.Event()
         return len(batch)
 
     async def _store(self, rows: dict[str, list[MetricRecord]]) -> None:
-        """Writes rows, once there is room for them. Raises StoreFailed."""
+        """Writes rows, once older ones were deleted for them. Raises StoreFailed."""
         written = None
         while written is None:
             written = await self._database.write(
@@ -212,7 +213,7 @@ class MetricsWriter:
             del self._held[project_id]
 
     def _next(self) -> list[tuple[str, str, bytes | bytearray]]:
-        """What is written next: so many rows, or fewer where they are large."""
+        """The next batch: so many records, or fewer if they are large."""
         batch = self._waiting[:_MOST_ROWS]
         size, most = 0, min(_MOST_AT_ONCE, self._limit() // _PART)
         for number, (_, _, body) in enumerate(batch):
@@ -221,10 +222,10 @@ class MetricsWriter:
                 return batch[: max(1, number)]
         return batch
 
-    def _complain(self, about: str) -> None:
+    def _warn(self, problem: str) -> None:
         now = trio.current_time()
-        if now - self._complained > _SILENCE:
-            self._complained = now
+        if now - self._warned > _SILENCE:
+            self._warned = now
             state = self.state()
-            told = (about, state.dropped, state.refused, state.waiting)
-            logger.warning("%s (dropped %d, refused %d, waiting %d)", *told)
+            counts = (state.dropped, state.refused, state.waiting)
+            logger.warning("metrics.delayed dropped=%d refused=%d waiting=%d: %s", *counts, problem)

@@ -1,12 +1,12 @@
 """The time by which metrics age: it follows the wall clock, but not its jumps.
 
-Between two looks it advances as the monotonic clock does. Where the wall clock is ahead of it (the
-machine was off or asleep, or somebody set the clock) it follows only after the wall clock has kept
-its distance to the monotonic one for SETTLED: a clock that is 400 days ahead for an hour forgets
-nothing, and neither does one that is set back. It never goes back, and a start goes on from the
-time of the row that was written last, so it needs no memory of its own.
+Between two readings it advances with the monotonic clock. If the wall clock is ahead of it (the
+machine was off or asleep, or the clock was set), it follows only after the wall clock has kept its
+distance to the monotonic clock for SETTLED. So a clock that is 400 days ahead for an hour deletes
+nothing, and neither does one that is set back. This time never goes back. A start continues from
+the time of the row that was written last, so nothing else has to be stored.
 
-What this leaves: a clock that is wrong for longer than SETTLED is believed.
+A clock that is wrong for longer than SETTLED is believed.
 """
 
 import time

@@ -23,14 +23,14 @@ async def test_who_asks_early_waits() -> None:
         nursery.start_soon(ask)
         await trio.testing.wait_all_tasks_blocked()
         assert not found
-        interpreters.seek(Tasks(nursery))
+        interpreters.start_discovery(Tasks(nursery))
     assert found == ["{}.{}.{}".format(*sys.version_info)]
 
 
 async def test_a_default_that_vanished(tmp_path: Path) -> None:
-    """It is named to whoever needs it, not waited for."""
+    """The error is raised for each caller that needs the interpreters, without waiting."""
     interpreters = Interpreters(tmp_path / "python3")
     async with trio.open_nursery() as nursery:
-        interpreters.seek(Tasks(nursery))
+        interpreters.start_discovery(Tasks(nursery))
         with pytest.raises(InterpreterUnusable, match="No such file"):
             await interpreters.all()

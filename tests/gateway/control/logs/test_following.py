@@ -56,7 +56,7 @@ class Clients:
 
     async def waiting(self, count: int) -> None:
         """Returns when so many have all there is."""
-        await until(lambda: len(self.feed.waiting) == count and not self._following.turns._lines)
+        await until(lambda: len(self.feed.waiting) == count and not self._following.turns._queues)
 
 
 async def until(met: Callable[[], bool]) -> None:
@@ -231,7 +231,7 @@ async def test_nothing_is_left_of_followers(following: LogFollowers, log: Log) -
         await many.waiting(100)
         log.write("more")
     assert log._subscribers == set()
-    assert not following.turns._lines
+    assert not following.turns._queues
     assert not many.feed.waiting
     del many
     assert not following._feeds
