@@ -1,8 +1,9 @@
-"""A contest: several servers, asked the same by the same callers, in turns.
+"""Compares several servers: the same requests by the same callers, in turns.
 
-A B C A B C, not A A B B: a machine that slows down for a minute then slows all of them. Only the
-server whose turn it is runs: some are busy even when nobody asks them anything. Who fails to
-start or to answer is told of with the error and is never left out; it may try again next round.
+The order is A B C A B C, not A A B B: a machine that slows down for a minute then slows all of
+them. Only the server whose turn it is runs, since some are busy even without requests. A server
+that fails to start or to answer is reported with its error and is never left out; it is tried again
+next round.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -25,24 +26,24 @@ WARM_UP = 1.0
 _LETTERS = 600
 
 
-class Entrant(msgspec.Struct, frozen=True, kw_only=True):
-    """A server that runs, and its processes by role."""
+class RunningServer(msgspec.Struct, frozen=True, kw_only=True):
+    """A running server, and its processes by role."""
 
     target: Target
     roles: Mapping[str, Sequence[int]]
     seconds_to_answer: float
 
 
-class Contender(msgspec.Struct, frozen=True, kw_only=True):
-    """Who can be started. `isolation` says whether the function has a process of its own."""
+class Server(msgspec.Struct, frozen=True, kw_only=True):
+    """A server to start. `isolation` says whether the function has its own process."""
 
     name: str
     isolation: str
-    start: Callable[[], AbstractContextManager[Entrant]]
+    start: Callable[[], AbstractContextManager[RunningServer]]
 
 
 class Result(msgspec.Struct, kw_only=True):
-    """What one contender did, by number of callers, and what went wrong."""
+    """The measurements of one server, by number of callers, and its failures."""
 
     name: str
     isolation: str
@@ -53,11 +54,11 @@ class Result(msgspec.Struct, kw_only=True):
 
     @property
     def failed(self) -> bool:
-        """Whether there is nothing but failures."""
+        """Whether every round failed."""
         return not self.rounds
 
     def median_of(self, callers: int, what: str) -> float | None:
-        """Of the rounds; None where it failed."""
+        """Return the median over the rounds, or None where the server failed."""
         if not self.rounds.get(callers):
             return None
         return median(float(getattr(capacity, what)) for capacity in self.rounds[callers])
@@ -73,7 +74,7 @@ class Result(msgspec.Struct, kw_only=True):
         return {"server": self.name, "isolation": self.isolation, **figures, "spread": apart}
 
     def cost_rows(self) -> list[Row]:
-        """What its processes took of the machine, and the generator beside them."""
+        """Return the resources that its processes used, and those of the load generator."""
         if self.failed or not self.costs:
             return []
         measured = [capacity for rounds in self.rounds.values() for capacity in rounds]
@@ -109,19 +110,19 @@ class Result(msgspec.Struct, kw_only=True):
         return sum(c.peak_mb for c in self.costs.values()) if self.costs else None
 
 
-def hold(
-    contenders: Sequence[Contender],
+def run_rounds(
+    servers: Sequence[Server],
     callers: Sequence[int],
     plan: Plan,
     aside: Callable[[], None] = lambda: None,
 ) -> dict[str, Result]:
-    """The results by name, in the order of the contenders; `aside` has a turn in every round."""
-    results = [Result(name=each.name, isolation=each.isolation) for each in contenders]
+    """The results by name, in the order of the servers; `aside` has a turn in every round."""
+    results = [Result(name=each.name, isolation=each.isolation) for each in servers]
     for number in range(plan.rounds):
-        for contender, result in zip(contenders, results, strict=True):
-            plan.say(f"round {number + 1} of {plan.rounds}: {contender.name}")
+        for server, result in zip(servers, results, strict=True):
+            plan.say(f"round {number + 1} of {plan.rounds}: {server.name}")
             try:
-                _take_turn(contender, result, callers, plan.seconds)
+                _take_turn(server, result, callers, plan.seconds)
             except (PeerFailed, LoadFailed, SetupFailed) as error:
                 said = " ".join(str(error).split())[:_LETTERS]
                 result.failures.append(f"round {number + 1}: {said}")
@@ -129,16 +130,14 @@ def hold(
     return {result.name: result for result in results}
 
 
-def _take_turn(
-    contender: Contender, result: Result, callers: Sequence[int], seconds: float
-) -> None:
-    with contender.start() as entrant:
-        result.starts.append(entrant.seconds_to_answer)
-        closed.measure(entrant.target, 4, WARM_UP)
-        # Looked at before and after only: reading a process's memory holds it up.
-        with watching(entrant.roles, every=None) as costs:
+def _take_turn(server: Server, result: Result, callers: Sequence[int], seconds: float) -> None:
+    with server.start() as running:
+        result.starts.append(running.seconds_to_answer)
+        closed.measure(running.target, 4, WARM_UP)
+        # Sampled before and after only: reading a process's memory pauses it.
+        with watching(running.roles, every=None) as costs:
             for count in callers:
-                found = closed.measure(entrant.target, count, seconds)
+                found = closed.measure(running.target, count, seconds)
                 result.rounds.setdefault(count, []).append(found)
         for role, cost in costs.items():
             result.costs[role] = result.costs.get(role, Cost()).plus(cost)

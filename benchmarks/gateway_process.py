@@ -1,7 +1,7 @@
-"""Real gateways in temporary folders, as their users have them: the command, HTTP, and /proc.
+"""Real gateways in temporary folders, used as their users do: the command, HTTP, and /proc.
 
-Nothing here reaches into a gateway, and nothing of whoever runs the benchmarks changes it: of the
-environment it sees no setting.
+The benchmarks read nothing inside a gateway, and a gateway sees no setting of the environment in
+which the benchmarks run.
 """
 
 import os
@@ -21,15 +21,15 @@ from gateway.client import Client, Json
 
 ROOT = Path(__file__).parents[1]
 MODELS = Path(__file__).parent / "models"
-PATIENCE = 120.0
+DEPLOY_TIMEOUT = 120.0
 
 
 class SetupFailed(Exception):
-    """A gateway or a model did not come to serve; the message says what is known."""
+    """A gateway or a model did not start; the message has the reason."""
 
 
 class Gateway:
-    """A gateway that answers."""
+    """A running gateway."""
 
     def __init__(self, client: Client, key: str, pid: int, host: str, port: int) -> None:
         self.client = client
@@ -56,7 +56,7 @@ class Gateway:
     def deploy(
         self, project: str, function: str, *, models: int = 1, replicas: int = 1
     ) -> list[str]:
-        """The access keys of so many models of one project of `models/`, deployed and ready."""
+        """Deploy models of a project of `models/`; return their access keys when they are ready."""
         client = self.client
         made = self._project(project)
         path = f"/projects/{made['id']}/models"
@@ -82,8 +82,8 @@ class Gateway:
             states = {m["id"]: m["status"] for m in client.listing(path)}
             return all(states[identifier] in ("deployed", "failed") for identifier in created)
 
-        # A listing of many models is work for the gateway, which is to build meanwhile.
-        wait(over, PATIENCE + 2 * models, f"deploying {project}:{function}", 0.02 * models)
+        # Listing many models is work for the gateway, which builds meanwhile.
+        wait(over, DEPLOY_TIMEOUT + 2 * models, f"deploying {project}:{function}", 0.02 * models)
         states = {m["id"]: m for m in client.listing(path)}
         for identifier in created:
             if states[identifier]["status"] != "deployed":
@@ -92,12 +92,12 @@ class Gateway:
         return [str(states[identifier]["access_key"]) for identifier in created]
 
     def wait_ready(self, replicas: int) -> None:
-        """Returns when every model has so many replicas that serve."""
+        """Wait until every model has this many ready replicas."""
 
         def ready() -> bool:
             return all(m["replicas_ready"] >= replicas for m in self.client.listing("/models"))
 
-        wait(ready, PATIENCE, f"{replicas} replicas")
+        wait(ready, DEPLOY_TIMEOUT, f"{replicas} replicas")
 
     def _project(self, name: str) -> Json:
         for project in self.client.listing("/projects"):
@@ -108,19 +108,19 @@ class Gateway:
 
 
 @contextmanager
-def gateway(**settings: str | float) -> Iterator[Gateway]:
-    """A gateway with these settings, gone with its data at the end."""
+def started(**settings: str | float) -> Iterator[Gateway]:
+    """Start a gateway with these settings; it is removed with its data at the end."""
     with (
         tempfile.TemporaryDirectory(prefix="predictd-benchmark-") as folder,
-        gateway_on(Path(folder) / "data", **settings) as started,
+        started_on(Path(folder) / "data", **settings) as started,
     ):
         yield started
 
 
 @contextmanager
-def gateway_on(data: Path, **settings: str | float) -> Iterator[Gateway]:
-    """A gateway on this data folder."""
-    # Compiled once, as an installed gateway is, whatever is set here for other Pythons.
+def started_on(data: Path, **settings: str | float) -> Iterator[Gateway]:
+    """Start a gateway on this data folder."""
+    # Compiled once, as an installed gateway is, regardless of this environment.
     unset = ("PREDICTD_", "MODEL_", "PYTHONDONTWRITEBYTECODE")
     kept = {k: v for k, v in os.environ.items() if not k.startswith(unset)}
     given = {
@@ -149,14 +149,14 @@ def gateway_on(data: Path, **settings: str | float) -> Iterator[Gateway]:
 
 
 def check(target: Target, right: object) -> None:
-    """Asks once. Raises RigFailed where the response is not `right`."""
+    """Send one request. Raises SetupFailed where the response is not `right`."""
     status, body = ask(target)
     if status != 200 or msgspec.json.decode(body).get("response") != right:
-        raise SetupFailed(f"the answer is {status} {body[:300]!r}, not {right!r}")
+        raise SetupFailed(f"the response is {status} {body[:300]!r}, not {right!r}")
 
 
 def wait(until: Callable[[], bool], seconds: float, what: str, pause: float = 0.02) -> None:
-    """Returns when it is so, looking after each pause. Raises RigFailed."""
+    """Wait until `until` returns True, checking after each pause. Raises SetupFailed."""
     end = time.monotonic() + seconds
     while not until():
         if time.monotonic() > end:

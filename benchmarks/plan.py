@@ -1,4 +1,4 @@
-"""How long and how often: what every verb is told."""
+"""How long and how often each verb measures."""
 
 import os
 import sys
@@ -13,7 +13,7 @@ def default_cache() -> Path:
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """`seconds` a point is measured, in each of `rounds`; contenders take turns within a round.
+    """`seconds` a point is measured, in each of `rounds`; servers take turns within a round.
 
     A quick run shows that everything works and roughly where things stand; its figures are not to
     be quoted. `cache` keeps what peers install between runs.
@@ -28,7 +28,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, rounds=rounds)
 
     def say(self, what: str) -> None:
-        """Progress, for whoever watches."""
+        """Print progress on stderr."""
         print(f"... {what}", file=sys.stderr, flush=True)
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks import gateway_process
-from benchmarks.comparison import Contender, Entrant
+from benchmarks.comparison import RunningServer, Server
 from benchmarks.load.spec import Target
 from benchmarks.peers.catalogue import PEERS, Peer
 
@@ -17,39 +17,39 @@ REQUEST = {"a": 3, "b": 5}
 ANSWER = 8
 
 
-def ours() -> Contender:
+def ours() -> Server:
     """A real gateway with `add` and one replica, everything on."""
-    return Contender(name=OURS, isolation="process", start=_start_ours)
+    return Server(name=OURS, isolation="process", start=_start_ours)
 
 
-def peers(cache: Path) -> list[Contender]:
+def peers(cache: Path) -> list[Server]:
     """All peers and floors."""
     return [_peer(peer, cache) for peer in PEERS.values()]
 
 
-def nginx(cache: Path) -> Contender:
+def nginx(cache: Path) -> Server:
     """The floor of HTTP."""
     return _peer(PEERS["nginx"], cache)
 
 
 @contextmanager
-def _start_ours() -> Iterator[Entrant]:
+def _start_ours() -> Iterator[RunningServer]:
     with tempfile.TemporaryDirectory(prefix="predictd-benchmark-") as folder:
         data = Path(folder) / "data"
-        with gateway_process.gateway_on(data) as gateway:
+        with gateway_process.started_on(data) as gateway:
             [key] = gateway.deploy("add", "add")
         # Started again, with its model built: as peers are, whose environments are made before.
         began = time.monotonic()
-        with gateway_process.gateway_on(data) as gateway:
+        with gateway_process.started_on(data) as gateway:
             target = gateway.target(key, REQUEST)
             gateway_process.check(target, ANSWER)
             seconds = time.monotonic() - began
-            yield Entrant(target=target, roles=gateway.roles, seconds_to_answer=seconds)
+            yield RunningServer(target=target, roles=gateway.roles, seconds_to_answer=seconds)
 
 
-def _peer(peer: Peer, cache: Path) -> Contender:
+def _peer(peer: Peer, cache: Path) -> Server:
     @contextmanager
-    def start() -> Iterator[Entrant]:
+    def start() -> Iterator[RunningServer]:
         with peer.started(cache) as served:
             target = Target(
                 host=served.host,
@@ -58,10 +58,10 @@ def _peer(peer: Peer, cache: Path) -> Contender:
                 body=served.body,
                 headers=dict(served.headers),
             )
-            yield Entrant(
+            yield RunningServer(
                 target=target,
                 roles={"server": served.pids},
                 seconds_to_answer=served.seconds_to_answer,
             )
 
-    return Contender(name=peer.name, isolation=peer.isolation, start=start)
+    return Server(name=peer.name, isolation=peer.isolation, start=start)

@@ -12,7 +12,7 @@ from typing import cast
 class Connection(asyncio.Protocol):
     """Sends a request, hands its answer to `on_answer`; `on_end` when the server hung up.
 
-    `due` and `nonce` are whoever sent's own notes on the request that is under way.
+    `due` and `nonce` are notes of the sender about the pending request.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Connection(asyncio.Protocol):
             self._transport.write(request)
 
     def close(self) -> None:
-        """Hangs up, whatever is under way."""
+        """Close the connection, also during a request."""
         if self._transport is not None:
             self._transport.abort()
 
@@ -58,7 +58,7 @@ class Connection(asyncio.Protocol):
         if len(received) < self._needed:
             return
         if len(received) > self._needed or not self.busy:
-            raise RuntimeError(f"an answer nobody asked for: {bytes(received[:200])!r}")
+            raise RuntimeError(f"a response without a request: {bytes(received[:200])!r}")
         answer = bytes(received)
         received.clear()
         self._needed = 0

@@ -54,7 +54,7 @@ class Timer:
 
     def clear(self) -> None:
         """Takes note that it went off."""
-        with suppress(BlockingIOError):  # it was set anew in the meantime
+        with suppress(BlockingIOError):  # it was set again meanwhile
             os.read(self.fd, 8)
 
     def close(self) -> None:

@@ -82,7 +82,7 @@ class Answers(msgspec.Struct):
 
     @property
     def latency(self) -> Histogram:
-        """Of all answers, whatever their status."""
+        """Of all responses, of any status."""
         return Histogram.merged(self.by_status.values())
 
     @property

@@ -1,6 +1,6 @@
 """`python -m benchmarks.peers [PEER...]`: starts and checks each, and looks how quick it is.
 
-For whoever changes how a peer is run: two seconds of wrk, no benchmark.
+For developers who change how a peer is run: two seconds of wrk, no benchmark.
 """
 
 import argparse

@@ -37,7 +37,7 @@ class Peer:
     def started(self, cache: Path) -> Iterator[Served]:
         """The peer, installed below `cache`, answering rightly and warm; all gone at the end.
 
-        Raises PeerFailed with the last lines of output, whatever it was that failed.
+        Raises PeerFailed with the last lines of output, for any failure.
         """
         for program, package in self.programs:
             if shutil.which(program, path=serving.PATH) is None:

@@ -55,7 +55,7 @@ def _reap_until(command: int) -> int:
 
 
 def _kill_until_childless() -> None:
-    """Each killed child hands its own children up, until nobody is left to do so."""
+    """Each killed child passes its children to this process, until none is left."""
     while True:
         for child in _children():
             os.kill(child, signal.SIGKILL)

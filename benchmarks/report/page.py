@@ -1,7 +1,7 @@
 """A report as one page that needs nothing but itself: no script, font or picture from elsewhere.
 
 Caveats and machine come first, then which goals were met, then each verb's pictures and tables,
-and the command that makes it again last. It reads in light and dark and on paper. Whatever a
+and the command that makes it again last. It reads in light and dark and on paper. What a
 report says is text, never markup.
 """
 

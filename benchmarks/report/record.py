@@ -45,7 +45,7 @@ class Goal(msgspec.Struct, frozen=True, kw_only=True):
 class Bars(msgspec.Struct, frozen=True, tag="bars", kw_only=True):
     """A picture of one number for each of several; `ours` is the one that stands out.
 
-    A value of None is somebody who could not be measured. `logarithmic` where the values lie far
+    A value of None could not be measured. `logarithmic` where the values lie far
     apart.
     """
 

@@ -15,7 +15,7 @@ from benchmarks.report.record import Row, Section, Table, spread
 def run(plan: Plan) -> Section:
     took: list[float] = []
     steps: dict[str, list[float]] = {}
-    with gateway_process.gateway() as gateway:
+    with gateway_process.started() as gateway:
         for number in range(plan.rounds):
             plan.say(f"build {number + 1}")
             began = time.monotonic()

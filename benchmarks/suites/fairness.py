@@ -25,7 +25,7 @@ QUIET, CROWDED = "quiet", f"beside {CROWD} outstanding"
 
 
 def run(plan: Plan) -> Section:
-    with gateway_process.gateway(trusted_proxies=",".join(PROXIES)) as gateway:
+    with gateway_process.started(trusted_proxies=",".join(PROXIES)) as gateway:
         keys = gateway.deploy("sleep", "sleep", models=2)
         request = {"seconds": SERVICE_SECONDS, "nonce": NONCE.decode()}
         crowded, other = (gateway.target(key, request) for key in keys)

@@ -46,7 +46,7 @@ Times = dict[str, list[float]]
 
 
 def run(plan: Plan) -> Section:
-    with gateway_process.gateway() as gateway:
+    with gateway_process.started() as gateway:
         [access_key] = gateway.deploy("add", "add")
         door = Door(gateway, access_key)
         pairs = _pairs(door, plan)

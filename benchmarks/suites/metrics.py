@@ -35,7 +35,7 @@ _PEACE = 0.7
 
 
 def run(plan: Plan) -> Section:
-    with gateway_process.gateway() as gateway:
+    with gateway_process.started() as gateway:
         [plain] = gateway.deploy("tracked", "add")
         [tracked] = gateway.deploy("tracked", "track")
         targets = {
@@ -99,7 +99,7 @@ def _exact(plan: Plan) -> Row:
     """So many answers, and so many rows."""
     wanted = _TRACKED_PREDICTIONS // (10 if plan.quick else 1)
     answers = failed = kills = 0
-    with gateway_process.gateway() as gateway:
+    with gateway_process.started() as gateway:
         [key] = gateway.deploy("tracked", "track", replicas=3)
         target = gateway.target(key, servers.REQUEST)
         [model] = gateway.client.listing("/models")
@@ -140,7 +140,7 @@ def _written(client: Client) -> Json:
     def none_waits() -> bool:
         return bool(client.get("/site")["metrics"]["waiting"] == 0)
 
-    gateway_process.wait(none_waits, gateway_process.PATIENCE, "writing metrics")
+    gateway_process.wait(none_waits, gateway_process.DEPLOY_TIMEOUT, "writing metrics")
     return dict(client.get("/site")["metrics"])
 
 
@@ -148,12 +148,12 @@ def _read(plan: Plan) -> Row:
     rows = _ROWS // (10 if plan.quick else 1)
     with tempfile.TemporaryDirectory(prefix="predictd-benchmark-") as folder:
         data = Path(folder) / "data"
-        with gateway_process.gateway_on(data) as gateway:
+        with gateway_process.started_on(data) as gateway:
             gateway.deploy("tracked", "track")
         plan.say(f"{rows} rows of {_DAYS} days")
         trio.run(_fill, data, rows)
         began = time.monotonic()
-        with gateway_process.gateway_on(data, metrics_max_size="4GiB") as gateway:
+        with gateway_process.started_on(data, metrics_max_size="4GiB") as gateway:
             start = time.monotonic() - began
             [model] = gateway.client.listing("/models")
             day: list[float] = []

@@ -35,7 +35,7 @@ def run(plan: Plan) -> Section:
     count = 100 if plan.quick else FOLLOWERS
     seen: dict[str, list[Histogram]] = {}
     idle: list[float] = []
-    with gateway_process.gateway() as gateway:
+    with gateway_process.started() as gateway:
         other = gateway.target(gateway.deploy("add", "add")[0], {"a": 3, "b": 5})
         gateway_process.check(other, 8)
         silent, chatty, dying, forking = gateway.deploy("neighbour", "behave", models=4)

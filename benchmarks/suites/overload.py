@@ -1,7 +1,7 @@
 """`overload`: twice as much as the model can do, for a minute and a half.
 
 The contract: who cannot be served within the limit is told so at the limit, not earlier and not
-later; nobody is forgotten; what waits is bounded; and when the callers are gone so is the work.
+later; no request is lost; what waits is bounded; and when the callers are gone so is the work.
 The model takes a known time without using the processor, so its capacity is known too.
 """
 
@@ -29,7 +29,7 @@ _SECOND = 1_000_000_000
 
 def run(plan: Plan) -> Section:
     limit, seconds = (3.0, 10.0) if plan.quick else (30.0, 90.0)
-    with gateway_process.gateway(model_request_timeout=limit) as gateway:
+    with gateway_process.started(model_request_timeout=limit) as gateway:
         [key] = gateway.deploy("sleep", "sleep")
         target = gateway.target(key, {"seconds": SERVICE_SECONDS, "nonce": NONCE.decode()})
         gateway_process.check(target, NONCE.decode())

@@ -25,7 +25,7 @@ _RECORD_BYTES = len(json.dumps(RECORD))
 
 def run(plan: Plan) -> Section:
     rows: list[Row] = []
-    with gateway_process.gateway() as gateway:
+    with gateway_process.started() as gateway:
         [take], [give] = gateway.deploy("sized", "take"), gateway.deploy("sized", "give")
         [add] = gateway.deploy("add", "add")
         small = gateway.target(add, servers.REQUEST)

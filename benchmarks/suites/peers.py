@@ -24,7 +24,7 @@ RATE = "requests_per_second"
 
 def run(plan: Plan) -> Section:
     pipe: list[float] = []
-    results = comparison.hold(
+    results = comparison.run_rounds(
         [servers.ours(), *servers.peers(plan.cache)],
         CALLERS,
         plan.with_rounds(min(ROUNDS, plan.rounds)),

@@ -30,7 +30,7 @@ def run(plan: Plan) -> Section:
             pool[callers].append(pool_only.measure(callers, plan.seconds / 2))
 
     asked = [servers.ours(), servers.nginx(plan.cache)]
-    results = comparison.hold(asked, CALLERS, plan, aside)
+    results = comparison.run_rounds(asked, CALLERS, plan, aside)
     pipe_us = median(pipe)
     ours, nginx = results[OURS], results.get(NGINX)
     section = Section(

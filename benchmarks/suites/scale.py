@@ -24,7 +24,7 @@ from benchmarks.sampler import Cost, watching
 def run(plan: Plan) -> Section:
     models, idle = (20, 100) if plan.quick else (200, 1000)
     with ExitStack() as stack:
-        small, large = (stack.enter_context(gateway_process.gateway()) for _ in range(2))
+        small, large = (stack.enter_context(gateway_process.started()) for _ in range(2))
         plan.say(f"deploying {models} models")
         one = _target(small, 1)
         many = _target(large, models)

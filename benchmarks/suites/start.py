@@ -24,7 +24,7 @@ def run(plan: Plan) -> Section:
     for replicas in REPLICAS:
         with tempfile.TemporaryDirectory(prefix="predictd-benchmark-") as folder:
             data = Path(folder) / "data"
-            with gateway_process.gateway_on(data) as gateway:
+            with gateway_process.started_on(data) as gateway:
                 [key] = gateway.deploy("add", "add", replicas=replicas)
             ready, answered, megabytes[replicas] = _start(data, key, replicas, plan)
         took = took or answered
@@ -70,7 +70,7 @@ def _start(
     for number in range(plan.rounds):
         plan.say(f"start {number + 1} with {replicas} replicas")
         began = time.monotonic()
-        with gateway_process.gateway_on(data) as gateway:
+        with gateway_process.started_on(data) as gateway:
             ready.append(time.monotonic() - began)
             gateway_process.check(gateway.target(key, servers.REQUEST), servers.ANSWER)
             answered.append(time.monotonic() - began)

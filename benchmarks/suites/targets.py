@@ -70,7 +70,7 @@ def divided(above: float | None, below: float | None) -> float | None:
 
 
 def _named(results: Mapping[str, Result], name: str) -> Result | None:
-    """The result of that name, whatever it runs on, as in "FastAPI on uvicorn"."""
+    """Return the result of that name, with any suffix, as in "FastAPI on uvicorn"."""
     return next((r for n, r in results.items() if is_named(n, name)), None)
 
 

@@ -20,7 +20,7 @@ ADMIN_RATE = 20
 
 def measure(section: Section, capacity: float, plan: Plan) -> None:
     """Adds to the section what it finds of a gateway that can do so many per second."""
-    with gateway_process.gateway() as gateway:
+    with gateway_process.started() as gateway:
         [key] = gateway.deploy("add", "add")
         target = gateway.target(key, servers.REQUEST)
         gateway_process.check(target, servers.ANSWER)

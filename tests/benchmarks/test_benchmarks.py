@@ -83,7 +83,7 @@ def test_a_wrong_command_is_refused(arguments: list[str]) -> None:
 
 def test_predictd_is_measured_for_real() -> None:
     """A gateway is started, asked through its port by real callers, and gone."""
-    results = comparison.hold([servers.ours()], (2,), Plan(seconds=1.0, rounds=1))
+    results = comparison.run_rounds([servers.ours()], (2,), Plan(seconds=1.0, rounds=1))
     ours = results[OURS]
     assert ours.failures == []
     assert ours.row(2)["requests_per_second"]

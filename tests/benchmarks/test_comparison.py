@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import pytest
 
 from benchmarks import comparison
-from benchmarks.comparison import Contender, Entrant
+from benchmarks.comparison import RunningServer, Server
 from benchmarks.load import closed
 from benchmarks.load.closed import Capacity
 from benchmarks.load.python import LoadFailed
@@ -33,21 +33,21 @@ def turns(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return seen
 
 
-def contender(name: str, port: int, failure: str = "") -> Contender:
+def contender(name: str, port: int, failure: str = "") -> Server:
     @contextmanager
-    def start() -> Iterator[Entrant]:
+    def start() -> Iterator[RunningServer]:
         if failure:
             raise PeerFailed(name, failure)
         target = Target(host="127.0.0.1", port=port)
-        yield Entrant(target=target, roles={}, seconds_to_answer=1.0)
+        yield RunningServer(target=target, roles={}, seconds_to_answer=1.0)
 
-    return Contender(name=name, isolation="none", start=start)
+    return Server(name=name, isolation="none", start=start)
 
 
 def test_contenders_take_turns(turns: list[str]) -> None:
     """A B A B, each with all numbers of callers, and the aside once a round."""
     asides: list[int] = []
-    results = comparison.hold(
+    results = comparison.run_rounds(
         [contender("a", 1), contender("c", 3)],
         (1, 16),
         Plan(seconds=0.5, rounds=2),
@@ -61,7 +61,7 @@ def test_contenders_take_turns(turns: list[str]) -> None:
 
 def test_who_fails_is_a_row_with_the_reason(turns: list[str]) -> None:
     """At the start or in a later round: it is told, and the others go on."""
-    results = comparison.hold(
+    results = comparison.run_rounds(
         [contender("b", 2), contender("d", 4, "no compiler"), contender("e", 5)],
         (1,),
         Plan(seconds=0.5, rounds=2),

@@ -102,7 +102,7 @@ def test_every_peer_has_a_row(key: str) -> None:
 
 
 def test_every_row_is_a_peers() -> None:
-    """The README speaks of no peer that is gone."""
+    """The README names no removed peer."""
     assert set(ROWS) == set(PEERS)
 
 
@@ -143,7 +143,7 @@ def test_orphans_end_too(stand_in: MakePeer) -> None:
 
 
 def test_ends_whatever_happens(stand_in: MakePeer) -> None:
-    """An exception of whoever measures ends the peer as well."""
+    """An exception of the measurement ends the peer as well."""
     processes: list[psutil.Process] = []
 
     def measure() -> None:

@@ -1,4 +1,4 @@
-"""A build ends whole or absent, with a journey and, if it failed, with a reason."""
+"""A build ends whole or absent, with its steps and, if it failed, with a reason."""
 
 import json
 import os
@@ -38,7 +38,7 @@ def package(bench: Bench, name: str, version: str) -> None:
 
 
 async def run_nothing(*_: object, **__: object) -> int:
-    """A `Run` that nobody should need."""
+    """A `Run` that must not be called."""
     raise AssertionError("something was run")
 
 
@@ -55,7 +55,7 @@ def output(*command: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
-async def test_whole_journey(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_build_runs_all_steps(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """A script that installs and prepares makes a sealed build at its final path."""
     monkeypatch.setenv("CANARY", "of the gateway")
     monkeypatch.setenv("PYTHONPATH", "/of/the/gateway")
@@ -133,7 +133,7 @@ async def test_environments_are_apart(bench: Bench) -> None:
 
 
 async def test_without_script(bench: Bench) -> None:
-    """A project without a build script is built, its step skipped; the journey says when."""
+    """A project without a build script is built, its step skipped; the steps say when."""
     bench.write("code/6_model.serve.py", MODEL)
     report = await bench.build(file="6_model.serve.py", model_root="code")
     assert report.outcome == "built"
@@ -323,7 +323,7 @@ async def test_cancellation(bench: Bench) -> None:
 
 
 async def test_own_defects_are_not_the_projects(bench: Bench) -> None:
-    """An error that nobody can act on comes through, and still leaves nothing."""
+    """An error that no user can act on is raised, and still leaves nothing."""
     bench.write("model.py", MODEL)
 
     async def probe(spec: BuildSpec, interpreter: Interpreter) -> None:
@@ -386,7 +386,7 @@ async def test_oldest_python(bench: Bench) -> None:
 
 
 async def test_a_careful_umask(bench: Bench) -> None:
-    """What the script is given it can use as another user too, whatever the gateway's umask."""
+    """Another user can use all that the script is given, regardless of the gateway's umask."""
     bench.write("model.py")
     before = os.umask(0o077)
     try:

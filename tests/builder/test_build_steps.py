@@ -1,4 +1,4 @@
-"""A journey goes on by its table, and every event makes a new one."""
+"""Steps follow their table, and every event returns new steps."""
 
 import re
 
@@ -18,13 +18,13 @@ from builder.build_steps import (
 
 
 def test_steps_in_order() -> None:
-    """A new journey has all five steps before it."""
+    """New steps are all waiting."""
     assert [step.name for step in BuildSteps().steps] == list(STEPS)
     assert {step.state for step in BuildSteps().steps} == {"waiting"}
 
 
 def test_events() -> None:
-    """A step keeps when it began and how long it took; the journey before it is unchanged."""
+    """A step keeps when it began and how long it took; the steps before the event are unchanged."""
     running = BuildSteps().start(ENVIRONMENT, "2026-11-21T02:35:00.123456Z")
     done = running.finish(ENVIRONMENT, 1.5)
     assert running[ENVIRONMENT].state == "running"

@@ -137,7 +137,7 @@ async def test_no_kill_leaves_a_torn_seal(
 
 
 async def test_names(shelf: BuildStore) -> None:
-    """Whatever lies on the shelf is listed, whole or not; a shelf that was never used is empty."""
+    """All builds are listed, sealed or not; a store that was never used is empty."""
     assert shelf.names() == []
     for name in ("half", "kept"):
         half(shelf, name)

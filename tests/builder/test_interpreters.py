@@ -74,7 +74,7 @@ async def test_newest_patch_and_the_broken(tmp_path: Path, monkeypatch: pytest.M
 
 
 async def test_chosen_default(tmp_path: Path) -> None:
-    """The default that was chosen stands for its minor version, whatever else there is."""
+    """The default that was chosen stands for its minor version, regardless of others."""
     chosen = script(tmp_path / "python", answer("3.8.0"))
     found = await discover(chosen)
     assert [(each.version, each.default) for each in found if each.identifier == "python3.8"] == [

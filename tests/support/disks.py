@@ -20,7 +20,7 @@ def small_disk(folder: Path, options: str) -> Iterator[Path]:
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", options, "none", str(folder)]
     if subprocess.run(mount, capture_output=True).returncode:
-        not_here("this machine lets nobody mount")
+        not_here("this machine cannot mount")
     try:
         yield folder
     finally:
@@ -39,7 +39,7 @@ def fine_grained_disk(folder: Path) -> Iterator[Path]:
     subprocess.run(["mkfs.ext4", "-q", "-b", "1024", str(image)], check=True)
     mount = ["mount", "-o", "loop", str(image), str(folder)]
     if subprocess.run(mount, capture_output=True).returncode:
-        not_here("this machine lets nobody mount a file")
+        not_here("this machine cannot mount a file")
     try:
         yield folder
     finally:
@@ -89,11 +89,11 @@ def tracing(pid: int, *options: str) -> Iterator[None]:
             assert tracer.stderr is not None
             said = tracer.stderr.readline()
             if "attached" not in said:
-                not_here(f"nobody may look at a process that runs: {said}")
+                not_here(f"no process may be traced: {said}")
             yield
         finally:
-            # It detaches, and what it traced goes on. But it cannot let go of a thread that waits
-            # for its child to exec while that child waits for strace: the kernel can.
+            # strace detaches, and the traced process continues. But it cannot release a thread that waits
+            # waits for its child to exec while that child waits for strace: the kernel can.
             tracer.terminate()
             try:
                 tracer.communicate(timeout=_DETACHING)

@@ -44,7 +44,7 @@ def test_an_answer_without_a_body() -> None:
 
 def test_an_answer_that_nobody_asked_for() -> None:
     """More bytes than the one answer are an error, not the next request's answer."""
-    with pytest.raises(RuntimeError, match="nobody asked"):
+    with pytest.raises(RuntimeError, match="without a request"):
         Seen().connection.data_received(ANSWER + b"HTTP")
 
 

@@ -62,7 +62,7 @@ def test_a_closed_loop_counts_every_answer() -> None:
 
 
 def test_an_open_loop_sends_as_many_as_are_due() -> None:
-    """The rate is the schedule's, whatever the server does."""
+    """The rate is the schedule's, regardless of the server."""
     with serving(echo) as target:
         found = python.run(Load(target=target, seconds=0.5, rate=200, connections=2, warm_up=0.0))
     assert found.sent == 100
@@ -100,7 +100,7 @@ def test_the_answer_to_another_request_is_noticed() -> None:
 
 
 def test_requests_without_an_answer_are_lost() -> None:
-    """A server that hangs up has lost the request, and the load goes on."""
+    """A server that hangs up has lost the request, and the load continues."""
     with serving(lambda _: None) as target:
         load = Load(target=target, seconds=0.2, rate=50, warm_up=0.0, patience=1.0)
         found = python.run(load)
@@ -119,7 +119,7 @@ def test_statuses_are_told_apart() -> None:
 
 
 def test_hanging_up_waits_for_nobody() -> None:
-    """Whoever hangs up leaves what was under way."""
+    """A caller that hangs up abandons its request."""
     over = threading.Event()
 
     def hang(request: bytes) -> bytes | None:
@@ -137,7 +137,7 @@ def test_hanging_up_waits_for_nobody() -> None:
 
 
 def test_a_load_that_fails_says_why() -> None:
-    """Nobody listens: the generator's last words are the error."""
+    """Without a server, the last output of the generator is the error."""
     with serving(echo) as target:
         pass
     with pytest.raises(python.LoadFailed, match="Connect"):

@@ -6,7 +6,7 @@ from tests.benchmarks.samples import capacity
 
 
 def test_the_best_is_drawn_first_and_who_failed_last() -> None:
-    """Whichever direction is better, and nobody is left out."""
+    """Whichever direction is better, and no server is left out."""
     results = [
         Result(name=name, isolation="none", rounds={1: [capacity(rate)], 16: [capacity(rate)]})
         for name, rate in (("slow", 10.0), ("quick", 1000.0), ("middling", 100.0))

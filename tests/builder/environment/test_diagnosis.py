@@ -124,7 +124,7 @@ def test_signals() -> None:
 )
 @pytest.mark.parametrize("status", [-9, 1])
 def test_limits(status: int, toll: CgroupCounters, advice: str) -> None:
-    """A script that met a limit failed by that, whatever it wrote, and hears what to do."""
+    """A script that reached a limit failed by that limit, and the advice names it."""
     verdict = explain_exit(status, describe_status(status), toll, Limits(memory=64, processes=9))
     found, told = explain(
         status, ["bash: command not found", f"[predictd] the script {verdict.text}"]

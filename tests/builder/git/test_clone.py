@@ -53,7 +53,7 @@ async def test_references(origin: Path, tmp_path: Path) -> None:
 
 
 async def test_no_hook_runs(origin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hooks and filters of whoever runs the gateway are not run."""
+    """Hooks and filters of the gateway's account are not run."""
     canary = tmp_path / "canary"
     hook = tmp_path / "template/hooks/post-checkout"
     hook.parent.mkdir(parents=True)
@@ -122,5 +122,5 @@ async def test_cancellation(origin: Path, tmp_path: Path) -> None:
 
 
 async def run_nothing(*_: object, **__: object) -> int:
-    """A `Run` that nobody should need."""
+    """A `Run` that must not be called."""
     raise AssertionError("git was run")

@@ -112,7 +112,7 @@ def test_the_command_is_quoted() -> None:
 
 
 def test_the_agent_ends_with_git(tmp_path: Path) -> None:
-    """Whatever ends git, a SIGKILL of it alone included, ends its agent: the process that would
+    """The end of git, also by SIGKILL, ends its agent: the process that would
     end both by their process group may have ended."""
     key = make_key(tmp_path / "key")
     home = tmp_path / "home"

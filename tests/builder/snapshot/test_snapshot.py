@@ -358,7 +358,7 @@ async def test_drop(bench: Bench) -> None:
 
 
 async def test_who_waits_takes_no_thread_from_others(bench: Bench) -> None:
-    """While somebody holds the store, many wait for it, and other work has its threads."""
+    """While a process locks the store, many wait for it, and other work has its threads."""
     bench.write("a.py", "1")
     await bench.take("first")
     everybodys = trio.to_thread.current_default_thread_limiter()

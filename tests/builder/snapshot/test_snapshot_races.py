@@ -1,4 +1,4 @@
-"""A snapshot holds what is in the project, whatever is swapped for a link while it is taken."""
+"""A snapshot holds what is in the project, also where a path is swapped for a link meanwhile."""
 
 import os
 import subprocess

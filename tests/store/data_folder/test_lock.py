@@ -211,7 +211,7 @@ def test_a_folder_of_another_account(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mask", [0, 0o022, 0o077, 0o777])
 def test_the_umask_does_not_matter(tmp_path: Path, mask: int) -> None:
-    """The folder and what is above it have the same modes whatever the umask."""
+    """The folder and what is above it have the same modes regardless of the umask."""
     folder = tmp_path / "var" / "predictd"
     before = os.umask(mask)
     try:

@@ -30,7 +30,7 @@ async def served(path: Path, room: StartReserve) -> list[Project]:
 
 @pytest.mark.parametrize("use_up", [fill, use_up_inodes], ids=["bytes", "inodes"])
 async def test_it_is_there_at_each_start(tmp_path: Path, use_up: UsesUp) -> None:
-    """Though whatever is free is used up by others while it runs, and after each stop."""
+    """Also when other programs fill the disk while it runs, and after each stop."""
     with small_disk(tmp_path / "disk", "size=4m,nr_inodes=100") as disk:
         path, room = disk / "predictd.db", StartReserve(disk / "room")
         async with open_database(path) as database:

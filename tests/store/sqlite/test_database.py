@@ -1,4 +1,4 @@
-"""Transactions: whole or not at all, one at a time, and nobody else's business."""
+"""Transactions: whole or not at all, one at a time, and isolated."""
 
 import threading
 from pathlib import Path
@@ -17,7 +17,8 @@ async def names(database: Database) -> list[str]:
 
 
 async def test_a_cancelled_caller_gets_its_whole_transaction(database: Database) -> None:
-    """A caller cancelled in the middle gets its transaction committed wholly, by nobody else."""
+    """A caller cancelled in the middle gets its transaction committed as a whole, by no other
+    caller."""
     cancelled = threading.Event()
     trio_token = trio.lowlevel.current_trio_token()
 

@@ -58,8 +58,8 @@ async def test_refused_is_refused(tmp_path: Path, fault: str) -> None:
 
 
 async def test_a_torn_log(tmp_path: Path) -> None:
-    """Whatever a power cut leaves of the log behind its last sync, every acknowledged write is
-    there, in order, and nothing else but whole later writes."""
+    """For any part of the log after its last sync that a power cut leaves, every acknowledged
+    write is there, in order, and nothing else but whole later writes."""
     path = tmp_path / "predictd.db"
     log = tmp_path / "predictd.db-wal"
     safe: list[tuple[str, int]] = []  # what was acknowledged, and how much was synced by then
@@ -86,7 +86,7 @@ async def test_a_torn_log(tmp_path: Path) -> None:
 
 
 async def test_room_is_made_once(tmp_path: Path) -> None:
-    """A write that finds the disk full gets the ballast, once; without one it fails, and goes on
+    """A write that finds the disk full gets the ballast, once; without one it fails, and continues
     as soon as there is room."""
     with small_disk(tmp_path / "disk", "size=40m") as disk:
         ballast = Ballast(disk / "ballast")
@@ -180,7 +180,7 @@ async def test_the_way_back_from_an_upgrade(
 async def test_an_upgrade_that_is_cut_short(
     database_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An upgrade that fails half-way goes on from there with the next start; the copy is of the
+    """An upgrade that fails half-way continues from there with the next start; the copy is of the
     schema that was there."""
     async with open_database(database_path) as database:
         kept: Project = await database.write(projects.insert, a_project("kept"))

@@ -171,7 +171,7 @@ async def test_of_no_prediction(database: Database, deployment: Deployment, uuid
 async def test_a_prediction_has_one_row(
     database: Database, deployment: Deployment, second: Deployment
 ) -> None:
-    """Who tells of a prediction that has its row changes nothing, and counts for nothing."""
+    """A second record of a prediction changes nothing and counts for nothing."""
     told = a_measurement(honest=True)
     await put(database, deployment.id, [told])
     forged = msgspec.structs.replace(told, metrics='{"honest":false}')

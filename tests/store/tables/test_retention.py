@@ -268,7 +268,7 @@ async def test_a_copy_ends_while_others_write(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Whatever is written between two steps of a copy, it goes on where it was, and ends."""
+    """Writes between two steps of a copy do not restart it, and it ends."""
     await fill(database, deployment, 9_000, 2 * MIB)
     backup = aiosqlite.Connection.backup
     steps = 0

@@ -298,7 +298,7 @@ async def test_a_switch_stops_what_served_of_its_own_model(database: Database, r
 
 
 async def test_a_build_is_kept_for_its_own_deployments(database: Database, rows: Rows) -> None:
-    """A build can be deleted when its own deployments have ended, whatever those of another do."""
+    """A build can be deleted when its own deployments have ended, regardless of others."""
     write = database.write
     await write(deployments.end, rows.deployments[0].id)
     await write(builds.delete, rows.builds[0].id)

@@ -114,7 +114,7 @@ async def test_nothing_hangs_in_the_air(
 
 
 async def test_looking_up(database: Database, project: Project) -> None:
-    """A folder leads to its project, and to None where it is nobody's."""
+    """A folder leads to its project, or to None where it has none."""
     assert await database.read(projects.by_path, project.path) == project
     assert await database.read(projects.by_path, "x") is None
 
@@ -258,7 +258,7 @@ async def test_unfinished(database: Database, model: Model) -> None:
 async def test_unfinished_as_they_were_made(
     database: Database, project: Project, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is unfinished comes in the order of its making, whatever the model and the clock."""
+    """Unfinished records are in the order of creation, regardless of model and clock."""
     other = await database.write(models.insert, a_model(project))
     hours = iter(range(23, 0, -1))
     monkeypatch.setattr(table, "now", lambda: f"2026-11-21T{next(hours):02}:00:00.000000Z")
@@ -374,7 +374,7 @@ async def test_workspace_id(database: Database) -> None:
 
 
 async def test_settings_of_the_site(database: Database) -> None:
-    """A setting that was set at run time is remembered, whatever its kind, until forgotten."""
+    """A setting that was set at run time is remembered, of any kind, until forgotten."""
     values = {"a": 1.5, "b": {"NAME": "null"}, "c": True}
     await database.write(site.set_settings, values)
     await database.write(site.set_settings, {"a": 2})

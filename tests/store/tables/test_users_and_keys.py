@@ -63,14 +63,14 @@ async def test_who_goes_takes_all_along(database: Database, user: User, project:
     assert await database.read(audit.list_newest) == [entry]
 
 
-async def test_nothing_is_given_to_nobody(database: Database, project: Project) -> None:
+async def test_nothing_is_given_to_unknown(database: Database, project: Project) -> None:
     """Keys, sessions and memberships need a user that there is."""
-    nobody = a_user()
-    for work, record in ((keys.insert, a_key(nobody)), (sessions.insert, a_session(nobody))):
+    unknown = a_user()
+    for work, record in ((keys.insert, a_key(unknown)), (sessions.insert, a_session(unknown))):
         with pytest.raises(NotFound):
             await database.write(work, record)  # type: ignore[arg-type]
     with pytest.raises(NotFound):
-        await database.write(memberships.put, project.id, nobody.id, "viewer")
+        await database.write(memberships.put, project.id, unknown.id, "viewer")
 
 
 async def test_one_owner(database: Database, user: User, project: Project) -> None:
@@ -124,7 +124,7 @@ async def test_one_role_in_each_project(database: Database, user: User, project:
 
 @pytest.mark.parametrize("statement", ["UPDATE audit SET who = 'eve'", "DELETE FROM audit"])
 async def test_the_trail_is_only_added_to(database: Database, statement: str) -> None:
-    """Neither change nor deletion of an entry is possible, by whatever way."""
+    """Neither change nor deletion of an entry is possible, in any way."""
 
     async def tamper(connection: aiosqlite.Connection) -> None:
         await connection.execute(statement)
