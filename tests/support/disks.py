@@ -92,8 +92,8 @@ def tracing(pid: int, *options: str) -> Iterator[None]:
                 not_here(f"no process may be traced: {said}")
             yield
         finally:
-            # strace detaches, and the traced process continues. But it cannot release a thread that waits
-            # waits for its child to exec while that child waits for strace: the kernel can.
+            # strace detaches, and the traced process continues. But strace cannot release a thread
+            # that waits for its child to exec while that child waits for strace: the kernel can.
             tracer.terminate()
             try:
                 tracer.communicate(timeout=_DETACHING)
