@@ -1,4 +1,4 @@
-"""The application as a whole: who is let in, and what every answer has."""
+"""The application as a whole: which requests need a key, and what every answer has."""
 
 import re
 import uuid
@@ -35,7 +35,7 @@ async def test_nothing_below_the_prefix_is_told_without_the_key(shared: Gateway)
 
 
 async def test_the_scheme_may_be_written_in_any_case(shared: Gateway) -> None:
-    """`bearer` is as good as `Bearer`."""
+    """`bearer` is the same as `Bearer`."""
     key = (shared.data / "admin.key").read_text().strip()
     response = await shared.models.get(
         "/api/v2/projects", headers={"authorization": f"bearer {key}"}

@@ -1,7 +1,7 @@
-"""What keys and ids do not reach: keys that are none or over, ids of other projects, pages.
+"""Invalid keys, ids of other projects, pages without a session: none gives access.
 
-The routes are the gateway's own, so one that is added is tried by that alone; what each role may do
-is tried in test_roles.
+The routes are those of the gateway, so a new route is tested without further work. What each role
+may do is tested in test_roles.
 """
 
 import re
@@ -23,9 +23,9 @@ from gateway.web.site import PAGES
 from tests.faults.matrix import fault
 from tests.support.gateway import Gateway, Json, copy_of, refusal, running, settings_for, until
 
-# What is answered to everybody, besides the pages that say so of themselves.
+# Public routes, besides the pages that are declared public.
 PUBLIC = {"/livez", "/readyz", "/healthz", "/openapi.json", "/static/<name>"}
-# What whoever is signed in may change: a project becomes theirs.
+# Changes that every user may make: a project becomes theirs.
 FOR_EVERYBODY = [("POST", "/projects")]
 
 
@@ -36,11 +36,11 @@ def path_of(route: AdminRoute, **names: str) -> str:
 
 
 def body_for(route: AdminRoute, **fields: str) -> Json | None:
-    """Those of the fields that the route takes."""
+    """The fields that the body of the route has."""
     if route.body is None:
         return None
-    taken = getattr(route.body, "__struct_fields__", ())
-    return {name: value for name, value in fields.items() if name in taken}
+    known = getattr(route.body, "__struct_fields__", ())
+    return {name: value for name, value in fields.items() if name in known}
 
 
 def bearer(key: Json) -> dict[str, str]:
@@ -48,7 +48,7 @@ def bearer(key: Json) -> dict[str, str]:
 
 
 async def keys_that_open_nothing(gateway: Gateway) -> dict[str, dict[str, str]]:
-    """The headers of requests, by what is wrong with them, each made of a key that was good."""
+    """The headers of requests, by what is wrong with them, each made from a valid key."""
     for name in ("root", "gone"):
         wish = {"username": name, "password": "correct horse", "administrator": True}
         await gateway.post("/users", wish)
@@ -84,7 +84,7 @@ async def keys_that_open_nothing(gateway: Gateway) -> dict[str, dict[str, str]]:
     bound="401 at every route",
 )
 async def test_what_is_no_key_opens_nothing(gateway: Gateway) -> None:
-    """Whatever is no key, or one no more, or one for models alone, is 401 on every route."""
+    """A text that is not a key, an ended key or a key for models only is 401 on every route."""
     for what, headers in (await keys_that_open_nothing(gateway)).items():
         for route in ROUTES:
             answer = await gateway.models.request(
@@ -99,7 +99,7 @@ async def test_what_is_no_key_opens_nothing(gateway: Gateway) -> None:
     bound="404, and nothing is changed",
 )
 async def test_ids_do_not_reach_into_other_projects(gateway: Gateway, tmp_path: Path) -> None:
-    """What is in a project is not to be had through another one, by whoever owns that."""
+    """The owner of another project has no access to a project by its ids."""
     theirs = await gateway.project(copy_of("add", tmp_path))
     model = await gateway.model(theirs, "add")
     build = await gateway.build(model, "none.py:none")
@@ -128,8 +128,8 @@ async def test_ids_do_not_reach_into_other_projects(gateway: Gateway, tmp_path: 
 
 
 async def test_what_is_public_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the application answers besides the admin API is a page that says for whom it is, or
-    is listed here; no page that is not public is shown to who is not signed in."""
+    """Every route outside the admin API is a declared page or is listed here; a page that is not
+    public is shown to signed-in users only."""
     apps: list[QuartTrio] = []
     make_app = app.make_app
 
@@ -151,8 +151,8 @@ async def test_what_is_public_says_so(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_to_see_is_not_to_change() -> None:
-    """What changes something asks for more than to be signed in or to see it, and is entered in the
-    audit trail."""
+    """A route that changes something needs more than a sign-in or the right to view, and is
+    recorded in the audit log."""
     for route in ROUTES:
         if route.method != "GET":
             about = (route.method, route.path)

@@ -1,4 +1,4 @@
-"""Work that goes on when whoever asked for it is gone."""
+"""Work that continues when its client has disconnected."""
 
 import pytest
 import trio
@@ -41,7 +41,7 @@ async def test_the_caller_gets_result_or_error(nursery: trio.Nursery) -> None:
 async def test_a_task_that_fails_ends_nothing_else(
     nursery: trio.Nursery, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Background work that raises is logged, and other work goes on."""
+    """Background work that raises is logged, and other work continues."""
     tasks, done = Tasks(nursery), trio.Event()
 
     async def fail() -> None:

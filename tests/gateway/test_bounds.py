@@ -133,8 +133,8 @@ def test_the_parts_of_a_head_are_few(stage: Stage, path: str, name: str, separat
 
 
 def test_a_page_ends_early_where_its_items_are_large(stage: Stage) -> None:
-    """What is made into JSON at once is bounded, whatever page size was asked for, and the next
-    page goes on where this one ended."""
+    """The JSON that is encoded at once is bounded for every page size, and the next page continues
+    where this one ended."""
     listed = f"{API_PREFIX}/projects"
     names = [f"large {number}" for number in range(12)]
     made = []

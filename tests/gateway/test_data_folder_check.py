@@ -79,8 +79,8 @@ def test_a_first_start_makes_both_keys(data: DataFolder) -> None:
 )
 @pytest.mark.parametrize("empty", [False, True])
 def test_data_without_a_database(data: DataFolder, place: str, empty: bool) -> None:
-    """Whatever there is of an earlier gateway, a start without its database is refused and says
-    what there is and what to do."""
+    """With any file of an earlier gateway, a start without its database is refused, and says what
+    exists and what to do."""
     (data.root / place).parent.mkdir(parents=True, exist_ok=True)
     (data.root / place).write_text("precious")
     if empty:

@@ -1,4 +1,4 @@
-"""Serving: what the gateway tells of itself to those on its machine."""
+"""Serving: the file by which programs on the machine find the gateway."""
 
 import json
 import logging

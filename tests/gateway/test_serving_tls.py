@@ -98,7 +98,7 @@ async def test_urls_have_the_scheme(gateway: Gateway, tmp_path: Path) -> None:
 
 
 async def test_the_command_line_on_the_same_machine(gateway: Gateway) -> None:
-    """Whoever finds the gateway by its data folder trusts its very certificate, and no other."""
+    """A client that finds the gateway by its data folder trusts its certificate, and no other."""
     address = running_address(gateway.data)
     assert address.url == gateway.url
     with address.client((gateway.data / "admin.key").read_text()) as client:

@@ -1,4 +1,4 @@
-"""What a start goes on without is named, once, until an operator has removed it."""
+"""A file that a start continues without is named, once, until an operator has removed it."""
 
 import os
 from pathlib import Path

@@ -133,8 +133,10 @@ async def test_what_does_not_fit(shared: Gateway, place: Place) -> None:
     assert [p.name for p in place.root.iterdir()] == ["sub"]
 
 
-GIT = (".git", ".GIT", "sub/.gIt", ".git ", ".git.", "git~1", ".git::$INDEX_ALLOCATION",
-       ".g\u200cit", "\ufeff.git", "a\\.git")  # fmt: skip
+GIT = (
+    *(".git", ".GIT", "sub/.gIt", ".git ", ".git.", "git~1", ".git::$INDEX_ALLOCATION"),
+    *(".g\u200cit", "\ufeff.git", "a\\.git"),
+)
 
 
 @pytest.mark.parametrize("name", GIT)

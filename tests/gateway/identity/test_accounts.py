@@ -122,7 +122,7 @@ def test_models_that_a_workload_may_call(stage: Stage) -> None:
 
 
 def test_names_in_any_case(stage: Stage) -> None:
-    """A user is found by their name in any case; under an old name nobody is."""
+    """A user is found by their name in any case; under an old name no user is."""
     assert stage.directory.user("aDA") == stage.ada
     stage.directory.put_user(msgspec.structs.replace(stage.ada, name="Augusta"))
     assert stage.directory.user("ada") is None
@@ -179,7 +179,7 @@ def test_sessions(stage: Stage) -> None:
 
 def test_a_session_ends_by_the_clock_alone(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """From its last moment on nothing is found or allowed by a session that is still remembered,
-    and an answer that is being sent by it is cut; the session of another user goes on."""
+    and an answer that is being sent by it is cut; the session of another user continues."""
     monkeypatch.setattr("gateway.identity.accounts.now", lambda: "2500-01-01T00:00:00.000000Z")
     over = msgspec.structs.replace(session(stage.bob), expires_at="2500-01-01T01:00:00.000000Z")
     cut: list[str] = []
@@ -258,12 +258,12 @@ def test_who_goes(stage: Stage) -> None:
     assert stage.directory.session("held by bob") is None
     assert stage.directory.members_of("p") == [(stage.ada, "owner")]
     assert stage.directory.users() == [stage.ada]
-    # Nothing is kept of them either, for whoever comes and goes.
+    # Nothing is stored of them either.
     assert stage.directory.roles_of(stage.bob) == {}
 
 
 def test_a_project_that_goes(stage: Stage) -> None:
-    """Nobody sees a project that is gone, a public one neither; another public one is seen."""
+    """No user sees a deleted project, not even a public one; another public one is seen."""
     for number, name in enumerate("pq"):
         public = msgspec.structs.replace(stage.project, id=name, number=number, visibility="public")
         stage.directory.put_project(public)

@@ -51,7 +51,7 @@ async def test_a_key_does_not_outlive_its_maker(
                 f"/users/{owner}/{kind}", json={"expiry_date": later(hours=0.5)}
             )
             assert sooner.json()["expiry_date"] < ends
-        # One that was made so makes none that goes on for longer.
+        # A key that another key created creates none that lives longer.
         again = (await ada.post("/users/ada/v2_keys", json={})).json()["api_key"]
     async with asking(gateway, again) as ada:
         answer = await ada.post("/users/ada/v2_keys", json={"expiry_date": "never"})
@@ -140,7 +140,7 @@ async def test_a_401_says_how_to_authenticate(shared: Gateway, samples: Samples)
         await shared.models.get("/api/v2/projects"),
         await shared.models.post("/model", json={"accessKey": "none", "request": {}}),
         await shared.models.post("/model?accessKey=none", json={"request": {}}),
-        await shared.models.post("/sign-in", data={"name": "nobody", "password": "wrong"}),
+        await shared.models.post("/sign-in", data={"name": "unknown", "password": "wrong"}),
         await shared.models.post("/open", data={"token": "none"}),
     ]
     for answer in answers:

@@ -67,7 +67,7 @@ def test_an_answer_that_was_sent_leaves_nothing() -> None:
 
 
 def test_a_key_is_live_until_its_time() -> None:
-    """At the moment of its end it is none; another key goes on."""
+    """A grant ends at the moment that its key expires; another key continues."""
     now = [10.0]
     callers = KeyIndex(lambda: now[0])
     for name, expires in (("a", 20.0), ("b", 30.0)):

@@ -1,4 +1,4 @@
-"""Callers: who is let in, and that those who are not learn nothing from what it took to say so."""
+"""The key index: which keys are accepted, and that a refusal's duration reveals nothing."""
 
 import hmac
 import time
@@ -36,7 +36,7 @@ def refused(callers: KeyIndex, text: str, known: IndexedKey | None = None) -> Re
 
 
 def test_who_is_known_is_not_looked_up() -> None:
-    """A caller who was let in before is let in by a few looks, and the key is not even read."""
+    """A key that was accepted before is accepted by a few look-ups, without hashing it."""
     callers = KeyIndex()
     key = let_in(callers)
     caller = callers.check(None, key.text, "m", MAY_CALL)
@@ -44,7 +44,7 @@ def test_who_is_known_is_not_looked_up() -> None:
 
 
 def test_who_is_known_and_no_longer_good() -> None:
-    """What is remembered does not outlive the key; a key that is let in again is known anew."""
+    """The memory of a key does not outlive it; a key that is accepted again is remembered again."""
     clock = Clock()
     callers = KeyIndex(clock)
     over, revoked = let_in(callers, expires=200.0), let_in(callers)
@@ -60,7 +60,7 @@ def test_who_is_known_and_no_longer_good() -> None:
 
 
 def test_who_may_not() -> None:
-    """A good key of somebody else is another refusal: whoever has it knows that it is one."""
+    """A valid key of another user gets another refusal: its holder knows that it is valid."""
     callers = KeyIndex()
     key = let_in(callers, user="bob")
     assert refused(callers, key.text).code == "model.forbidden"

@@ -129,7 +129,7 @@ def test_nobodys_password_takes_as_long() -> None:
 
 
 def test_passwords() -> None:
-    """Only the password fits; nobody's fits nothing; a weaker hash is known as outdated."""
+    """Only the password matches; an empty hash matches none; a weaker hash is outdated."""
     passwords = Passwords(PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
     kept = passwords.hash("correct horse")
     assert "correct" not in kept

@@ -1,4 +1,4 @@
-"""The table of permissions: who may do what, and that nobody gets more by accident."""
+"""The table of permissions: who may do what, and that no role gets more by accident."""
 
 import pytest
 

@@ -200,7 +200,7 @@ async def opened(stack: AsyncExitStack, gateway: Gateway, path: str, credential:
     return stream
 
 
-class Somebody:
+class Person:
     """A user who is to lose a right: `credential` is the header of their requests."""
 
     def __init__(self, gateway: Gateway, project: str) -> None:
@@ -244,28 +244,28 @@ class Somebody:
         assert (await self.gateway.admin.patch(path, json=changes)).status_code == 200
 
 
-async def by_key(who: Somebody) -> None:
+async def by_key(who: Person) -> None:
     await who.take_key()
 
 
-async def by_a_key_that_ends_soon(who: Somebody) -> None:
+async def by_a_key_that_ends_soon(who: Person) -> None:
     ends = datetime.now(UTC) + timedelta(seconds=4)
     await who.take_key(expiry_date=as_text(ends))
 
 
-async def by_session(who: Somebody) -> None:
+async def by_session(who: Person) -> None:
     await who.sign_in()
 
 
-async def revoke_key(who: Somebody) -> None:
+async def revoke_key(who: Person) -> None:
     await who.gateway.delete(f"/users/{who.name}/v2_keys/{who.key_id}")
 
 
-async def revoke_all_keys(who: Somebody) -> None:
+async def revoke_all_keys(who: Person) -> None:
     await who.gateway.delete(f"/users/{who.name}/v2_keys")
 
 
-async def wait_for_its_date(who: Somebody) -> None:
+async def wait_for_its_date(who: Person) -> None:
     # A date holds within the second in which all answers under way are looked at.
     key = next(
         key
@@ -276,45 +276,45 @@ async def wait_for_its_date(who: Somebody) -> None:
     await trio.sleep(max(0.0, ends - time.time()) + 2.0)
 
 
-async def disable(who: Somebody) -> None:
+async def disable(who: Person) -> None:
     await who.patch(f"/users/{who.name}", disabled=True)
 
 
-async def delete_user(who: Somebody) -> None:
+async def delete_user(who: Person) -> None:
     await who.gateway.delete(f"/users/{who.name}")
 
 
-async def demote(who: Somebody) -> None:
+async def demote(who: Person) -> None:
     await who.patch(f"/users/{who.name}", administrator=False)
 
 
-async def sign_out(who: Somebody) -> None:
+async def sign_out(who: Person) -> None:
     await who.submit("/sign-out")
 
 
-async def change_password(who: Somebody) -> None:
+async def change_password(who: Person) -> None:
     await who.submit("/password", old=PASSWORD, new="another one", again="another one")
 
 
-async def set_password(who: Somebody) -> None:
+async def set_password(who: Person) -> None:
     body = {"password": "another one"}
     answer = await who.gateway.admin.put(f"/users/{who.name}/password", json=body)
     assert answer.status_code == 200
 
 
-async def take_role(who: Somebody) -> None:
+async def take_role(who: Person) -> None:
     await who.gateway.delete(f"{who.project}/collaborators/{who.name}")
 
 
-async def make_private(who: Somebody) -> None:
+async def make_private(who: Person) -> None:
     await who.patch(who.project, visibility="private")
 
 
-Deed = Callable[[Somebody], Awaitable[None]]
+Deed = Callable[[Person], Awaitable[None]]
 WAYS: dict[str, tuple[str, Deed, Deed]] = {
     "a key is revoked": ("administrator", by_key, revoke_key),
     "all keys are revoked": ("administrator", by_key, revoke_all_keys),
-    "a key comes to its date": ("administrator", by_a_key_that_ends_soon, wait_for_its_date),
+    "a key expires": ("administrator", by_a_key_that_ends_soon, wait_for_its_date),
     "a user is disabled": ("administrator", by_key, disable),
     "a user with a session is disabled": ("administrator", by_session, disable),
     "a user is deleted": ("administrator", by_key, delete_user),
@@ -343,7 +343,7 @@ async def test_streams_end_with_the_right_to_them(streams: Streams, way: str) ->
         speaking_to(url_in(streams.data), streams.data) as gateway,
         AsyncExitStack() as stack,
     ):
-        victim, other = [Somebody(gateway, streams.project) for _ in range(2)]
+        victim, other = [Person(gateway, streams.project) for _ in range(2)]
         await victim.arrive(role)
         await other.arrive("member")
         await other.take_key()
@@ -371,9 +371,9 @@ async def test_streams_end_with_the_right_to_them(streams: Streams, way: str) ->
                 assert await stream.more(), stream.path
 
 
-async def _with_a_key(gateway: Gateway) -> tuple[Somebody, httpx.AsyncClient]:
+async def _with_a_key(gateway: Gateway) -> tuple[Person, httpx.AsyncClient]:
     """An administrator, and a client with their key."""
-    who = Somebody(gateway, "")
+    who = Person(gateway, "")
     await who.arrive("administrator")
     await who.take_key()
     name, _, value = who.credential.partition(": ")
@@ -460,7 +460,7 @@ async def test_streams_with_tls_end_too(
     async with running(settings_for(tmp_path / "data", certified), trust) as gateway:
         project = await gateway.project(folder)
         made = await gateway.post(f"{project}/experiments", {"script": "ticks.py"})
-        who = Somebody(gateway, project)
+        who = Person(gateway, project)
         await who.arrive("member")
         await who.take_key()
         name, _, value = who.credential.partition(": ")
@@ -497,7 +497,7 @@ async def test_who_follows_a_log_is_told_why_it_ends(
         assert refused.value.code == code
 
     async with speaking_to(url_in(streams.data), streams.data) as gateway:
-        who = Somebody(gateway, streams.project)
+        who = Person(gateway, streams.project)
         await who.arrive("member")
         await who.take_key()
         async with trio.open_nursery() as nursery:

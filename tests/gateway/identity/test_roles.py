@@ -1,8 +1,8 @@
-"""Every route of the admin API, asked by everybody: each is let do what the table says, no more.
+"""Every route of the admin API as every role: each may do exactly what the table says.
 
-The table of roles is written out here once more, as whoever grants a role would put it, and held
-against what a real gateway answers. What is refused has to be refused before anything is looked at;
-what is allowed may well fail for another reason, since most of what is asked for is not there.
+The table of roles is repeated here, in the words of a user who grants a role, and compared with the
+answers of a real gateway. A request that is refused must be refused before a record is looked up. A
+request that is allowed may fail for another reason, since most of the records do not exist.
 """
 
 import re
@@ -25,7 +25,7 @@ from tests.support.gateway import PATIENCE, Json, url_in
 SITE, STRANGER = "site administrator", "stranger"
 ROLES = ["viewer", "operator", "contributor", "admin", "owner"]
 EVERYBODY = [STRANGER, *ROLES, SITE]
-# From which one on in the list above somebody may; who asks about others than oneself is `SITE`.
+# The first role in the list above that may; requests about other users need `SITE`.
 FROM: dict[Permission, str] = {
     "any": STRANGER,
     "user": STRANGER,
@@ -39,7 +39,7 @@ FROM: dict[Permission, str] = {
     "project.own": "owner",
     "site.administer": SITE,
 }
-# Not for whom it is, but for what they ask with: `admin.key`, which nobody here has.
+# It depends on the key, not on the user: only `admin.key` may, which no user here has.
 FOR_THE_ADMIN_KEY = ("POST", "/site/links")
 UNAUTHORIZED = (HTTPStatus.UNAUTHORIZED, "auth.required")
 FORBIDDEN = (HTTPStatus.FORBIDDEN, "auth.forbidden")
@@ -47,15 +47,15 @@ UNSEEN = (HTTPStatus.NOT_FOUND, "project.notfound")
 
 
 class Stage:
-    """A project with a model, somebody of whom it is tried what they may do, and somebody else."""
+    """A project with a model, a user whose permissions are tested, and another user."""
 
     def __init__(self, samples: Samples, folder: Path) -> None:
         key = (samples.data / "admin.key").read_text().strip()
         self.url = f"{url_in(samples.data)}/api/v2"
         self.admin = self._client(key)
-        for name in ("somebody", "else"):
+        for name in ("tested", "else"):
             self.told(self.admin.post("/users", json={"username": name, "password": "x" * 10}))
-        self.somebody = self._client(self.key("v2"))
+        self.tested = self._client(self.key("v2"))
         linked = {"name": "tried", "template": "local", "path": str(folder)}
         self.project = self.told(self.admin.post("/projects", json=linked))["id"]
         model = self.admin.post(f"/projects/{self.project}/models", json={"name": "m"})
@@ -66,21 +66,21 @@ class Stage:
         return httpx.Client(base_url=self.url, headers=headers, timeout=PATIENCE)
 
     def key(self, kind: str) -> str:
-        return str(self.told(self.admin.post(f"/users/somebody/{kind}_keys", json={}))["api_key"])
+        return str(self.told(self.admin.post(f"/users/tested/{kind}_keys", json={}))["api_key"])
 
     def told(self, answer: httpx.Response) -> Json:
         assert answer.status_code == HTTPStatus.OK, answer.text
         return dict(answer.json())
 
     def stands_as(self, who: str, visibility: Visibility) -> None:
-        """Makes somebody that, in a project that is private or public."""
+        """Gives the user this role, in a project that is private or public."""
         project = f"/projects/{self.project}"
         self.told(self.admin.patch(project, json={"visibility": visibility}))
         if who == SITE:
-            self.told(self.admin.patch("/users/somebody", json={"administrator": True}))
+            self.told(self.admin.patch("/users/tested", json={"administrator": True}))
         elif who != STRANGER:
             role = {"permission": who}
-            self.told(self.admin.put(f"{project}/collaborators/somebody", json=role))
+            self.told(self.admin.put(f"{project}/collaborators/tested", json=role))
 
     def path(self, route: AdminRoute, about: str) -> str:
         """The route's path with what there is of it; of the rest there is nothing."""
@@ -93,10 +93,10 @@ class Stage:
         return re.sub(r"<(?:path:)?(\w+)>", lambda match: there.get(match[1], "none"), route.path)
 
     def asks(self, route: AdminRoute, about: str = "else", **headers: str) -> tuple[int, str]:
-        """Status and code (none: not refused) of what somebody is answered."""
+        """Status and code of the answer to the user; the code is empty if it is not refused."""
         body: dict[str, Any] = {} if route.method in ("GET", "DELETE") else {"json": {}}
         path = self.path(route, about)
-        with self.somebody.stream(route.method, path, headers=headers, **body) as answer:
+        with self.tested.stream(route.method, path, headers=headers, **body) as answer:
             if answer.is_success:
                 return answer.status_code, ""
             answer.read()
@@ -104,10 +104,10 @@ class Stage:
 
     def close(self) -> None:
         self.admin.delete(f"/projects/{self.project}")
-        for name in ("somebody", "else"):
+        for name in ("tested", "else"):
             self.admin.delete(f"/users/{name}")
         self.admin.close()
-        self.somebody.close()
+        self.tested.close()
 
 
 @pytest.fixture
@@ -118,8 +118,8 @@ def stage(samples: Samples, tmp_path: Path) -> Iterator[Stage]:
 
 
 def walked() -> list[AdminRoute]:
-    """All routes; first those that take nothing away, last what takes the most: the project, and
-    the key that somebody asks with."""
+    """All routes; first those that delete nothing, last those that delete the project, or the key
+    with which the user authenticates."""
     last = ["/projects/<project_id>", "/users/<username>/v2_keys"]
 
     def takes(route: AdminRoute) -> tuple[bool, int]:
@@ -158,12 +158,12 @@ def test_each_route_for_everybody(stage: Stage, who: str, visibility: Visibility
     users, all of it about themselves and, but for site administrators, nothing about others."""
     stage.stands_as(who, visibility)
     wrong = []
-    for about in ("else", "somebody"):
+    for about in ("else", "tested"):
         for route in walked():
-            # Nobody deletes themselves here, and what names no user was asked for already.
-            if about == "somebody" and route.permission != "self":
+            # The user does not delete themselves; routes without a user were asked already.
+            if about == "tested" and route.permission != "self":
                 continue
-            said = expected(route, who, visibility, is_self=about == "somebody")
+            said = expected(route, who, visibility, is_self=about == "tested")
             status, code = answer = stage.asks(route, about)
             refused = answer in (UNAUTHORIZED, FORBIDDEN, UNSEEN)
             right = answer == said if said[0] else not refused and status < 500
@@ -185,10 +185,10 @@ def test_who_is_nobody(stage: Stage) -> None:
     nothing = {"Authorization": ""}
     for route in walked():
         for headers in (model_key, nothing):
-            assert stage.asks(route, "somebody", **headers) == UNAUTHORIZED, route.path
-    stage.told(stage.admin.patch("/users/somebody", json={"disabled": True}))
+            assert stage.asks(route, "tested", **headers) == UNAUTHORIZED, route.path
+    stage.told(stage.admin.patch("/users/tested", json={"disabled": True}))
     for route in walked():
-        assert stage.asks(route, "somebody") == UNAUTHORIZED, route.path
+        assert stage.asks(route, "tested") == UNAUTHORIZED, route.path
     assert stage.told(stage.admin.get(f"/projects/{stage.project}"))["id"] == stage.project
 
 

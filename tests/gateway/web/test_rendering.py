@@ -99,9 +99,16 @@ def test_each_form_of_a_session_has_its_token() -> None:
     pages = [
         RENDERING.page("home.html", visitor, projects=[]),
         RENDERING.page("password.html", visitor, changed=False, must_choose=False),
-        RENDERING.page("keys.html", visitor, created="", kinds=KINDS, lifetimes=list(LIFETIMES),
-                       usual_lifetime="1 year", keys=[]),
-    ]  # fmt: skip
+        RENDERING.page(
+            "keys.html",
+            visitor,
+            created="",
+            kinds=KINDS,
+            lifetimes=list(LIFETIMES),
+            usual_lifetime="1 year",
+            keys=[],
+        ),
+    ]
     for html in pages:
         forms = re.findall(r"<form.*?</form>", html, re.DOTALL)
         assert forms
@@ -188,10 +195,10 @@ def test_where_one_goes_on_to(path: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "", "keys", "//evil", "///evil", "/\\evil", "\\\\evil", "/\t/evil", "/\n/evil",
-        "http://evil", "https:evil", "javascript:alert(1)", "/é", "/%\x00", "//[",
+        *("", "keys", "//evil", "///evil", "/\\evil", "\\\\evil", "/\t/evil", "/\n/evil"),
+        *("http://evil", "https:evil", "javascript:alert(1)", "/é", "/%\x00", "//["),
     ],
-)  # fmt: skip
+)
 def test_where_one_does_not_go(text: str) -> None:
     """The sign-in page never leads to another site."""
     assert local_path(text) == "/"
