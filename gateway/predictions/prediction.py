@@ -23,7 +23,7 @@ from gateway.predictions.call import (
 from gateway.predictions.endpoints import Endpoints
 from gateway.predictions.envelope import Envelope, InvalidEnvelope, read
 from gateway.predictions.offload import OffloadedParser
-from workers import Pool, Ticket
+from workers import Ticket
 
 
 class PredictionOwner(Protocol):
@@ -70,14 +70,15 @@ class Prediction:
         self._call = call
         self._flow = flow
         if len(body) > self._offload.inline_limit:
-            self._submit(self._offload.pool, Ticket(body, self._on_envelope, flow))
+            self._ticket = ticket = Ticket(body, self._on_envelope, flow)
+            self._offload.pool.submit(ticket)
             return
         try:
-            pool, ticket = self._resolve(read(body))
-        except (Refusal, InvalidEnvelope) as error:
+            envelope = read(body)
+        except InvalidEnvelope as error:
             self._owner.refuse(refusal(error))
         else:
-            self._submit(pool, ticket)
+            self._predict(envelope)
 
     def caller_left(self) -> bool:
         """The caller may be gone. Whether its request was withdrawn; otherwise a replica has begun
@@ -91,27 +92,30 @@ class Prediction:
         if ticket is not None:
             ticket.abandon()
 
-    def _resolve(self, envelope: Envelope) -> tuple[Pool, Ticket]:
+    def _predict(self, envelope: Envelope) -> None:
         call = self._call
-        pool, payload, flow, self._model_id = resolve(self._endpoints, call, envelope, self._flow)
-        return pool, Ticket(payload, self._on_outcome, flow, call.limit)
+        try:
+            pool, payload, flow, self._model_id = resolve(
+                self._endpoints, call, envelope, self._flow
+            )
+        except Refusal as refused:
+            self._owner.refuse(refused)
+        else:
+            self._ticket = ticket = Ticket(payload, self._on_outcome, flow, call.limit)
+            pool.submit(ticket)
 
-    def _submit(self, pool: Pool, ticket: Ticket) -> None:
-        self._ticket = ticket
-        pool.submit(ticket)
-
-    def _on_envelope(self, offloaded: Ticket) -> None:
-        if offloaded is not self._ticket or offloaded.outcome is None:
+    def _on_envelope(self, ticket: Ticket) -> None:
+        if ticket is not self._ticket or ticket.outcome is None:
             return  # it was withdrawn or abandoned
         self._ticket = None
         try:
-            pool, ticket = self._resolve(offloaded_envelope(offloaded.outcome, offloaded.request))
+            envelope = offloaded_envelope(ticket.outcome, ticket.request)
         except (Refusal, InvalidEnvelope) as error:
             self._owner.refuse(refusal(error))
-        else:
-            self._submit(pool, ticket)
-            if self._caller_left and self._withdraw():
-                self._owner.withdrawn()
+            return
+        self._predict(envelope)
+        if self._caller_left and self._withdraw():
+            self._owner.withdrawn()
 
     def _on_outcome(self, ticket: Ticket) -> None:
         if ticket is not self._ticket or ticket.outcome is None:
