@@ -47,22 +47,6 @@ UNFINISHED: set[str] = {
     "tests/gateway/operations",
     "tests/support",
     "tests/test_architecture.py",
-    "tests/workers",
-    "tests/workers/cgroups",
-    "tests/workers/confinement",
-    "tests/workers/golden",
-    "tests/workers/inside",
-    "tests/workers/pool",
-    "tests/workers/process",
-    "tests/workers/reactor",
-    "tests/workers/replica",
-    "workers/confinement",
-    "workers/inside",
-    "workers/inside/python/packages/predictd_inside",
-    "workers/inside/python/packages/predictd_inside/sdk",
-    "workers/process",
-    "workers/replica",
-    "workers/untrusted_tree.py",
 }
 
 # Names of two classes in the production packages, and why.

@@ -1,4 +1,4 @@
-"""What was printed is kept, bounded, and told to who follows; a disk that refuses stops nobody."""
+"""Logs are bounded and reported to their readers; a failing disk stops no writer."""
 
 import gc
 import os
@@ -26,7 +26,7 @@ def log(tmp_path: Path) -> Iterator[Log]:
 
 
 def test_a_line_survives_its_file() -> None:
-    """What is parsed is what was said, whatever blanks the text has."""
+    """A parsed line is the written one, with any blanks in its text."""
     line = Line("2026-11-21T02:35:00.123Z", "stderr", "  two  blanks ")
     assert Line.parse(str(line)) == line
 
@@ -81,7 +81,7 @@ def test_a_log_goes_on_in_its_file(tmp_path: Path) -> None:
 )
 @pytest.mark.parametrize("path", ["/dev/full", "/proc/no/such/folder/log"])
 def test_a_disk_that_refuses_costs_lines_and_nothing_else(path: str) -> None:
-    """Lost lines are counted, the tail still has them, and nobody hears an error."""
+    """Lost lines are counted, the tail still has them, and no writer gets an error."""
     log = Log(Path(path))
     log.write("one\ntwo")
     log.write("three")
@@ -174,7 +174,7 @@ def test_a_reader_takes_little_at_once(tmp_path: Path) -> None:
 
 
 def test_the_last_lines_and_what_follows(log: Log) -> None:
-    """Who begins with the last lines goes on behind them: no line twice, none left out."""
+    """A reader that begins with the last lines continues behind them: none twice, none missing."""
     log.write_lines(["one", "two", "three"])
     lines, position = log.latest(2)
     log.write("four")
@@ -213,7 +213,7 @@ def test_a_reader_is_told_of_each_write_and_the_close(log: Log) -> None:
 
 
 def test_a_removed_log_has_an_end(log: Log) -> None:
-    """A reader of a log whose files are gone comes to the end, and does not try for ever."""
+    """A reader of a log whose files are removed reaches the end, and does not try endlessly."""
     log.write_lines(["one", "two"])
     log.remove()
     assert log.has_more(0)
@@ -315,7 +315,7 @@ def test_a_rotation_while_files_are_opened(
 )
 @settings(deadline=None, max_examples=60)
 def test_no_line_is_lost_or_doubled(steps: list[str], most_bytes: int) -> None:
-    """Whatever rotations and truncations by others there are between reads:
+    """With any rotations and truncations by others between reads:
     lines come in order and once, and what is missing lies in gaps that the reader is told of."""
     with TemporaryDirectory() as folder:
         log = Log(Path(folder) / "log", most_bytes=most_bytes)

@@ -125,7 +125,7 @@ def test_an_orphan_that_lives_is_left_alone(instance_id: str) -> None:
 def test_orphans_without_end_hold_up_nothing(
     instance_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While one tree goes on making orphans that have left it, the end of another is not held up as
+    """While one tree keeps making orphans that have left it, the end of another is not held up as
     long as by one of its own processes."""
     monkeypatch.setattr(process, "kill_orphans", lambda has_left_tree: 1)
     started = start(instance_id, "exec sleep 1000")

@@ -52,8 +52,8 @@ async def harness(tmp_path: Path, environment: Path) -> AsyncIterator[Harness]:
     bound="the pool says why, tries again and serves; others go on; nothing is left",
 )
 async def test_every_call_of_a_start_fails_in_turn(harness: Harness, shortfall: Shortfall) -> None:
-    """Whatever call of a replica's life fails, and fails again, from its start to what is removed
-    behind it: the pool tries again and serves, another model goes on, and nothing is left."""
+    """If any call of a replica's life fails repeatedly, from its start to its removal, the pool
+    retries and serves, another model still answers, and nothing is left."""
     steady = await harness.serve("badly", "behave")
     while True:
         with shortfall.at_next_site(times=3):
@@ -78,8 +78,8 @@ async def test_every_call_of_a_start_fails_in_turn(harness: Harness, shortfall: 
 async def test_every_call_of_a_script_fails_in_turn(
     harness: Harness, shortfall: Shortfall, tmp_path: Path
 ) -> None:
-    """Whatever call fails as a script is run, it is an OSError, or the script has run; nothing of
-    it is left."""
+    """If any call fails while a script runs, it is an OSError, or the script has run; nothing of it
+    is left."""
     log = LineList()
     while True:
         outcome: object = None
@@ -168,7 +168,7 @@ class Stubborn:
 
 
 def test_what_is_printed_while_the_kernel_has_no_memory(until: Callable[..., None]) -> None:
-    """A pipe that epoll does not take blocks nobody who prints, and is read again later."""
+    """A pipe that epoll does not take does not block its writer, and is read again later."""
     output, lines = Output(), list[str]()
     epoll = Stubborn(output._epoll)
     output._epoll = epoll  # type: ignore[assignment]

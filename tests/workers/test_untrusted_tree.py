@@ -230,8 +230,8 @@ def test_a_folder_swapped_while_it_is_given(
 
 
 def test_what_is_kept_is_plain(tmp_path: Path) -> None:
-    """Folders and files are ours alone afterwards, whatever their modes; all else is gone; too deep
-    is an error."""
+    """Folders and files of any mode are ours alone afterwards; all else is removed; too deep is an
+    error."""
     (tmp_path / "shut" / "er").mkdir(parents=True)
     (tmp_path / "shut" / "er" / "file").write_text("kept")
     (tmp_path / "shut" / "er" / "file").chmod(0o6777)

@@ -1,4 +1,4 @@
-"""The workers with real processes: whatever a model does, its caller gets the documented
+"""The workers with real processes: for anything a model does, its caller gets the documented
 outcome, the next request is served, the model beside it never notices, and nothing is left."""
 
 import os
@@ -189,7 +189,7 @@ async def test_a_deed_gets_its_outcome_and_harms_nobody(harness: Harness, deed: 
     ],
 )
 async def test_any_text_that_is_raised_is_told(harness: Harness, text: str, told: str) -> None:
-    """Whatever an exception says reaches its caller, and the replica goes on."""
+    """Any text of an exception reaches its caller, and the replica still serves."""
     badly = await harness.serve("badly", "behave")
     with trio.fail_after(PATIENCE):
         outcome = await badly.predict(f'{{"do":"raise","text":"{text}"}}'.encode())
@@ -432,7 +432,7 @@ async def test_a_new_pool_takes_over_under_load(harness: Harness) -> None:
 
 
 async def test_a_cancelled_prediction_leaves_the_replica_in_step(harness: Harness) -> None:
-    """Whoever comes after a caller that went away gets their own answer."""
+    """A caller after one that disconnected gets its own answer."""
     pool = await harness.serve("badly", "behave")
     with trio.move_on_after(0.05):
         await pool.predict(say({"do": "sleep", "seconds": 0.3}))

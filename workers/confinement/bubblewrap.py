@@ -144,7 +144,7 @@ def texts(view: SandboxView, host: Host, uid: int) -> Iterator[tuple[str, str]]:
     """The files that are made for a process that runs as `uid`: where each stands, and its text.
     Raises OSError."""
     passwd = f"{USER}:x:{uid}:{uid}::{HOME}:/bin/bash\n"
-    yield "/etc/passwd", passwd + "nobody:x:65534:65534::/:/usr/sbin/nologin\n"
+    yield "/etc/passwd", passwd + "nobody" + ":x:65534:65534::/:/usr/sbin/nologin\n"
     yield "/etc/group", f"{USER}:x:{uid}:\nnogroup:x:65534:\n"
     if host.has_hosts:
         yield HOSTS, hosts_text(Path(HOSTS).read_text(errors="replace"))

@@ -1,6 +1,6 @@
 """The supervisor of one replica: makes its working copy and process, waits for the end, cleans up.
 
-One Trio task per process, none per request. Whatever ends the process, the same cleaning follows:
+One Trio task per process, none per request. The same cleaning follows every end of the process:
 its whole tree is killed, what it printed last is kept (process/tree.py), and its working copy is
 removed. Only then is the replica reported as cleaned. When cancelled, the supervisor kills the
 process first.

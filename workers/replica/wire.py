@@ -7,7 +7,7 @@ frame has id 0. `inside/` speaks the same with `struct` and `json` alone; the go
 `tests/workers/golden/` are replayed against both.
 
 The laws:
-- Whatever bytes arrive, the reader either yields a message or raises WireError; after a WireError
+- For any bytes, the reader either yields a message or raises WireError; after a WireError
   the conversation is over, since no later byte can be trusted.
 - Each kind of frame has a largest body (`LARGEST`). A larger one is refused when its header
   arrives. What is decoded here is so small that it takes less than a millisecond.

@@ -391,15 +391,15 @@ def test_v2_passes_controllers_on(tmp_path: Path) -> None:
 
 
 def test_v2_that_passes_them_on_already_is_left_as_it_is(tmp_path: Path) -> None:
-    """Nobody moves where there is nothing to switch on."""
+    """No process moves where there is nothing to switch on."""
     own = play_v2(tmp_path / "own", "cpu memory pids", switched_on="cpu memory pids")
     trees._delegate(own.folder)
     assert not (own.folder / "predictd-gateway").exists()
 
 
 def test_v2_with_others_in_the_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the group holds others too, controllers stay off, the gateway goes back, and nobody
-    else is touched."""
+    """Where the cgroup has other processes too, controllers stay off, the gateway goes back, and no
+    other process is moved."""
     own = play_v2(tmp_path / "own", "cpu memory pids")
     control, write = own.folder / "cgroup.subtree_control", files.try_to_write
 

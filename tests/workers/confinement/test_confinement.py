@@ -404,7 +404,7 @@ def test_a_command_is_known_by_its_place(
 
 
 def test_a_command_is_known_after_its_end(data: Path) -> None:
-    """One that has ended before it was looked for is found as long as nobody has waited for it."""
+    """A command that has ended before the search is found as long as it is not reaped."""
     waiting = Waiting(data, "kill -SEGV $$", before="(setsid sleep 4242 &);")
     waiting.begins()
     inner = int(_children(waiting.process.pid)[0])
@@ -420,7 +420,7 @@ def test_a_command_is_known_after_its_end(data: Path) -> None:
 
 
 def test_an_orphan_is_not_the_command(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whose end does not fit what the wrapper says was somebody else: both are said then."""
+    """A command whose end does not fit the wrapper's report was another process: both are named."""
     waiting = Waiting(data, "exit 139", before="(setsid sleep 4242 &);")
     waiting.begins()
     inner = int(_children(waiting.process.pid)[0])

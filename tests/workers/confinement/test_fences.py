@@ -76,7 +76,7 @@ def test_what_a_fence_holds(uid: int) -> None:
 
 
 def test_what_goes_wrong_behind_it_is_told() -> None:
-    """An exception comes out as it was raised, and the thread goes on."""
+    """An exception comes out as it was raised, and the thread continues."""
 
     def fail() -> None:
         raise OSError(errno.E2BIG, "too many words")

@@ -134,7 +134,7 @@ HOSTILE: dict[str, Callable[[Site], None]] = {
 @pytest.mark.parametrize("hostile", HOSTILE)
 def test_the_list_of_what_is_shown(tmp_path: Path, level: Level, hostile: str) -> None:
     """Beside the system a replica is shown its environment, our inside and the interpreter that was
-    recorded, to read, and its own two folders to write, whatever the environment says of itself."""
+    recorded, to read, and its own two folders to write, with any statement of the environment."""
     site = Site(tmp_path)
     HOSTILE[hostile](site)
     assert _shown(site.confinement(level), site.view()) == {

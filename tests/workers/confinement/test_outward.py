@@ -187,7 +187,7 @@ def _python(script: str, *arguments: str) -> list[str]:
 
 @pytest.mark.parametrize("level", ["users", "userns"])
 def test_what_it_reaches(level: str, data: Path) -> None:
-    """Other machines; of this one no service, by whatever address, and no metadata."""
+    """Other machines; of this one no service, by any address, and no metadata."""
     in_it = [f"198.51.100.{last}" for last in (2, 3, 100)]
     hosts = ["127.0.0.1", "127.0.0.5", "::1", OWN, METADATA, OUTSIDE, "0.0.0.0", *in_it]
 
@@ -204,7 +204,7 @@ def test_what_it_reaches(level: str, data: Path) -> None:
 
 
 def test_nor_by_sockets_that_ask_no_routes(data: Path) -> None:
-    """A socket that is bound to the device sends there whatever the routes say; the device's filter
+    """A socket that is bound to the device sends there past the routes; the device's filter
     holds it."""
 
     def reached(confinement: Confinement, view: SandboxView) -> object:
@@ -273,7 +273,7 @@ def _left(mark: str) -> list[str]:
 @pytest.mark.parametrize("level", ["users", "userns"])
 @pytest.mark.parametrize("how", ["it ends", "it is killed", "the gateway is killed"])
 def test_its_network_ends_with_it(level: str, how: str, data: Path) -> None:
-    """slirp4netns ends by itself when the command's namespace does, whatever ended that; and of its
+    """slirp4netns ends by itself when the command's namespace does, for any reason; and of its
     making no descriptor stays."""
     mark = f"test-outward-{os.getpid()}-ends/"
     end = "" if how == "it ends" else "sleep 60"

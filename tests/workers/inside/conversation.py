@@ -27,7 +27,7 @@ class Frame(NamedTuple):
 
 
 class Conversation:
-    """Starts the replica; `close` ends it, whatever state it is in."""
+    """Starts the replica; `close` ends it, in any state."""
 
     def __init__(self, python: Path, folder: Path, environment: dict[str, str]) -> None:
         theirs_in, self._outlet = os.pipe()

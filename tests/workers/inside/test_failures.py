@@ -20,7 +20,7 @@ def test_an_exception_without_text(converse: Converse, write_model: Any) -> None
     assert replica.start(root, "model.py", "predict").kind == READY
     raised = replica.predict(None)
     assert (raised.kind, raised.body["type"]) == (RAISED, "Mute")
-    assert "cannot be had" in raised.body["message"]
+    assert "its __str__ raised" in raised.body["message"]
 
 
 TEXTS = {
@@ -36,8 +36,8 @@ TEXTS = {
 def test_any_text_can_be_raised(
     converse: Converse, write_model: Any, given: str, expected: str
 ) -> None:
-    """Whatever an exception says is told in UTF-8, when it is raised by the function or the file;
-    the replica goes on."""
+    """Any text of an exception is sent in UTF-8, raised by the function or the file; the replica
+    still serves."""
     root = write_model(
         "class Text(str):\n"
         "    def encode(self, *args):\n        raise RuntimeError\n"
@@ -61,7 +61,7 @@ def test_any_text_can_be_raised(
 def test_the_longest_text_fits_the_wire(
     converse: Converse, write_model: Any, character: str
 ) -> None:
-    """Whatever its characters, what is told of a failure is no longer than the gateway reads."""
+    """With any characters, the text of a failure is no longer than the gateway reads."""
     raising = f"raise ValueError('{character}' * 100_000)\n"
     failing = converse()
     failing.say_start(write_model(raising, "failing.py"), "failing.py", "predict")

@@ -59,7 +59,7 @@ def test_a_safe_path_is_as_good_as_another(converse: Converse) -> None:
 
 
 def test_modules_of_the_project_can_be_imported(converse: Converse, write_model: Any) -> None:
-    """`from src.utils import x` works from the root, whatever folder the file is in."""
+    """`from src.utils import x` works from the root, with the file in any folder."""
     write_model("x = 42\n", "src/utils.py")
     root = write_model("from src.utils import x\ndef predict(args):\n    return x\n", "code/m.py")
     replica = converse()
@@ -135,7 +135,7 @@ def test_worker_processes_find_what_the_file_defines(
     converse: Converse, write_model: Any, method: str, name: str
 ) -> None:
     """Functions, classes and classes in classes go to processes of multiprocessing and come back,
-    whatever the file is called; with those that fork also while it is loaded. (Others run the file
+    with any name of the file; with those that fork also while it is loaded. (Others run the file
     first, which would start them again.)"""
     early = ["fork"] if method == "fork" else []
     root = write_model(SUBPROCESSES.replace("METHODS", repr(early)), name)

@@ -186,7 +186,7 @@ def test_the_end_is_told_as_it_was(run: Run, source: str, status: int, said: lis
 
 
 def test_the_encoding_cookie_counts(run: Run) -> None:
-    """Source is read in the encoding that it declares, whatever lines are in it."""
+    """Source is read in the encoding that it declares, with any lines in it."""
     for first in ("", "!true\n"):
         source = f"# -*- coding: latin-1 -*-\n{first}print('Größe')\n".encode("latin-1")
         assert run(source).stdout == "Größe\n"

@@ -331,7 +331,7 @@ def test_the_gateway_is_asked(run: Run, played: Played) -> None:
 
 
 def test_a_gateway_that_is_not_there_is_said(run: Run) -> None:
-    """Where nobody answers, the error says who was asked; and no answer is awaited for ever."""
+    """Without an answer, the error names the address; and the wait for an answer is bounded."""
     source = "import cdsw\ncdsw.call_model('mkey', 1)"
     done = run(source, CDSW_API_URL="http://127.0.0.1:1/api/v1")
     assert "RuntimeError: predictd at http://127.0.0.1:1 did not answer: " in done.stderr

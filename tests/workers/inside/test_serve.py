@@ -61,7 +61,7 @@ def test_the_log_of_a_start(converse: Converse) -> None:
 
 
 def test_an_exception_is_an_answer(badly: Conversation) -> None:
-    """The caller learns type and text, the log gets the model's own frames; the replica goes on."""
+    """The caller gets type and text, the log the model's own frames; the replica still serves."""
     raised = badly.predict({"do": "raise", "text": "petal too long"})
     assert (raised.kind, raised.body) == (
         RAISED,
@@ -144,7 +144,7 @@ def test_an_answer_beyond_the_limit_is_an_error(converse: Converse) -> None:
 
 
 def test_an_unencodable_answer_is_the_models_error(badly: Conversation) -> None:
-    """What JSON cannot say is named, with its place, and the replica goes on."""
+    """What JSON cannot say is named, with its place, and the replica still serves."""
     raised = badly.predict({"do": "unencodable"})
     assert raised.kind == RAISED
     assert raised.body == {
@@ -162,7 +162,7 @@ def test_a_frame_out_of_turn_ends_the_replica(badly: Conversation) -> None:
 
 
 def test_nobody_reading_is_an_orderly_end(converse: Converse, tmp_path: Path) -> None:
-    """An answer that nobody can get ends the replica as a closed pipe does."""
+    """An answer that cannot be delivered ends the replica as a closed pipe does."""
     replica = converse()
     replica.start(PROJECTS / "add", "add.py", "add")
     replica.stop_reading()

@@ -41,7 +41,7 @@ def deep(levels):
         value = [value]
     return value
 
-cdsw.track_metric(3, b"outside of a prediction nobody minds")
+cdsw.track_metric(3, b"outside of a prediction it is ignored")
 
 def track_many(name):
     for number in range(300):
@@ -163,7 +163,7 @@ def test_one_prediction_one_page(model: Conversation) -> None:
 
 
 def test_values_are_said_as_answers_are(model: Conversation) -> None:
-    """Whatever a function may return can be tracked, as it is at that moment."""
+    """All that a function may return can be tracked, as it is at that moment."""
     pairs = {
         "Scalar(1.5)": 1.5,
         "Scalar([1, float('nan')])": [1, None],

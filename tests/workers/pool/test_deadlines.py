@@ -1,4 +1,4 @@
-"""Who has waited as long as it may: found first, whatever the order of coming and leaving."""
+"""The earliest deadline is found first, for any order of entering and leaving."""
 
 import hypothesis.strategies as st
 from hypothesis import given, settings
@@ -16,7 +16,7 @@ def due_at(due: float) -> Ticket:
 @settings(derandomize=True, deadline=None)
 @given(dues=st.lists(st.integers(0, 9), max_size=30), data=st.data())
 def test_the_first_is_the_one_that_is_due_first(dues: list[int], data: st.DataObject) -> None:
-    """After any comings and leavings, `first` is due no later than anybody who is in."""
+    """After any entering and leaving, `first` is due no later than any other ticket."""
     line, waiting = DeadlineQueue(), list[Ticket]()
     for due in dues:
         waiting.append(due_at(due))
@@ -30,7 +30,7 @@ def test_the_first_is_the_one_that_is_due_first(dues: list[int], data: st.DataOb
 
 
 def test_who_left_is_not_in_any_more() -> None:
-    """discard tells whether somebody was there to leave, in line or out of order."""
+    """discard says whether the ticket was there, in order or out of order."""
     line, late, early = DeadlineQueue(), due_at(2.0), due_at(1.0)
     line.add(late)
     line.add(early)

@@ -1,4 +1,4 @@
-"""The queue in front of a pool: fair by the time it costs, bounded, and nobody is lost."""
+"""The queue in front of a pool: fair by the time it costs, bounded, and no ticket is lost."""
 
 import heapq
 from collections import Counter, defaultdict
@@ -51,7 +51,7 @@ def test_first_come_first_served() -> None:
 
 
 def test_flows_take_turns() -> None:
-    """Who has one request waiting does not wait for all those of somebody with many."""
+    """A caller with one waiting request does not wait for all those of a caller with many."""
     queue = a_queue()
     push(queue, *(a_ticket("many") for _ in range(200)))
     serve(queue)
@@ -138,7 +138,7 @@ def test_having_used_what_was_idle_costs_nothing() -> None:
 
 
 def test_newcomers_without_end_starve_nobody() -> None:
-    """Even if there is always somebody who was never here, those who were get their turns."""
+    """Even if new flows always arrive, the older ones get their turns."""
     queue = a_queue()
     push(queue, a_ticket("old"), a_ticket("new 0"), a_ticket("new 1"))
     since = 0
@@ -167,7 +167,7 @@ def test_turns_go_round_where_no_time_passes() -> None:
 )
 @pytest.mark.parametrize("of_all", [False, True])
 def test_a_bound_is_kept_and_named(bounds: tuple[int, int], named: str, of_all: bool) -> None:
-    """What would pass a bound in number or bytes, of one queue or of all, is not let in."""
+    """What would pass a bound in number or bytes, of one queue or of all, is refused."""
     room = QueueBudget(*bounds)
     queue = a_queue(total=room) if of_all else FairQueue(room, QueueBudget(1000, MIB))
     for number in range(3):
@@ -189,7 +189,7 @@ def test_nobody_fills_the_queue_against_others(size: int) -> None:
 
 
 def test_no_model_fills_the_room_of_all_against_others() -> None:
-    """One queue gets eight ninths of what all share, whatever its own bounds are."""
+    """One queue gets eight ninths of the total budget, with any bounds of its own."""
     total = QueueBudget(90, 90_000)
     greedy, modest = a_queue(total=total), a_queue(total=total)
     with pytest.raises(QueueFull, match="other models"):
@@ -199,7 +199,7 @@ def test_no_model_fills_the_room_of_all_against_others() -> None:
 
 
 def test_who_was_let_in_elsewhere_is_let_in() -> None:
-    """A ticket that moves here from another queue is let in, whether there is room or not; a new
+    """A ticket that moves here from another queue is accepted, even beyond the bounds; a new
     one is not, until there is room again."""
     room = QueueBudget(10, 10_000)
     for queue in (FairQueue(room, QueueBudget(1000, MIB)), a_queue(total=room)):
@@ -219,7 +219,7 @@ def test_who_was_let_in_elsewhere_is_let_in() -> None:
 
 @pytest.mark.parametrize("way", ["served", "removed", "expired"])
 def test_room_is_given_back(way: str) -> None:
-    """Whoever leaves, served or not, makes room."""
+    """A ticket that leaves, served or not, frees its part of the budget."""
     queue = a_queue(1)
     for _ in range(3):
         [ticket] = push(queue, a_ticket(due=1.0))
@@ -249,7 +249,7 @@ def test_nobody_leaves_twice() -> None:
 
 
 def test_who_is_due_leaves_in_order() -> None:
-    """expire lets out exactly those who may not wait longer, whoever is before them in line."""
+    """expire removes exactly the tickets past their deadline, at any position in the queue."""
     queue = a_queue()
     push(queue, *(a_ticket(str(due % 2), due=float(due)) for due in (30, 5, 31, 7, 32)))
     assert queue.next_due() == 5.0
@@ -303,7 +303,7 @@ def test_what_left_is_not_kept() -> None:
 
 
 def test_a_line_of_which_all_have_left_is_no_line() -> None:
-    """Whoever comes to a flow of which nobody waits any more begins as one that was idle."""
+    """A ticket of a flow without waiting tickets begins as one of an idle flow."""
     queue = a_queue()
     _, second = push(queue, a_ticket("a"), a_ticket("a"))
     queue.remove(second)
@@ -317,7 +317,7 @@ def test_a_line_of_which_all_have_left_is_no_line() -> None:
 
 @pytest.mark.parametrize("of_all", [False, True])
 def test_bounds_that_shrink_put_nobody_out(of_all: bool) -> None:
-    """Who waits when a room becomes smaller is served; nobody is let in until there is room."""
+    """Waiting tickets are served after a budget shrinks; a new one is refused until it fits."""
     room = QueueBudget(90, 90_000)
     queue = a_queue(total=room) if of_all else FairQueue(room, QueueBudget(1000, MIB))
 

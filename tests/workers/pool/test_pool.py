@@ -64,7 +64,7 @@ def test_the_longest_idle_replica_is_next(stage: Stage) -> None:
 
 
 def test_a_refusal_is_the_callers_and_costs_no_restart(stage: Stage) -> None:
-    """Input that the interpreter cannot read is refused, and the replica goes on."""
+    """Input that the interpreter cannot read is refused, and the replica still serves."""
     pool = stage.serving()
     caller = Caller().submit(pool)
     stage.actors[0].say(wire.Refused("too deep"), 1)
@@ -92,7 +92,7 @@ def test_a_held_request_that_is_abandoned_is_finished_for_nobody(stage: Stage) -
     gone, next_one = Caller().submit(pool), Caller().submit(pool)
     gone.ticket.abandon()
     pool.verify()
-    stage.actors[0].answer(b'"for nobody"')
+    stage.actors[0].answer(b'"unheard"')
     stage.actors[0].answer(b'"for the next"')
     assert gone.outcome == Abandoned()
     assert next_one.outcome == Answered(b'"for the next"', stage.actors[0].replica.name)
@@ -176,7 +176,7 @@ def test_who_has_many_waiting_does_not_keep_others_waiting(stage: Stage) -> None
 
 
 def test_a_replica_has_work_again_before_an_answer_goes_out(stage: Stage) -> None:
-    """When the caller hears, whoever is next has been sent already."""
+    """When the caller gets its outcome, the next request has been sent already."""
     pool = stage.serving()
     sent: list[bytes] = []
     caller = Caller()
@@ -359,7 +359,7 @@ def test_an_exception_restarts_before_the_caller_hears(stage: Stage) -> None:
 
 
 def test_an_exception_can_be_allowed(stage: Stage) -> None:
-    """Without restart_on_exception the replica goes on."""
+    """Without restart_on_exception the replica still serves."""
     pool = stage.serving(restart_on_exception=False)
     Caller().submit(pool)
     stage.actors[0].raise_()
@@ -445,7 +445,7 @@ def test_a_prediction_past_its_time_is_killed(stage: Stage) -> None:
 
 
 def test_an_idle_replica_that_hung_up_gets_no_request(stage: Stage) -> None:
-    """Between the end of its pipe and the end of its process nobody is sent to it."""
+    """Between the end of its pipe and the end of its process a replica gets no ticket."""
     pool = stage.serving()
     stage.actors[0].hang_up()
     pool.verify()
@@ -458,7 +458,7 @@ def test_an_idle_replica_that_hung_up_gets_no_request(stage: Stage) -> None:
 
 
 def test_an_idle_replica_that_babbles_gets_no_request(stage: Stage) -> None:
-    """What nobody asked for ends a replica, and nobody is sent to it any more."""
+    """An unasked answer ends a replica, and it gets no more tickets."""
     pool = stage.serving()
     stage.actors[0].answer(b"1", request_id=0)
     assert stage.actors[0].process.killed
@@ -492,7 +492,7 @@ def test_who_has_ended_gets_no_request(stage: Stage, outcome: str) -> None:
 
 
 def test_what_waits_is_taken_over_with_its_deadline(stage: Stage) -> None:
-    """The new pool serves what the old one had waiting, and no wait begins anew."""
+    """The new pool serves what the old one had waiting, and no wait starts again."""
     old = stage.serving(request_timeout=10.0)
     held, served, late = (Caller().submit(old) for _ in range(3))
     stage.pass_time(6.0)
@@ -516,8 +516,8 @@ def test_what_waits_is_taken_over_with_its_deadline(stage: Stage) -> None:
 def test_taking_over_a_full_queue_refuses_nobody(
     stage: Stage, bounds: tuple[int, int], of_all: bool
 ) -> None:
-    """Whoever was let in, of whichever flow, waits on in the new pool, to the last place and
-    whatever the bounds are by then, of the pool as of all; only new callers are refused."""
+    """Every accepted ticket, of any flow, keeps waiting in the new pool, with any bounds of the
+    pool or of all by then; only new callers are refused."""
     full: dict[str, Any] = {"max_queued_requests": 9, "max_queued_bytes": 90}
     now: dict[str, Any] = dict(zip(full, bounds, strict=True))
     old = stage.serving(**({} if of_all else full))
@@ -575,7 +575,7 @@ def test_who_may_wait_until_the_next_start_and_no_longer_waits_in_vain(stage: St
 
 
 async def test_who_is_cancelled_waits_no_longer(stage: Stage) -> None:
-    """Whoever calls `predict` and is cancelled gives the place in the queue back, and what is held
+    """A cancelled call of `predict` gives its part of the queue back, and what is held
     by a replica is dropped when it comes."""
     pool = stage.serving()
     with trio.CancelScope() as scope:

@@ -14,7 +14,7 @@ from workers.replica.ticket import Abandoned, Busy, NotReady
 
 
 class AnyOrder(RuleBasedStateMachine):
-    """Callers, processes, an operator and time, each doing whatever it may do."""
+    """Callers, processes, an operator and time, each doing anything that it may do."""
 
     def __init__(self) -> None:
         super().__init__()

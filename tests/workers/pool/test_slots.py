@@ -138,7 +138,7 @@ async def test_restart_replaces_one_after_the_other(stage: Stage, nursery: trio.
 
 
 async def test_a_restart_that_fails_leaves_the_old_one(stage: Stage, nursery: trio.Nursery) -> None:
-    """Where the successor does not get ready, restart raises why and the old one goes on."""
+    """Where the successor does not get ready, restart raises why and the old one still serves."""
     pool = stage.serving()
 
     async def restart() -> None:
@@ -326,7 +326,7 @@ MIDST: dict[str, Deed] = {
 def test_no_timer_is_left_of_a_pool_that_is_closed(
     stage: Stage, midst: str, end: Callable[[Pool], None]
 ) -> None:
-    """Whatever it was in the midst of: what is left in the reactor would keep all of it in memory,
+    """In the middle of anything: what is left in the reactor would keep all of it in memory,
     and be called for nothing. The timers of another pool stay."""
     pool = stage.open_pool(replicas=2, recycle_above_memory=1000, start_tries=0)
     if midst == "a failed start":
@@ -341,7 +341,7 @@ def test_no_timer_is_left_of_a_pool_that_is_closed(
     end(pool)
     end(pool)
     own = [actor for actor in stage.actors if actor is not theirs]
-    # Nobody goes on as if nothing had happened.
+    # No replica continues as if nothing had happened.
     assert not {State.STARTING, State.IDLE, State.BUSY} & {each.replica.state for each in own}
     for actor in own:
         assert not pool.closed.is_set()

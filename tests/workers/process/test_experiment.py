@@ -41,7 +41,7 @@ class Lines(list[str]):
 
 @pytest.fixture(params=["none", "landlock", "users"])
 async def workers(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Workers]:
-    """An engine of each level that root, or whoever runs the tests, can have here."""
+    """Workers of each level that root, or the user of the tests, can have here."""
     # Who is confined has to come by: pytest's own folders are closed.
     for folder in (tmp_path, *tmp_path.parents[:2]):
         folder.chmod(0o755)
@@ -97,7 +97,7 @@ async def test_what_stays_and_what_goes(workers: Workers, tmp_path: Path) -> Non
 
 
 async def test_cancelled_nothing_is_left(workers: Workers, tmp_path: Path) -> None:
-    """A run that is cancelled has neither process nor copy when its caller goes on."""
+    """A run that is cancelled has neither process nor copy when its caller continues."""
     script = "import subprocess, time\nprint('begun')\n_ = subprocess.run(['sleep', '1000'])"
     spec, log = spec_of(tmp_path, script), Lines()
     with trio.fail_after(PATIENCE):

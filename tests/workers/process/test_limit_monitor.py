@@ -127,7 +127,7 @@ def test_trees_are_watched(tmp_path: Path, limits: Limits, cause: Cause | None) 
 
 
 def test_what_the_kernel_holds_is_left_to_it(tmp_path: Path) -> None:
-    """Where cgroups hold memory and processes, nobody is ended for what a look has seen."""
+    """Where cgroups limit memory and processes, the monitor ends no tree for them."""
     told: list[ExitReason] = []
     watch = LimitMonitor(enforced=("memory", "cpu", "pids", "kill"))
     watch.begin(monitored(os.getpid(), tmp_path, Limits(memory=1, processes=1), told))

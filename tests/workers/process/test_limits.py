@@ -1,4 +1,4 @@
-"""Limits on real models: whoever meets one is told so by name, and nobody else notices."""
+"""Limits on real models: one that exceeds a limit gets its name, and no other model notices."""
 
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -80,7 +80,7 @@ async def ask(pool: Pool, **deed: object) -> Any:
 
 async def until(met: Callable[[], object]) -> None:
     with trio.fail_after(PATIENCE):
-        while not met():  # noqa: ASYNC110 - what is waited for tells nobody
+        while not met():  # noqa: ASYNC110 - nothing sets an event
             await trio.sleep(0.01)
 
 
@@ -247,7 +247,7 @@ async def test_a_script_that_met_a_limit_says_so(tmp_path: Path) -> None:
                 log=Lines(), time_limit=PATIENCE, limits=limits,
             )  # fmt: skip
             lines.append("and ended")
-        # bash goes on trying, for longer than its time.
+        # bash keeps trying, for longer than its time.
         forks = f"{forks}; wait"
         with pytest.raises(TimeoutError):
             await workers.run(

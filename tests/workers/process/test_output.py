@@ -1,4 +1,4 @@
-"""What is printed is taken whole and in order, and can stop nobody but who prints it."""
+"""Output is read whole and in order, and can delay only the process that prints it."""
 
 import os
 import threading
@@ -197,12 +197,12 @@ async def test_a_prompt_is_shown_while_its_line_is_open(
 async def test_draining_does_not_wait_for_a_survivor(
     printed: Callable[[bytes], Printed], lines: list[str]
 ) -> None:
-    """Somebody who keeps the pipe open, even printing, does not keep drain from its end."""
+    """A process that keeps the pipe open, even printing, does not keep drain from its end."""
     survivor = printed(b"first words\n")
     await until(lambda: lines)
     await survivor._output.drain(survivor._source)
     with pytest.raises(BrokenPipeError):
-        os.write(survivor.write_end, b"nobody reads this")
+        os.write(survivor.write_end, b"this is not read")
     os.close(survivor.write_end)
     assert lines == ["first words"]
 
@@ -215,5 +215,5 @@ async def test_the_end_of_the_thread_takes_what_is_there(lines: list[str]) -> No
     os.write(write, b"last")
     output.close()
     with pytest.raises(BrokenPipeError):
-        os.write(write, b"nobody")
+        os.write(write, b"unread")
     os.close(write)

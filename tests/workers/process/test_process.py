@@ -116,7 +116,7 @@ def test_who_forks_and_executes_meanwhile_is_found(instance_id: str) -> None:
     bound="none is left",
 )
 def test_who_forks_faster_is_killed_as_well(instance_id: str) -> None:
-    """A tree that goes on forking while it is killed has no survivor."""
+    """A tree that keeps forking while it is killed has no survivor."""
     started = start(instance_id, "while true; do sleep 1000 & sleep 0.001; done")
     until(lambda: len(marked(f"{instance_id}/")) > 5)
     started.kill()
@@ -126,7 +126,7 @@ def test_who_forks_faster_is_killed_as_well(instance_id: str) -> None:
 
 
 def test_a_mark_is_not_its_neighbours(instance_id: str) -> None:
-    """One house or tree whose name begins another's is not taken for it."""
+    """An instance or tree whose name is the prefix of another's is not taken for it."""
     other = start(f"{instance_id}-2", "exec sleep 1000")
     until(lambda: marked(f"{instance_id}-2/"))
     assert marked(f"{instance_id}/") == []
@@ -138,7 +138,7 @@ def test_a_mark_is_not_its_neighbours(instance_id: str) -> None:
 
 
 def test_killing_what_has_ended_is_fine(instance_id: str) -> None:
-    """Between its end and its reaping a process may be killed in vain."""
+    """Between its end and its reaping a process may be killed without effect."""
     started = start(instance_id, "exit 3")
     select.select([started.pidfd], [], [], PATIENCE)
     started.kill()

@@ -86,7 +86,7 @@ async def test_past_its_time_it_is_killed(run: Run, log: Lines) -> None:
 
 
 async def test_cancelled_it_is_killed(run: Run, log: Lines, instance_id: str) -> None:
-    """A cancelled script has no survivor by the time its caller goes on."""
+    """A cancelled script has no survivor by the time its caller continues."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(run, "echo begun; setsid sleep 1000 & sleep 1000")
         with trio.fail_after(10):

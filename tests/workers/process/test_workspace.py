@@ -37,7 +37,7 @@ def test_the_copy_is_like_the_build(code: Path, tmp_path: Path) -> None:
 
 
 def test_links_into_the_home_lead_into_the_copy(code: Path, tmp_path: Path) -> None:
-    """A link that a script made by the absolute path of its folder leads into the copy, whatever
+    """A link that a script made by the absolute path of its folder leads into the copy, with any
     that path is; other links stay as they are."""
     for home in (HOME, code):
         inner = code / f"in{len(home.parts)}"

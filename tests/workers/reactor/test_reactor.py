@@ -309,7 +309,7 @@ def test_nobody_dozes_where_nothing_happens(turns: Turns) -> None:
 
 
 def test_a_doze_keeps_none_of_trios_tasks_waiting(turns: Turns) -> None:
-    """Whatever is at work, the reactor does not doze while another task could run."""
+    """The reactor does not sleep in its epoll while another task could run."""
     turns.reactor.working = _CORES
     turns.reactor._others_are_ready = lambda: True
     turns.say()
@@ -318,7 +318,7 @@ def test_a_doze_keeps_none_of_trios_tasks_waiting(turns: Turns) -> None:
 
 def test_looking_that_does_not_pay_is_left_and_tried_again(turns: Turns) -> None:
     """After some turns in which looking again brought nothing it is left, but for a try in so many;
-    what one of these brings begins it anew."""
+    what one of these brings restarts it."""
     often, seldom = 1 + _SPIN_LIMIT, 1
     left = [seldom] * (_TRY - 1) + [often]
     assert [len(turns.take()) for _ in range(3 * _TRY)] == left * 3

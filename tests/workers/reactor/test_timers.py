@@ -68,7 +68,7 @@ def test_cancelled_timers_do_not_pile_up() -> None:
     st.lists(st.tuples(st.sampled_from(["set", "cancel", "run"]), st.integers(0, 30)), max_size=200)
 )
 def test_timers_do_as_a_sorted_list_would(deeds: list[tuple[str, int]]) -> None:
-    """Against the simplest thing that is right: a list, sorted whenever somebody asks."""
+    """Against the simplest thing that is right: a list, sorted at each question."""
     timers, calls = Timers(), list[int]()
     made: list[Timer] = []
     waiting: dict[int, int] = {}  # number of a timer: when it is due
@@ -105,7 +105,7 @@ def test_an_alarm_that_is_moved_later_rings_at_its_last_deadline_only() -> None:
 
 @given(st.lists(st.one_of(st.none(), st.integers(1, 50)), max_size=30))
 def test_an_alarm_rings_when_its_deadline_comes_and_never_else(moves: list[int | None]) -> None:
-    """Whatever is set and cleared on the way: at each tick it rings if that is its deadline."""
+    """For any changes of its deadline, a movable timer calls at exactly the last one."""
     timers, rung, expected, due = Timers(), list[int](), list[int](), inf
     alarm = MovableTimer(timers.call_at, lambda: rung.append(now))
     for now, move in enumerate(moves):

@@ -85,7 +85,7 @@ def test_it_is_told_first_what_to_be(play: Play) -> None:
 @fault(
     "a wrong id",
     injection="a replica answers another request's id",
-    bound="nobody gets it; it is killed",
+    bound="no caller gets it; the replica is killed",
 )
 @pytest.mark.parametrize("wrong", [0, 1, 3, 2**64 - 1])
 def test_an_answer_to_something_else_is_delivered_to_nobody(play: Play, wrong: int) -> None:
@@ -343,7 +343,7 @@ def test_after_a_kill_nothing_counts(play: Play) -> None:
 
 
 def test_a_prediction_past_its_time_is_killed(play: Play) -> None:
-    """The deadline settles the ticket and kills; an answer that comes later is nobody's."""
+    """The deadline settles the ticket and kills; an answer that comes later is dropped."""
     play.assign()
     play.stage.pass_time(30.0)
     assert play.audience.outcomes == [TimedOut(30.0, "sample-abcde")]

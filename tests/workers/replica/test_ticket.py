@@ -16,7 +16,7 @@ class FakeOwner:
 
 
 def test_the_first_outcome_counts() -> None:
-    """Later outcomes change nothing and wake nobody."""
+    """Later outcomes change nothing and are not reported."""
     calls: list[Ticket] = []
     ticket = Ticket(b"{}", calls.append)
     ticket.settle(Answered(b"1", "r"))
@@ -26,7 +26,7 @@ def test_the_first_outcome_counts() -> None:
 
 
 def test_abandoning_tells_the_owner_once() -> None:
-    """Whoever has the ticket hears that its caller went away, and the outcome says so."""
+    """The owner of the ticket is told that its caller disconnected, and the outcome says so."""
     for waits in (True, False):
         owner, ticket = FakeOwner(waits=waits), Ticket(b"{}", lambda _: None)
         ticket.owner = owner

@@ -1,4 +1,4 @@
-"""What replicas tell of their predictions: passed on with their answers, 1:1, or not at all."""
+"""Metrics of predictions: passed on with their answers, 1:1, or not at all."""
 
 import pytest
 
@@ -82,7 +82,7 @@ def test_last_words(stage: Stage) -> None:
 
 
 def test_nobody_got_the_answer(stage: Stage) -> None:
-    """Of a prediction whose caller went away there are no metrics: nobody knows its uuid."""
+    """Of a prediction whose caller went away there are no metrics: no caller knows its uuid."""
     pool = stage.serving()
     [actor] = stage.actors
     caller = Caller().submit(pool)
@@ -94,7 +94,7 @@ def test_nobody_got_the_answer(stage: Stage) -> None:
 
 @pytest.mark.parametrize("wrong", [-1, 1])
 def test_of_another_request(stage: Stage, wrong: int) -> None:
-    """Who tells of a request that is not outstanding is not believed any more."""
+    """A replica that sends metrics of a request that is not outstanding is killed."""
     pool = stage.serving()
     [actor] = stage.actors
     caller = Caller().submit(pool)
@@ -119,7 +119,7 @@ def test_told_twice(stage: Stage) -> None:
 
 
 def test_told_unasked(stage: Stage) -> None:
-    """Who tells of a prediction though none is asked for is not believed any more."""
+    """A replica that sends metrics without a prediction is killed."""
     stage.serving()
     [actor] = stage.actors
     actor.track()

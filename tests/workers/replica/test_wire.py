@@ -1,4 +1,4 @@
-"""The outer end of the wire: golden frames both ways, and whatever bytes may arrive."""
+"""The outer end of the wire: golden frames both ways, and any bytes that may arrive."""
 
 import contextlib
 import itertools
@@ -113,7 +113,7 @@ def test_a_large_answer_is_kept_once() -> None:
 @example([wire.HEADER.pack(15, wire.Refused.kind, 1) + b'{"message":"\xff"}'[:15]])
 @example([wire.HEADER.pack(16, wire.Refused.kind, 1) + b'{"message":"\xff"}'])
 def test_junk_is_a_message_or_a_wire_error(pieces: list[bytes]) -> None:
-    """Whatever arrives, nothing but WireError is raised."""
+    """For any bytes, no other error than WireError is raised."""
     reader = FrameReader(LIMIT)
     try:
         for piece in pieces:
@@ -173,7 +173,7 @@ def test_a_length_past_the_limit_is_refused_at_the_header(length: int) -> None:
 
 
 def test_whole_tracked_answers_are_what_is_fed() -> None:
-    """The short way gives what the long one does, and nothing for whatever is not just that."""
+    """The short way gives what the long one does, and nothing for any other bytes."""
     said = [(22, 7, b'{"metrics":{}}'), (19, 7, b"8")]
     whole = b"".join(wire.HEADER.pack(len(b), kind, n) + b for kind, n, b in said)
     reader = wire.FrameReader(100)
@@ -192,7 +192,7 @@ def test_whole_tracked_answers_are_what_is_fed() -> None:
 
 @pytest.mark.parametrize("kind", [0, wire.Start.kind, wire.PREDICT, 23, 255])
 def test_an_unknown_kind_is_refused(kind: int) -> None:
-    """What only we say, or nobody, breaks the wire."""
+    """Kinds that only the gateway sends, or that do not exist, break the wire."""
     with pytest.raises(WireError, match=f"kind {kind}"):
         read(wire.HEADER.pack(2, kind, 0) + b"{}")
 
