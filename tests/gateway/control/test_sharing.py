@@ -237,7 +237,7 @@ async def at_once(asks: Sequence[Callable[[], Awaitable[httpx.Response]]]) -> li
     return answers
 
 
-async def test_a_line_has_an_end(
+async def test_a_backlog_is_bounded(
     gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A project with too many builds or experiments that have not ended is told to wait, also where
