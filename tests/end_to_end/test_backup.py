@@ -140,7 +140,7 @@ def test_a_build_that_cannot_be_made_anew_is_not_given_up(tmp_path: Path) -> Non
     elsewhere = tmp_path / "elsewhere"
     assert predictd("restore", file, "--data", elsewhere).code == 0
     with Gateway(elsewhere, shared_folders=str(door.parent)) as gateway:
-        until(lambda: "trying again" in gateway.stderr, 60)
+        until(lambda: "rebuild.failed" in gateway.stderr, 60)
         assert gateway.call(model, {}).status == 503
         (deployment,) = gateway.client.listing(f"{at(model)}/deployments")
         assert deployment["status"] == "deployed"
