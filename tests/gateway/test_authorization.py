@@ -83,7 +83,7 @@ async def keys_that_open_nothing(gateway: Gateway) -> dict[str, dict[str, str]]:
     injection="eleven kinds of them",
     bound="401 at every route",
 )
-async def test_what_is_no_key_opens_nothing(gateway: Gateway) -> None:
+async def test_invalid_key_is_401_everywhere(gateway: Gateway) -> None:
     """A text that is not a key, an ended key or a key for models only is 401 on every route."""
     for what, headers in (await keys_that_open_nothing(gateway)).items():
         for route in ROUTES:
@@ -127,7 +127,7 @@ async def test_ids_do_not_reach_into_other_projects(gateway: Gateway, tmp_path: 
     assert await gateway.get(model) == kept
 
 
-async def test_what_is_public_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_public_routes_are_declared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every route outside the admin API is a declared page or is listed here; a page that is not
     public is shown to signed-in users only."""
     apps: list[QuartTrio] = []
@@ -150,7 +150,7 @@ async def test_what_is_public_says_so(tmp_path: Path, monkeypatch: pytest.Monkey
                 assert answer.headers.get("Location", "/sign-in").startswith("/sign-in"), page.path
 
 
-def test_to_see_is_not_to_change() -> None:
+def test_view_permission_changes_nothing() -> None:
     """A route that changes something needs more than a sign-in or the right to view, and is
     recorded in the audit log."""
     for route in ROUTES:

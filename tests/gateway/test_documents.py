@@ -84,7 +84,7 @@ def test_the_admin_routes() -> None:
     assert rows("Admin routes") == routes_rows()
 
 
-def test_the_audit_trail() -> None:
+def test_the_audit_log() -> None:
     """Each field of an entry and each action is told, and no route has another one."""
     fields = [row.split("`")[1] for row in rows("The audit log")]
     assert set(fields) == set(AuditEntry.__struct_fields__) - {"id", "updated_at"}

@@ -19,7 +19,7 @@ def told(entries: list[Json]) -> list[tuple[str, str]]:
     return [(each["action"], each["outcome"]) for each in entries]
 
 
-def test_every_route_that_changes_something_names_its_action() -> None:
+def test_route_that_changes_names_audit_action() -> None:
     """Each route but GET has an action such as `model.create`; of those, only a backup has one."""
     for route in ROUTES:
         changes = route.method != "GET" or route.path == "/backup"
@@ -27,7 +27,7 @@ def test_every_route_that_changes_something_names_its_action() -> None:
         assert not changes or route.audit.partition(".")[2], route.path
 
 
-async def test_each_change_has_its_entry(gateway: Gateway) -> None:
+async def test_change_has_audit_entry(gateway: Gateway) -> None:
     """Entries come in order, name what was made or found, and tell no text of a body."""
     made = await gateway.post("/projects", {"name": "demo", "environment": {"A": "hidden"}})
     project = f"/projects/{made['id']}"
@@ -74,7 +74,7 @@ async def test_each_change_has_its_entry(gateway: Gateway) -> None:
     assert PASSWORD not in str(entries)
 
 
-async def test_each_refused_change_has_its_entry(gateway: Gateway) -> None:
+async def test_refused_change_has_audit_entry(gateway: Gateway) -> None:
     """Every refused change is recorded with its code; a request that changes nothing is not."""
     project = f"/projects/{(await gateway.post('/projects', {'name': 'demo'}))['id']}"
     begin = (await trail(gateway))[-1]["number"]
@@ -104,7 +104,7 @@ async def test_each_refused_change_has_its_entry(gateway: Gateway) -> None:
     injection="without a key",
     bound="a few entries and a count",
 )
-async def test_a_flood_without_a_key_is_bounded(gateway: Gateway) -> None:
+async def test_refusals_without_key_are_bounded(gateway: Gateway) -> None:
     """Of refused requests without a key only a few are recorded one by one."""
     for _ in range(10 * PER_ADDRESS):
         answer = await gateway.models.post("/api/v2/projects", json={})
@@ -112,7 +112,7 @@ async def test_a_flood_without_a_key_is_bounded(gateway: Gateway) -> None:
     assert told(await trail(gateway)).count(("project.create", "auth.required")) == PER_ADDRESS
 
 
-async def test_who_may_read_it(gateway: Gateway) -> None:
+async def test_audit_log_is_for_site_administrators(gateway: Gateway) -> None:
     """A site administrator reads the trail, page by page; others do not, and are entered."""
     await gateway.post("/users", {"username": "bob", "password": PASSWORD})
     key = (await gateway.post("/users/bob/v2_keys"))["api_key"]
@@ -132,7 +132,7 @@ async def test_who_may_read_it(gateway: Gateway) -> None:
 
 
 @pytest.mark.parametrize("query", [{"since": "soon"}, {"after": "x"}, {"page_size": "0"}])
-async def test_what_cannot_be_asked(shared: Gateway, query: dict[str, str]) -> None:
+async def test_audit_query_invalid_is_refused(shared: Gateway, query: dict[str, str]) -> None:
     """A query that means nothing is refused by name."""
     answer = await shared.admin.get("/audit", params=query)
     assert refusal(answer) == (400, "argument.invalid")

@@ -38,7 +38,7 @@ async def put(gateway: Gateway, place: Place, **files: bytes) -> tuple[int, str]
     return (200, "") if answer.status_code == 200 else refusal(answer)
 
 
-async def test_up_and_down_again(shared: Gateway, place: Place) -> None:
+async def test_file_uploads_and_downloads(shared: Gateway, place: Place) -> None:
     """Files are uploaded under their field's name, folders and all, listed, read and deleted."""
     big = bytes(range(256)) * 12_000
     assert await put(shared, place, a=b"1", sub__deep__b=big) == (200, "")
@@ -55,7 +55,7 @@ async def test_up_and_down_again(shared: Gateway, place: Place) -> None:
     assert [p.name for p in place.root.iterdir()] == ["a"]
 
 
-async def test_an_upload_replaces(shared: Gateway, place: Place) -> None:
+async def test_upload_replaces_file(shared: Gateway, place: Place) -> None:
     """A second upload replaces the first, and leaves nothing beside it."""
     await put(shared, place, a=b"1")
     await put(shared, place, a=b"2")
@@ -65,7 +65,7 @@ async def test_an_upload_replaces(shared: Gateway, place: Place) -> None:
 @pytest.mark.parametrize(
     "name", ["../x", "/etc/x", "sub/../../x", "..", "a/..", "x" * 300, "x/" * 2100 + "x"]
 )
-async def test_names_that_lead_out(shared: Gateway, place: Place, name: str) -> None:
+async def test_upload_outside_project_is_refused(shared: Gateway, place: Place, name: str) -> None:
     """A field whose name leads out of the project, or is none, is refused and nothing written."""
     answer = await shared.admin.put(place.files, files={name: ("x", b"1")})
     assert refusal(answer) == (400, "path.refused")
@@ -73,7 +73,7 @@ async def test_names_that_lead_out(shared: Gateway, place: Place, name: str) -> 
 
 
 @pytest.mark.parametrize("path", ["..%2Fsecret", "%2Fetc", "sub%2F..%2F..%2Foutside", "%2e%2e"])
-async def test_paths_that_lead_out(shared: Gateway, place: Place, path: str) -> None:
+async def test_path_outside_project_is_refused(shared: Gateway, place: Place, path: str) -> None:
     """Nor does a path of the address, however it is written."""
     for method, verb in (("GET", ""), ("GET", ":download"), ("DELETE", "")):
         answer = await shared.admin.request(method, f"{place.files}/{path}{verb}")
@@ -81,7 +81,7 @@ async def test_paths_that_lead_out(shared: Gateway, place: Place, path: str) -> 
         assert answer.status_code in (308, 400, 404)
 
 
-async def test_links_that_lead_out(shared: Gateway, place: Place) -> None:
+async def test_link_outside_project_is_not_followed(shared: Gateway, place: Place) -> None:
     """A link out of the project is listed and can be deleted, but never followed."""
     (place.root / "door").symlink_to(place.outside)
     (place.root / "file").symlink_to(place.outside / "secret")
@@ -117,7 +117,7 @@ async def test_links_that_lead_out(shared: Gateway, place: Place) -> None:
         await shared.delete(f"{place.files}/{name}")
 
 
-async def test_what_does_not_fit(shared: Gateway, place: Place) -> None:
+async def test_path_that_conflicts_is_refused(shared: Gateway, place: Place) -> None:
     """Nothing sent, a folder as a file, a file as a folder, what is not there: each by name."""
     await put(shared, place, sub__a=b"1")
     assert refusal(await shared.admin.put(place.files)) == (400, "argument.invalid")
@@ -140,7 +140,7 @@ GIT = (
 
 
 @pytest.mark.parametrize("name", GIT)
-async def test_git_is_no_file(shared: Gateway, place: Place, name: str) -> None:
+async def test_git_folder_is_hidden(shared: Gateway, place: Place, name: str) -> None:
     """`.git`, in each spelling that git itself protects, is not listed, read, written or deleted,
     however deep."""
     folder = place.root / name
@@ -166,7 +166,7 @@ async def test_git_is_no_file(shared: Gateway, place: Place, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [".gitignore", ".github", "git", "x.git", "git~2", ".gitx"])
-async def test_what_git_does_not_protect(shared: Gateway, place: Place, name: str) -> None:
+async def test_names_like_git_are_files(shared: Gateway, place: Place, name: str) -> None:
     """Other names that have git in them are names."""
     assert await put(shared, place, **{name: b"1"}) == (200, "")
     assert (place.root / name).read_bytes() == b"1"

@@ -34,7 +34,7 @@ def parsed(text: str) -> list[tuple[str, Any]]:
     return found
 
 
-async def test_a_build_followed_while_and_after(gateway: Gateway, tmp_path: Path) -> None:
+async def test_build_log_is_followed_while_and_after(gateway: Gateway, tmp_path: Path) -> None:
     """Who follows a build gets every line and step and the end, whether it is over or not."""
     project = copy_of("add", tmp_path)
     (project / "cdsw-build.sh").write_text("echo one\necho two\n")
@@ -51,7 +51,7 @@ async def test_a_build_followed_while_and_after(gateway: Gateway, tmp_path: Path
     assert live[-1] == ("end", {"status": "built"})
 
 
-async def test_a_follower_does_not_hold_up_the_end(tmp_path: Path) -> None:
+async def test_follower_does_not_delay_shutdown(tmp_path: Path) -> None:
     """The gateway stops within its grace while a client follows a model's log."""
     async with (
         trio.open_nursery() as nursery,
@@ -80,7 +80,7 @@ async def test_a_follower_does_not_hold_up_the_end(tmp_path: Path) -> None:
     assert trio.current_time() - stopping < 5
 
 
-async def test_a_build_deleted_while_it_is_followed(gateway: Gateway, tmp_path: Path) -> None:
+async def test_follower_of_deleted_build_gets_end(gateway: Gateway, tmp_path: Path) -> None:
     """A client that follows a build which is deleted meanwhile gets an end event."""
     project = copy_of("add", tmp_path)
     (project / "cdsw-build.sh").write_text("echo begun; sleep 1000\n")
@@ -97,7 +97,7 @@ async def test_a_build_deleted_while_it_is_followed(gateway: Gateway, tmp_path: 
 
 
 @pytest.mark.parametrize("printed", ["once", "for ever"])
-async def test_a_follower_that_hangs_up(
+async def test_follower_that_disconnects_leaves_nothing(
     gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, printed: str
 ) -> None:
     """When a follower disconnects, nothing reads the log for it any more, neither a quiet log nor
@@ -134,7 +134,7 @@ threading.Thread(target=flood, daemon=True).start()
         await ended.wait()
 
 
-async def test_a_model_is_followed_over_a_redeployment(gateway: Gateway, tmp_path: Path) -> None:
+async def test_model_log_is_followed_over_deployments(gateway: Gateway, tmp_path: Path) -> None:
     """A follower of a model gets its last lines, then those of each new deployment, and an end
     event when the model is deleted."""
     model = await gateway.model(await gateway.project(copy_of("badly", tmp_path)))
@@ -160,7 +160,7 @@ async def test_a_model_is_followed_over_a_redeployment(gateway: Gateway, tmp_pat
     assert "first" not in text
 
 
-async def test_a_model_that_is_stopped_is_followed(
+async def test_stopped_model_is_followed(
     gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The answer begins at once though nothing is printed. The follower looks for the model's pools
@@ -197,7 +197,7 @@ async def test_a_model_that_is_stopped_is_followed(
 
 
 @pytest.mark.parametrize("query", [{"replica": "unknown"}, {"stream": "stdin"}, {"tail": "x"}])
-async def test_lines_that_there_cannot_be(
+async def test_log_query_invalid_is_refused(
     gateway: Gateway, tmp_path: Path, query: dict[str, str]
 ) -> None:
     """A replica, stream or number that cannot be is refused by name, live or not."""

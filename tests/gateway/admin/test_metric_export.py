@@ -43,13 +43,13 @@ async def table(kind: str, again: RowSource) -> bytes:
     return b"".join([part async for part in await as_table(kind, again, SPELLING)])
 
 
-async def test_nothing_at_all() -> None:
+async def test_export_without_rows() -> None:
     """No rows are a table without rows."""
     assert await table("jsonl", told()) == b""
     assert (await table("csv", told())).count(b"\n") == 1
 
 
-async def test_json_lines() -> None:
+async def test_export_json_lines() -> None:
     """A line is a row as the SDK has it; a build that is gone has no name."""
     first, *_ = (await table("jsonl", told({"a": "é"}, {}))).splitlines()
     row = json.loads(first)
@@ -57,7 +57,7 @@ async def test_json_lines() -> None:
     assert row["modelCrn"].endswith("/m")
 
 
-async def test_columns_of_csv() -> None:
+async def test_csv_columns_are_keys() -> None:
     """What first comes up in the last row is a column of all; what is not told is empty."""
     text = (await table("csv", told({"a": 1}, {}, {"b": [1, "x"], "a": None}))).decode()
     head, *rows = text.splitlines()
@@ -65,7 +65,7 @@ async def test_columns_of_csv() -> None:
     assert [row.split(",", 6)[6] for row in rows] == ["1,", ",", ',"[1, ""x""]"']
 
 
-async def test_cells_of_csv() -> None:
+async def test_csv_cells() -> None:
     """Every text is one cell of one row, for every program that reads the table."""
     texts = ["a\rb", "\r\n", "x\ny", 'quo"te', "a,b", "=1+1", " ", "", "é\u2028", "\r"]
     again = told(*({"text": text, f"key {text}": 1} for text in texts))
@@ -76,7 +76,7 @@ async def test_cells_of_csv() -> None:
     assert all(row[f"metrics.key {text}"] == "1" for row, text in zip(found, texts, strict=True))
 
 
-async def test_no_cell_of_csv_is_a_formula() -> None:
+async def test_csv_cell_is_no_formula() -> None:
     """A text that a spreadsheet would run has a mark before it, also behind what parts cells in
     some countries; numbers, negative ones too, stay numbers."""
     formulas = ["=cmd|' /C calc'!A0", "+1+1", "-1+1", "@SUM(1)", "\t=1", "\r=1", "\n=1", "\uff1d1"]
@@ -96,7 +96,7 @@ async def test_no_cell_of_csv_is_a_formula() -> None:
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
-async def test_a_table_has_a_width(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_table_columns_are_bounded(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows of too many keys are no table, and that is told before anything else is."""
     if kind == "parquet":
         pytest.importorskip("pyarrow", reason="pyarrow is not installed")
@@ -106,7 +106,7 @@ async def test_a_table_has_a_width(kind: str, monkeypatch: pytest.MonkeyPatch) -
         await as_table(kind, told({"a": 1}, {"b": 1}, {"c": 1}), SPELLING)
 
 
-async def test_types_of_parquet() -> None:
+async def test_parquet_types() -> None:
     """A column has the type that fits all its values; where none does, it is JSON text."""
     parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
     again = told(

@@ -95,7 +95,7 @@ async def asks(gateway: Gateway, told: Told, method: str, path: str, *body: obje
     return answer.json()["response"]
 
 
-async def test_a_row(gateway: Gateway, told: Told) -> None:
+async def test_metric_row_has_sdk_form(gateway: Gateway, told: Told) -> None:
     """An answered prediction has its row at once, as the SDK spells it, under its three names."""
     uuid = await predicted(gateway, told, {"x": [1, None, "é"]})
     row = await row_of(gateway, told, uuid)
@@ -113,7 +113,7 @@ async def test_a_row(gateway: Gateway, told: Told) -> None:
         assert row in (await gateway.get("/metrics", **{name: crn}, page_size=10000))["metrics"]
 
 
-async def test_only_what_was_answered(gateway: Gateway, told: Told) -> None:
+async def test_metrics_of_failed_prediction_are_dropped(gateway: Gateway, told: Told) -> None:
     """A prediction that raised and one whose process died have no row."""
     before = len(await rows(gateway, told))
     for request, status in (("raise", 500), ("die", 502)):
@@ -122,7 +122,7 @@ async def test_only_what_was_answered(gateway: Gateway, told: Told) -> None:
     assert len(await rows(gateway, told)) == before + 1
 
 
-async def test_windows_and_pages(gateway: Gateway, told: Told) -> None:
+async def test_metrics_windows_and_pages(gateway: Gateway, told: Told) -> None:
     """A window has both its ends, and pages give each of its rows once."""
     for n in range(7):
         await predicted(gateway, told, n)
@@ -150,7 +150,7 @@ async def test_windows_and_pages(gateway: Gateway, told: Told) -> None:
     assert paged == window
 
 
-async def test_the_truth_comes_later(gateway: Gateway, told: Told) -> None:
+async def test_delayed_metrics_merge(gateway: Gateway, told: Told) -> None:
     """Delayed metrics join the row of their prediction, null among them; the last one wins."""
     uuid = await predicted(gateway, told, 5)
     later: Json = {"truth": None, "input": 6, "deep": {"n": None}}
@@ -159,7 +159,7 @@ async def test_the_truth_comes_later(gateway: Gateway, told: Told) -> None:
     assert (await row_of(gateway, told, uuid))["metrics"] == later
 
 
-async def test_of_many(gateway: Gateway, told: Told) -> None:
+async def test_aggregate_metrics_have_window(gateway: Gateway, told: Told) -> None:
     """An aggregate is a row without a uuid, over its window; without one it is of now."""
     crn = (await gateway.get(told.deployment))["crn"]
     body = {"model_deployment_crn": crn, "metrics": {"mean": 0.25, "none": None}}
@@ -192,7 +192,7 @@ async def test_of_many(gateway: Gateway, told: Told) -> None:
         ({"format": "xls"}, (400, "argument.invalid")),
     ],
 )
-async def test_what_cannot_be_asked(
+async def test_metrics_query_invalid_is_refused(
     gateway: Gateway, told: Told, query: dict[str, str], expected: tuple[int, str]
 ) -> None:
     """What makes no sense is refused, by name."""
@@ -203,14 +203,14 @@ async def test_what_cannot_be_asked(
     assert refusal(await gateway.admin.get(path, params=query)) == expected
 
 
-async def test_nobodys_name(gateway: Gateway, told: Told) -> None:
+async def test_unknown_crn_is_404(gateway: Gateway, told: Told) -> None:
     """A name without an id behind its slash is nothing's: not of all whose build is gone."""
     unknown = (await gateway.get(told.model))["crn"].rpartition("/")[0] + "/"
     for name in ("model_crn", "model_build_crn", "model_deployment_crn"):
         assert (await gateway.admin.get("/metrics", params={name: unknown})).status_code == 404
 
 
-async def test_what_cannot_be_told(gateway: Gateway, told: Told) -> None:
+async def test_metrics_invalid_are_refused(gateway: Gateway, told: Told) -> None:
     """Nothing is found out about a prediction that is not there, and no time runs backwards."""
     for uuid in ("x", "00000000-0000-4000-8000-000000000000"):
         unknown: Json = {"prediction_uuid": uuid, "metrics": {}}
@@ -224,7 +224,7 @@ async def test_what_cannot_be_told(gateway: Gateway, told: Told) -> None:
     assert refusal(answer) == (400, "argument.invalid")
 
 
-async def test_one_row_does_not_grow_for_ever(gateway: Gateway, told: Told) -> None:
+async def test_metric_row_is_bounded(gateway: Gateway, told: Told) -> None:
     """What would make a row too large is refused, and leaves it as it was."""
     uuid = await predicted(gateway, told, 1)
     for number in range(5):
@@ -239,7 +239,7 @@ async def test_one_row_does_not_grow_for_ever(gateway: Gateway, told: Told) -> N
     assert await gateway.post("/metrics/delayed", small) == {}
 
 
-async def test_whose_metrics_they_are(gateway: Gateway, told: Told) -> None:
+async def test_metrics_follow_permissions(gateway: Gateway, told: Told) -> None:
     """A user who may not view the project learns nothing; a viewer reads metrics but adds none, and
     so does every user if the project is public."""
     uuid = await predicted(gateway, told, 1)
@@ -273,7 +273,7 @@ async def test_whose_metrics_they_are(gateway: Gateway, told: Told) -> None:
     await gateway.delete("/users/eve")
 
 
-async def test_by_the_sdk(gateway: Gateway, told: Told) -> None:
+async def test_sdk_reads_and_adds_metrics(gateway: Gateway, told: Told) -> None:
     """A model does all of it by the functions of the SDK, with nothing but its environment."""
     uuid = await predicted(gateway, told, 1)
     crn = (await gateway.get(told.deployment))["crn"]
@@ -287,7 +287,7 @@ async def test_by_the_sdk(gateway: Gateway, told: Told) -> None:
     await gateway.delete(model)
 
 
-async def test_what_a_workload_may(gateway: Gateway, told: Told) -> None:
+async def test_workload_key_reads_and_adds_metrics(gateway: Gateway, told: Told) -> None:
     """By its own key a model reads and tells metrics of its project, and calls its models."""
     uuid = await predicted(gateway, told, 1)
     crn = (await gateway.get(told.deployment))["crn"]
@@ -314,7 +314,9 @@ async def test_what_a_workload_may(gateway: Gateway, told: Told) -> None:
         await gateway.admin.patch(told.model, json={"auth_enabled": False})
 
 
-async def test_what_a_workload_may_not(gateway: Gateway, told: Told, tmp_path: Path) -> None:
+async def test_workload_key_is_bound_to_its_project(
+    gateway: Gateway, told: Told, tmp_path: Path
+) -> None:
     """Its key opens nothing of other projects, though its user could, and nothing of that user."""
     (tmp_path / "model.py").write_text("def f(x):\n    return x\n")
     other = await gateway.project(tmp_path, "other")
@@ -363,14 +365,14 @@ async def exported(gateway: Gateway, told: Told, kind: str) -> httpx.Response:
     return answer
 
 
-async def test_json_lines(gateway: Gateway, told: Told) -> None:
+async def test_metrics_export_json_lines(gateway: Gateway, told: Told) -> None:
     """As JSON Lines it is the rows, one in each line."""
     await predicted(gateway, told, "x")
     lines = (await exported(gateway, told, "jsonl")).text.splitlines()
     assert [json.loads(line) for line in lines] == await rows(gateway, told)
 
 
-async def test_csv(gateway: Gateway, told: Told) -> None:
+async def test_metrics_export_csv(gateway: Gateway, told: Told) -> None:
     """As CSV each key is a column; what has no form in a cell is JSON."""
     uuid = await predicted(gateway, told, {"a": 'quo"te\n'})
     await gateway.post(
@@ -385,7 +387,7 @@ async def test_csv(gateway: Gateway, told: Told) -> None:
     assert [row[f"metrics.{name}"] for name in ("good", "p", "text")] == ["true", "0.5", "a,b\nc"]
 
 
-async def test_parquet(gateway: Gateway, told: Told) -> None:
+async def test_metrics_export_parquet(gateway: Gateway, told: Told) -> None:
     """As Parquet columns have types; without pyarrow there is a plain word about it."""
     uuid = await predicted(gateway, told, 3)
     crn = (await gateway.get(told.model))["crn"]
@@ -406,7 +408,7 @@ async def test_parquet(gateway: Gateway, told: Told) -> None:
     assert len(table) == len(await rows(gateway, told))
 
 
-async def test_a_deleted_model_has_none(gateway: Gateway, told: Told) -> None:
+async def test_deleted_model_has_no_metrics(gateway: Gateway, told: Told) -> None:
     """With its model a prediction is deleted for every user, at once."""
     model = await gateway.model(told.project, "short")
     await gateway.deployed(await gateway.built(model, "tracked.py:predict"))
@@ -421,7 +423,7 @@ async def test_a_deleted_model_has_none(gateway: Gateway, told: Told) -> None:
     assert refusal(later) == (404, "prediction.notfound")
 
 
-async def test_what_operators_see(gateway: Gateway, told: Told) -> None:
+async def test_site_shows_metrics_state(gateway: Gateway, told: Told) -> None:
     """How much is kept, waits and was dropped is told, for the site and for each model."""
     await predicted(gateway, told, 1)
     await rows(gateway, told)  # by then it is written

@@ -20,7 +20,7 @@ async def project(shared: Gateway, tmp_path: Path) -> str:
     return await shared.project(copy_of("add", tmp_path), name)
 
 
-async def test_a_model_at_first(shared: Gateway, project: str) -> None:
+async def test_new_model_json(shared: Gateway, project: str) -> None:
     """A new model has CDSW's fields, an access key of its own, and nothing deployed."""
     made = await shared.post(f"{project}/models", {"name": "m"})
     assert made["access_key"].startswith("m")
@@ -36,7 +36,7 @@ async def test_a_model_at_first(shared: Gateway, project: str) -> None:
 
 
 @pytest.mark.parametrize("asked", [{"auth_enabled": False}, {"disable_authentication": True}])
-async def test_authentication_can_be_off(
+async def test_model_authentication_can_be_off(
     shared: Gateway, project: str, asked: dict[str, bool]
 ) -> None:
     """A model can be open to all callers with its access key, from the start or later, and back."""
@@ -67,7 +67,7 @@ async def test_two_access_keys_at_once(shared: Gateway, project: str) -> None:
     assert good == [await shared.key(path)]
 
 
-async def test_another_access_key(shared: Gateway, project: str) -> None:
+async def test_access_key_regenerated_replaces_old(shared: Gateway, project: str) -> None:
     """A regenerated access key is a new one, and the old one stops working."""
     model = await shared.post(f"{project}/models", {"name": "m", "disable_authentication": True})
     path = f"{project}/models/{model['id']}"
@@ -101,7 +101,7 @@ async def test_another_access_key(shared: Gateway, project: str) -> None:
     ],
     ids=str,
 )
-async def test_what_cannot_be_built_or_deployed(
+async def test_build_or_deployment_invalid_is_refused(
     shared: Gateway, project: str, config: dict[str, object], refused: tuple[int, str]
 ) -> None:
     """What cannot be is refused at once, alone or with its model, and leaves nothing behind."""
@@ -134,7 +134,7 @@ async def test_a_model_with_its_build_and_deployment(shared: Gateway, project: s
     assert await shared.delete(model) == {}
 
 
-async def test_what_belongs_to_others_is_not_found(
+async def test_model_of_other_project_is_404(
     shared: Gateway, project: str, samples: Samples
 ) -> None:
     """An id is only found below what it belongs to."""
@@ -203,7 +203,7 @@ async def test_requests_without_an_answer_are_counted_by_reason(
     assert not any(nothing.values())
 
 
-async def test_pages(gateway: Gateway) -> None:
+async def test_list_pages_filter_and_sort(gateway: Gateway) -> None:
     """Lists ascend by creation, ten at a time; the token leads on until there is no more."""
     names = [f"p{n}" for n in range(12)]
     for name in names:
@@ -250,7 +250,7 @@ async def test_runtimes_and_site(shared: Gateway) -> None:
     assert (shared.data / "admin.key").read_text().strip() not in answer.text
 
 
-async def test_the_site_tells_no_values_of_variables(tmp_path: Path) -> None:
+async def test_site_hides_values_of_variables(tmp_path: Path) -> None:
     """Of the site's variables only the names are told."""
     settings = settings_for(tmp_path / "data", environment={"PIP_INDEX_URL": "https://user:word@x"})
     async with running(settings) as gateway:
@@ -259,7 +259,7 @@ async def test_the_site_tells_no_values_of_variables(tmp_path: Path) -> None:
         assert "word" not in answer.text
 
 
-async def test_defaults_are_changed(gateway: Gateway, tmp_path: Path) -> None:
+async def test_model_defaults_change(gateway: Gateway, tmp_path: Path) -> None:
     """What deployments get by default is the model's, and can be changed within bounds."""
     model = await gateway.model(await gateway.project(copy_of("add", tmp_path)))
     wished = {
@@ -273,7 +273,7 @@ async def test_defaults_are_changed(gateway: Gateway, tmp_path: Path) -> None:
     assert refusal(await gateway.admin.patch(model, json=too_many)) == (400, "argument.invalid")
 
 
-async def test_bodies_are_read_as_proto_json(gateway: Gateway, tmp_path: Path) -> None:
+async def test_body_is_read_as_proto_json(gateway: Gateway, tmp_path: Path) -> None:
     """null is the default and a number may be text, as clients made from protobuf send them."""
     model = await gateway.model(await gateway.project(copy_of("add", tmp_path)))
     build = await gateway.built(model, "add.py:add", kernel=None, example=None, comment=None)
@@ -281,7 +281,7 @@ async def test_bodies_are_read_as_proto_json(gateway: Gateway, tmp_path: Path) -
     assert (await gateway.get(deployment))["replicas"] == 2
 
 
-async def test_a_runtime_says_what_the_kernel_is(gateway: Gateway, tmp_path: Path) -> None:
+async def test_runtime_identifier_selects_kernel(gateway: Gateway, tmp_path: Path) -> None:
     """Clients send both; the runtime is the exact one."""
     model = await gateway.model(await gateway.project(copy_of("add", tmp_path)))
     asked = {"file_path": "add.py", "function_name": "add", "kernel": "python3"}

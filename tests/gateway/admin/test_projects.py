@@ -81,7 +81,7 @@ async def test_a_project_from_git(gateway: Gateway, tmp_path: Path) -> None:
         ({"name": "x", "git_url": "https://host/x?token=x"}, (400, "argument.invalid")),
     ],
 )
-async def test_what_is_refused(
+async def test_project_invalid_is_refused(
     shared: Gateway, asked: dict[str, str], refused: tuple[int, str]
 ) -> None:
     """What cannot be is refused, and no project is left of it."""
@@ -95,7 +95,7 @@ async def test_what_is_refused(
     assert await shared.get("/projects", page_size=100) == before
 
 
-async def test_names_and_folders_are_taken_once(gateway: Gateway, tmp_path: Path) -> None:
+async def test_project_name_and_folder_are_unique(gateway: Gateway, tmp_path: Path) -> None:
     """Two projects share neither a name nor a folder; after a deletion both are free."""
     folder = copy_of("add", tmp_path)
     project = await gateway.project(folder, "one")
@@ -105,7 +105,7 @@ async def test_names_and_folders_are_taken_once(gateway: Gateway, tmp_path: Path
     await gateway.project(folder, "one")
 
 
-async def test_the_data_folder_is_no_project(gateway: Gateway) -> None:
+async def test_data_folder_is_refused_as_project(gateway: Gateway) -> None:
     """Neither the data folder, nor what holds it or lies in it, can be linked."""
     for path in (gateway.data, gateway.data.parent, gateway.data / "logs"):
         path.mkdir(exist_ok=True)
@@ -113,7 +113,7 @@ async def test_the_data_folder_is_no_project(gateway: Gateway) -> None:
         assert refusal(answer) == (400, "argument.invalid")
 
 
-async def test_a_change(gateway: Gateway) -> None:
+async def test_project_changes(gateway: Gateway) -> None:
     """What is named is changed, the rest stays; the environment is told as JSON text."""
     made = await gateway.post("/projects", {"name": "x", "description": "old"})
     changes = {"name": "y", "environment": {"A": "1"}}

@@ -7,7 +7,7 @@ import trio
 from tests.support.gateway import Gateway, running, settings_for, until
 
 
-async def test_the_traffic_at_the_door(gateway: Gateway) -> None:
+async def test_site_counts_connections(gateway: Gateway) -> None:
     """The site counts the connections there are and were, and the door's answers by status."""
     quiet = (await gateway.get("/site"))["traffic"]
     stream = await trio.open_tcp_stream("127.0.0.1", gateway.port)
@@ -28,7 +28,7 @@ async def test_the_traffic_at_the_door(gateway: Gateway) -> None:
     await until(traffic, lambda connections: connections == quiet["connections"])
 
 
-async def test_who_is_turned_away_is_counted(tmp_path: Path) -> None:
+async def test_site_counts_refused_connections(tmp_path: Path) -> None:
     """A connection too many is told so, and counted."""
     async with running(settings_for(tmp_path / "data", max_connections=1)) as gateway:
         await gateway.get("/site")

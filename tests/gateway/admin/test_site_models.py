@@ -7,7 +7,7 @@ import trio
 from tests.support.gateway import Gateway, copy_of, status_is, until
 
 
-async def test_what_is_active(gateway: Gateway, tmp_path: Path) -> None:
+async def test_site_models_lists_active_models(gateway: Gateway, tmp_path: Path) -> None:
     """Each model that serves is there with its replicas, what they asked for and take, by whom and
     since when; one that was never deployed, or has stopped, is not."""
     project = await gateway.project(copy_of("greedy", tmp_path))

@@ -24,7 +24,7 @@ async def change(gateway: Gateway, **values: object) -> dict[str, Json]:
     return {each["name"]: each for each in answer.json()["settings"]}
 
 
-async def test_what_is_told_of_settings(tmp_path: Path) -> None:
+async def test_site_settings_show_source_and_effect(tmp_path: Path) -> None:
     """Of each setting is told what holds, from where, and whether it can be changed now; a change
     is kept over a restart, and undone by a deletion."""
     given = LoadedSettings(
@@ -55,7 +55,7 @@ async def test_what_is_told_of_settings(tmp_path: Path) -> None:
         assert (await gateway.get("/site"))["settings"]["model_request_timeout"] == 30
 
 
-async def test_bounds_of_requests(gateway: Gateway, tmp_path: Path) -> None:
+async def test_request_limits_change_at_run_time(gateway: Gateway, tmp_path: Path) -> None:
     """The bounds of model requests change at once, at both doors, also for heads seen before."""
     model = await gateway.model(await gateway.project(copy_of("add", tmp_path)))
     await gateway.deployed(await gateway.built(model, "add.py:add"))
@@ -79,7 +79,7 @@ async def test_bounds_of_requests(gateway: Gateway, tmp_path: Path) -> None:
     assert await statuses() == [200, 200]
 
 
-async def test_bounds_of_pools_that_serve(gateway: Gateway, tmp_path: Path) -> None:
+async def test_pool_limits_change_at_run_time(gateway: Gateway, tmp_path: Path) -> None:
     """A model that serves follows the limits set now: time, its queue, all queues and, for replicas
     that start later, their start time."""
     model = await gateway.model(await gateway.project(copy_of("badly", tmp_path)))
@@ -113,7 +113,7 @@ async def test_bounds_of_pools_that_serve(gateway: Gateway, tmp_path: Path) -> N
     )
 
 
-async def test_replacing_replicas(gateway: Gateway, tmp_path: Path) -> None:
+async def test_recycling_limits_change_at_run_time(gateway: Gateway, tmp_path: Path) -> None:
     """Whether and when replicas that serve are replaced changes at once; new ones have the new
     limits."""
     model = await gateway.model(await gateway.project(copy_of("badly", tmp_path)))
@@ -133,7 +133,7 @@ async def test_replacing_replicas(gateway: Gateway, tmp_path: Path) -> None:
     assert (await gateway.call(key, {"do": "big", "bytes": 2000})).status_code == 500
 
 
-async def test_uploads_and_builds(gateway: Gateway, tmp_path: Path) -> None:
+async def test_upload_and_build_limits_change_at_run_time(gateway: Gateway, tmp_path: Path) -> None:
     """The bounds of uploads and of the time that a build takes are those set when they begin."""
     folder = copy_of("add", tmp_path)
     (folder / "cdsw-build.sh").write_text("sleep 600\n")
@@ -164,7 +164,7 @@ async def test_a_smaller_bound_leaves_alone_what_there_is(gateway: Gateway, tmp_
     assert (await gateway.post(f"{model}/builds", asked))["build_number"] == 1
 
 
-async def test_deployments(gateway: Gateway, tmp_path: Path) -> None:
+async def test_replica_limits_change_at_run_time(gateway: Gateway, tmp_path: Path) -> None:
     """A deployment is checked against the bounds set now, and sees the variables set now."""
     model = await gateway.model(await gateway.project(copy_of("greedy", tmp_path)))
     build = await gateway.built(model, "greedy.py:take")
@@ -183,7 +183,7 @@ async def test_deployments(gateway: Gateway, tmp_path: Path) -> None:
     assert refusal(full) == (507, "disk.full")
 
 
-async def test_places_of_builds(gateway: Gateway, tmp_path: Path) -> None:
+async def test_concurrent_builds_change_at_run_time(gateway: Gateway, tmp_path: Path) -> None:
     """How many builds run at once changes at once: more are begun; with fewer, those there are go
     on, and the next waits until there is a place."""
     project = copy_of("add", tmp_path)
@@ -205,7 +205,7 @@ async def test_places_of_builds(gateway: Gateway, tmp_path: Path) -> None:
     await until(statuses, lambda found: found == ["building"])
 
 
-async def test_what_users_may_make(gateway: Gateway, tmp_path: Path) -> None:
+async def test_users_may_create_is_a_setting(gateway: Gateway, tmp_path: Path) -> None:
     """If the settings say so, only site administrators create projects or models. Other users get
     the reason. Existing models continue."""
     await gateway.post("/users", {"username": "ada", "password": "a long password"})

@@ -41,7 +41,7 @@ async def ada(shared: Gateway) -> AsyncIterator[Person]:
     await shared.delete("/users/Ada")
 
 
-async def test_a_new_user(shared: Gateway) -> None:
+async def test_user_is_created(shared: Gateway) -> None:
     """Who gets no password of the administrator's gets a random one, told once."""
     made = await shared.post("/users", {"username": "bob.b", "email": "b@example.org"})
     assert len(made.pop("password")) >= 20
@@ -68,13 +68,13 @@ async def test_a_new_user(shared: Gateway) -> None:
         {"username": "x", "password": "x" * 1025},
     ],
 )
-async def test_what_no_user_can_have(shared: Gateway, asked: Json) -> None:
+async def test_user_invalid_is_refused(shared: Gateway, asked: Json) -> None:
     """Names fit into a URL; passwords are neither short nor endless; nothing is left behind."""
     assert refusal(await shared.admin.post("/users", json=asked)) == (400, "argument.invalid")
     assert [u["username"] for u in (await shared.get("/users"))["users"]] == ["admin"]
 
 
-async def test_the_first_user_stays(shared: Gateway) -> None:
+async def test_admin_user_cannot_be_locked_out(shared: Gateway) -> None:
     """The owner of the data folder cannot be locked out."""
     for changes in ({"disabled": True}, {"administrator": False}):
         answer = await shared.admin.patch("/users/admin", json=changes)
@@ -84,7 +84,7 @@ async def test_the_first_user_stays(shared: Gateway) -> None:
     assert changed.json()["name"] == "Root"
 
 
-async def test_oneself(shared: Gateway, ada: Person) -> None:
+async def test_user_sees_only_themselves(shared: Gateway, ada: Person) -> None:
     """A user sees and keeps their own keys, and nothing of other users."""
     assert (await ada.get("/whoami"))["by"] == "api key"
     assert (await ada.get("/users/ada"))["username"] == "Ada"
@@ -103,14 +103,14 @@ async def test_oneself(shared: Gateway, ada: Person) -> None:
         assert refusal(answer) == (403, "auth.forbidden")
 
 
-async def test_who_is_disabled_is_out_at_once(shared: Gateway, ada: Person) -> None:
+async def test_disabled_user_loses_access_at_once(shared: Gateway, ada: Person) -> None:
     """A disabled user's key opens nothing from the answer on; enabled again it does."""
     for disabled in (True, False):
         await shared.admin.patch("/users/Ada", json={"disabled": disabled})
         assert (await ada.api.get("/whoami")).status_code == (401 if disabled else 200)
 
 
-async def test_an_owner_is_not_deleted(shared: Gateway, ada: Person) -> None:
+async def test_owner_of_projects_is_not_deleted(shared: Gateway, ada: Person) -> None:
     """A project always has an owner: who owns one is deleted after passing it on."""
     project = (await ada.api.post("/projects", json={"name": "adas"})).json()
     answer = await shared.admin.delete("/users/Ada")
@@ -123,7 +123,7 @@ async def test_an_owner_is_not_deleted(shared: Gateway, ada: Person) -> None:
     await shared.delete(f"/projects/{project['id']}")
 
 
-async def test_folders_of_the_machine_are_the_administrators(
+async def test_linked_folders_are_for_site_administrators(
     shared: Gateway, ada: Person, tmp_path: object
 ) -> None:
     """Who may not see the machine's files makes no project of them."""
@@ -132,7 +132,7 @@ async def test_folders_of_the_machine_are_the_administrators(
         assert refusal(answer) == (403, "auth.forbidden")
 
 
-async def test_keys(shared: Gateway, ada: Person) -> None:
+async def test_keys_are_created_and_revoked(shared: Gateway, ada: Person) -> None:
     """A key is shown once, listed without its secret, expires, and is revoked alone or with all."""
     made = await shared.post("/users/Ada/v2_keys", {"comment": "ci", "expiry_date": "never"})
     assert made.pop("api_key").startswith(made["key_id"])
@@ -151,7 +151,7 @@ async def test_keys(shared: Gateway, ada: Person) -> None:
     assert (await ada.api.get("/whoami")).status_code == 401
 
 
-async def test_kinds_of_keys(shared: Gateway, ada: Person) -> None:
+async def test_key_kinds_open_different_apis(shared: Gateway, ada: Person) -> None:
     """A Model API key is none for the admin API; a legacy key is, as the user of Basic."""
     model = (await shared.post("/users/Ada/model_keys"))["api_key"]
     legacy = (await shared.post("/users/Ada/legacy_keys"))["api_key"]
@@ -193,7 +193,7 @@ async def test_collaborators(shared: Gateway, ada: Person) -> None:
     await shared.delete(project)
 
 
-async def test_secrets_are_for_who_may_change_them(shared: Gateway, ada: Person) -> None:
+async def test_variables_are_for_contributors(shared: Gateway, ada: Person) -> None:
     """The values of environment variables are shown to contributors and above only."""
     asked = {"name": "secretive", "environment": {"TOKEN": "s3cret"}, "visibility": "public"}
     project = f"/projects/{(await shared.post('/projects', asked))['id']}"

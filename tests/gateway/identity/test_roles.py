@@ -153,7 +153,7 @@ def expected(
 )
 @pytest.mark.parametrize("visibility", ["private", "public"])
 @pytest.mark.parametrize("who", EVERYBODY)
-def test_each_route_for_everybody(stage: Stage, who: str, visibility: Visibility) -> None:
+def test_route_permits_exactly_its_roles(stage: Stage, who: str, visibility: Visibility) -> None:
     """Each of them may exactly what the table says, in a private project and in a public one; of
     users, all of it about themselves and, but for site administrators, nothing about others."""
     stage.stands_as(who, visibility)
@@ -177,7 +177,7 @@ def test_each_route_for_everybody(stage: Stage, who: str, visibility: Visibility
     injection="a Model API key, none, a disabled owner's",
     bound="401 at every route",
 )
-def test_who_is_nobody(stage: Stage) -> None:
+def test_request_without_valid_key_is_401(stage: Stage) -> None:
     """Without a key, with a key that only calls models, or once disabled, everything is 401; even
     for an owner."""
     stage.stands_as("owner", "public")

@@ -21,7 +21,7 @@ HOST = {"Host": "models.example:8080"}
         {"Origin": PUBLIC},
     ],
 )
-def test_what_our_pages_send(headers: dict[str, str]) -> None:
+def test_request_of_own_page_passes(headers: dict[str, str]) -> None:
     """Requests of our own pages, and of what is no browser, pass."""
     check_origin((HOST | headers).get, PUBLIC)
 
@@ -45,7 +45,7 @@ def test_what_our_pages_send(headers: dict[str, str]) -> None:
         {"Origin": "http://[models.example:8080"},
     ],
 )
-def test_what_other_pages_send(headers: dict[str, str]) -> None:
+def test_request_of_other_site_is_refused(headers: dict[str, str]) -> None:
     """Requests of other sites' pages are refused, and so is what cannot be told."""
     with pytest.raises(Refusal) as caught:
         check_origin((HOST | headers).get, PUBLIC)

@@ -4,7 +4,7 @@ from gateway.identity.session_cookie import session_cookie, session_in
 from gateway.web.headers import security_headers
 
 
-def test_pages_load_nothing_but_ours() -> None:
+def test_page_loads_only_own_resources() -> None:
     """A page's policy names no source but this gateway, allows nothing inline and no frame."""
     policy = security_headers("text/html; charset=utf-8")["Content-Security-Policy"]
     directives = dict(each.split(" ", 1) for each in policy.split("; "))
@@ -14,7 +14,7 @@ def test_pages_load_nothing_but_ours() -> None:
     assert "*" not in policy
 
 
-def test_what_is_no_page_may_do_nothing() -> None:
+def test_response_that_is_no_page_is_sandboxed() -> None:
     """A file or a log that a browser shows all the same runs and loads nothing."""
     for content_type in ("application/json", "application/octet-stream", "image/svg+xml", ""):
         policy = security_headers(content_type)["Content-Security-Policy"]
@@ -22,7 +22,7 @@ def test_what_is_no_page_may_do_nothing() -> None:
         assert "sandbox" in policy
 
 
-def test_nothing_is_kept_unless_it_says_so() -> None:
+def test_response_is_not_cached_by_default() -> None:
     """Replies stay in no cache but for those that set how long they may."""
     assert security_headers("text/html")["Cache-Control"] == "no-store"
     assert security_headers("text/css", "max-age=60")["Cache-Control"] == "max-age=60"

@@ -57,7 +57,7 @@ async def browser(shared: Gateway) -> AsyncIterator[Browser]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: f"{page.method} {page.path}")
-async def test_who_is_not_signed_in(shared: Gateway, page: Page) -> None:
+async def test_page_without_session_leads_to_sign_in(shared: Gateway, page: Page) -> None:
     """Every page that is not for everybody leads to the sign-in page, and says nothing else."""
     path = re.sub("<.*?>", "x", page.path)
     answer = await shared.models.request(page.method, path, headers=OURS)
@@ -90,7 +90,7 @@ async def test_what_changes_something_comes_from_our_pages(
     assert "You have no keys yet" in (await browser.get("/keys")).text
 
 
-async def test_what_pages_change_is_entered(shared: Gateway, browser: Browser) -> None:
+async def test_change_by_page_is_audited(shared: Gateway, browser: Browser) -> None:
     """Each change by a page, and each refused one, is in the audit log."""
     await browser.post("/keys", kind="model", expires="never", comment="hidden")
     (key,) = (await shared.get(f"/users/{browser.name}/model_keys"))["model_keys"]
@@ -211,7 +211,9 @@ async def test_a_form_is_small(shared: Gateway) -> None:
         (b"", ""),
     ],
 )
-async def test_what_is_no_form(shared: Gateway, content: bytes, content_type: str) -> None:
+async def test_body_that_is_no_form_is_refused(
+    shared: Gateway, content: bytes, content_type: str
+) -> None:
     """A body that is not a form signs no user in, and causes no internal error."""
     answer = await shared.models.post(
         "/sign-in", content=content, headers={"Content-Type": content_type, **OURS}
@@ -220,7 +222,7 @@ async def test_what_is_no_form(shared: Gateway, content: bytes, content_type: st
     assert "set-cookie" not in answer.headers
 
 
-async def test_signing_in_leads_nowhere_else(shared: Gateway, browser: Browser) -> None:
+async def test_sign_in_redirects_to_own_pages_only(shared: Gateway, browser: Browser) -> None:
     """`next` is a page of this gateway, also if a link has another one."""
     for wanted in ("//evil.example", "https://evil.example/", "/\\evil.example"):
         page = (await shared.models.get("/sign-in", params={"next": wanted}, headers=OURS)).text
@@ -229,7 +231,7 @@ async def test_signing_in_leads_nowhere_else(shared: Gateway, browser: Browser) 
         assert "evil" not in (await shared.models.post("/sign-in", data=form, headers=OURS)).text
 
 
-async def test_one_revokes_one_s_own_keys_only(shared: Gateway, browser: Browser) -> None:
+async def test_user_revokes_own_keys_only(shared: Gateway, browser: Browser) -> None:
     """Another user's key cannot be revoked by a form with its id."""
     key = await shared.post("/users/admin/model_keys")
     answer = await browser.post(f"/keys/{key['key_id']}/revoke")
@@ -267,7 +269,7 @@ async def test_by_a_link_no_password_is_asked_for(shared: Gateway) -> None:
     await shared.delete("/users/linker")
 
 
-async def test_who_has_no_password_chooses_one(shared: Gateway, browser: Browser) -> None:
+async def test_user_without_password_chooses_one(shared: Gateway, browser: Browser) -> None:
     """By a one-time link one comes in without a password, and may choose one without an old one;
     who was signed in with this browser is not any more."""
     before = {"Cookie": f"{COOKIE}={browser.client.cookies[COOKIE]}"}
@@ -281,7 +283,9 @@ async def test_who_has_no_password_chooses_one(shared: Gateway, browser: Browser
     assert (await browser.client.get("/keys", headers=before)).status_code == 303
 
 
-async def test_only_what_one_may_see(shared: Gateway, browser: Browser, samples: Samples) -> None:
+async def test_home_shows_visible_projects_only(
+    shared: Gateway, browser: Browser, samples: Samples
+) -> None:
     """The first page shows the projects that one may see, and no other."""
     assert "No models yet" in (await browser.get("/")).text
     project = (await shared.get("/projects", page_size=1))["projects"][0]
@@ -294,7 +298,7 @@ async def test_only_what_one_may_see(shared: Gateway, browser: Browser, samples:
     assert "deployed" in page
 
 
-async def test_too_many_tries(shared: Gateway) -> None:
+async def test_sign_in_attempts_are_throttled(shared: Gateway) -> None:
     """Who guesses is told how long to wait, on the page and in a header."""
     for _ in range(8):
         answer = await sign_in(shared.models, "guessed", "wrong")
@@ -327,7 +331,7 @@ async def test_with_tls_the_cookie_is_this_host_s(tmp_path: Path, certified: Set
         assert (await gateway.models.get("/keys", headers=plain)).status_code == 303
 
 
-async def test_what_forms_do_is_entered(shared: Gateway, browser: Browser) -> None:
+async def test_form_is_audited(shared: Gateway, browser: Browser) -> None:
     """What is done by a form, or refused, has one entry, named as the admin API names it."""
     for page in PAGES:
         assert bool(page.audit) == (page.method == "POST"), page.path

@@ -57,7 +57,7 @@ def view(model: Model, deployment: Deployment | None, example: str | None = None
     )
 
 
-def test_what_people_and_models_say_is_text() -> None:
+def test_texts_of_users_are_escaped() -> None:
     """No name, description, failure or example becomes markup, wherever it stands."""
     failure = Failure(step="START", summary=HOSTILE, problem=HOSTILE, advice=HOSTILE)
     example = msgspec.json.encode(HOSTILE).decode()
@@ -72,7 +72,7 @@ def test_what_people_and_models_say_is_text() -> None:
     assert "<img src=x" not in html
 
 
-def test_a_refusal_is_text() -> None:
+def test_refusal_is_escaped() -> None:
     """A refusal that repeats what was sent cannot bring markup in."""
     refused = Refusal("route.notfound", f"there is nothing at {HOSTILE}")
     assert HOSTILE not in RENDERING.refused(refused, Viewer(), "id")
@@ -158,19 +158,19 @@ def test_text_can_be_read(scheme: int) -> None:
     ("status", "tone", "wanted"),
     [("deployed", "busy", 2), ("deploying", "busy", 2), ("failed", "bad", 2)],
 )
-def test_how_a_model_is(status: str, tone: str, wanted: int) -> None:
+def test_model_row_shows_status(status: str, tone: str, wanted: int) -> None:
     """A model's row says what there is of it and what there should be."""
     row = model_row(view(MODEL, deployment(status)))
     assert (row.status, row.tone, row.ready, row.wanted, row.build) == (status, tone, 0, wanted, 3)
 
 
-def test_a_model_that_was_never_deployed() -> None:
+def test_model_row_without_deployment() -> None:
     """It says so, and wants no replicas."""
     row = model_row(view(MODEL, None))
     assert (row.status, row.wanted, row.build) == ("not deployed", 0, None)
 
 
-def test_how_to_call_it() -> None:
+def test_model_row_has_call() -> None:
     """The call has the key in it that it needs, to be put in by the shell; an open model's none."""
     closed = model_row(view(MODEL, None, '{"a":"$1"}'))
     assert 'curl -H "Authorization: Bearer $KEY" -H' in closed.curl
@@ -187,7 +187,7 @@ def test_how_to_call_it() -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/keys", "/keys?x=1", "/a/b#c"])
-def test_where_one_goes_on_to(path: str) -> None:
+def test_local_path_keeps_own_path(path: str) -> None:
     """After signing in a user gets the page that they requested."""
     assert local_path(path) == path
 
@@ -199,7 +199,7 @@ def test_where_one_goes_on_to(path: str) -> None:
         *("http://evil", "https:evil", "javascript:alert(1)", "/é", "/%\x00", "//["),
     ],
 )
-def test_where_one_does_not_go(text: str) -> None:
+def test_local_path_drops_other_sites(text: str) -> None:
     """The sign-in page never leads to another site."""
     assert local_path(text) == "/"
 

@@ -19,7 +19,7 @@ class _Person(msgspec.Struct, kw_only=True, omit_defaults=True):
     disabled: bool | msgspec.UnsetType = msgspec.UNSET
 
 
-def test_texts_are_named_and_not_told() -> None:
+def test_text_is_recorded_by_name_only() -> None:
     """Of a text, a list or a table only the field is told."""
     build = CreateBuild(
         file_path="secret.py", function_name="f", example=msgspec.Raw(b'{"secret":1}')
@@ -29,14 +29,14 @@ def test_texts_are_named_and_not_told() -> None:
     assert audit_summary(CreateDeployment(secrets={"A": "secret"})) == "secrets"
 
 
-def test_numbers_and_fixed_words_are_told() -> None:
+def test_number_and_enumeration_are_recorded() -> None:
     """Numbers, yes or no, and words of a fixed set are told."""
     person = _Person(name="x", role="admin", word="b", perhaps="x", password="p", disabled=False)
     assert audit_summary(person) == "name, role=admin, word=b, perhaps=x, pass, disabled=false"
     assert audit_summary(CreateDeployment(replicas=2, network="none")) == "replicas=2, network=none"
 
 
-def test_what_is_not_given_is_not_told() -> None:
+def test_default_is_not_recorded() -> None:
     """Defaults are not told; structures are told by their parts."""
     assert audit_summary(UpdateModel()) == ""
     asked = msgspec.convert({"default_resources": {"memory_mb": 5}, "name": "x"}, UpdateModel)

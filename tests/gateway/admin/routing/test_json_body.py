@@ -31,7 +31,7 @@ class _Asked(msgspec.Struct, kw_only=True):
 read = BodyReader(_Asked).read
 
 
-def test_a_null_is_the_default_and_a_number_may_be_text() -> None:
+def test_null_is_default_and_number_may_be_text() -> None:
     """As protobuf's JSON is read; in a mapping of texts a null is left out."""
     asked = read(
         b'{"name":"x","count":null,"kind":null,"inner":'
@@ -41,7 +41,7 @@ def test_a_null_is_the_default_and_a_number_may_be_text() -> None:
     assert asked == expected
 
 
-def test_a_field_that_is_not_known_is_refused_by_name() -> None:
+def test_unknown_field_is_refused_by_name() -> None:
     """Unless it asks for nothing, or says what the path says: it would be believed to be done."""
     nothing = b'"a":null,"b":false,"c":0,"d":"0","e":"","f":[],"g":{},"project_id":"x"'
     asked = read(b'{"name":"x",%b,"inner":{"h": [ ],"cores":1}}' % nothing)
@@ -66,7 +66,7 @@ def test_a_body_as_other_systems_write_it() -> None:
         read('{"name":"x"}'.encode("utf-16"))
 
 
-def test_a_wish_for_what_is_done_anyway_passes() -> None:
+def test_granted_value_passes() -> None:
     """Clients of CML say which kind of engines a project has; there is one kind."""
     new = BodyReader(CreateProject).read
     assert new(b'{"name":"x","default_project_engine_type":"ml_runtime"}').name == "x"
@@ -100,7 +100,7 @@ def test_what_clients_of_cml_ask_and_is_not_done(
         BodyReader(kind).read(body)
 
 
-def test_what_is_sent_back_passes() -> None:
+def test_read_only_field_passes() -> None:
     """A whole record may be sent where a part of it can be changed: the rest is as it was."""
     asked = BodyReader(UpdateModel).read(
         b'{"id":"i","name":"new","crn":"c","creator":{"name":"n"}}'
@@ -118,7 +118,7 @@ def test_variables_may_be_a_text_as_in_replies() -> None:
         read(b'{"name":"x","inner":{"variables":"{}, \\"cores\\": 1"}}')
 
 
-def test_any_json_is_kept_to_the_letter() -> None:
+def test_raw_json_is_unchanged() -> None:
     """A value that is not ours to read keeps its nulls, its blanks and its digits."""
     text = b'{"a": null, "b": [1e400, 12345678901234567890123]}'
     asked = read(b'{"name":"x","free":%b,"values":{"v":%b,"n":null}}' % (text, text))
@@ -144,7 +144,7 @@ def test_any_json_is_kept_to_the_letter() -> None:
         (b'{"name":"x","inner":{"variables":{"a":"","b":"","c":"","d":""}}}', "length <= 3"),
     ],
 )
-def test_what_does_not_fit_is_refused_by_name(body: bytes, told: str) -> None:
+def test_invalid_field_is_refused_by_name(body: bytes, told: str) -> None:
     """The refusal says which field it is."""
     with pytest.raises(Refusal) as refused:
         read(body)
@@ -152,7 +152,7 @@ def test_what_does_not_fit_is_refused_by_name(body: bytes, told: str) -> None:
     assert told in refused.value.message
 
 
-def test_a_field_of_its_own_type_is_small() -> None:
+def test_field_size_is_bounded() -> None:
     """What is built into objects has a bound of its own, below that of the whole body."""
     entries = {str(number): "" for number in range(FIELD_BYTES // 6)}
     with pytest.raises(Refusal, match=f"values is longer than {FIELD_BYTES} bytes"):

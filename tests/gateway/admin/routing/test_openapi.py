@@ -91,7 +91,7 @@ async def _fill(folder: Path, data: Path) -> list[str]:
 @pytest.mark.parametrize(
     "methods", [("--exclude-method", "DELETE"), ("--include-method", "DELETE")]
 )
-def test_the_answers_are_those_described(stage: Stage, methods: tuple[str, str]) -> None:
+def test_answers_match_the_description(stage: Stage, methods: tuple[str, str]) -> None:
     """No request that the description leads to fails in us, or is answered as it does not say."""
     command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(stage.config)]
     command += ["run", f"{stage.url}/openapi.json", "--checks", ",".join(CHECKS), *methods]
@@ -103,7 +103,7 @@ def test_the_answers_are_those_described(stage: Stage, methods: tuple[str, str])
     assert ran.returncode == 0, ran.stdout[-8000:] + ran.stderr[-2000:]
 
 
-def test_every_answer_is_described() -> None:
+def test_routes_describe_every_answer() -> None:
     """Each route names its permission and its answers; refusals have one shape and known codes."""
     described = openapi(ROUTES)
     operations: list[Json] = [

@@ -24,14 +24,14 @@ async def asked(items: list[dict[str, Any]], **query: str) -> list[Any]:
 
 
 @pytest.mark.parametrize("sign", ["", "+", "-"])
-async def test_a_long_list_is_sorted_as_a_short_one(sign: str) -> None:
+async def test_long_list_is_sorted_like_a_short_one(sign: str) -> None:
     """Also where it is sorted in pieces; equals stay in their order."""
     found = await asked(MANY[:5000], sort=f"{sign}at.n", page_size="1000")
     expected = sorted(MANY[:5000], key=lambda each: each["at"]["n"], reverse=sign == "-")
     assert found == expected[:1000]
 
 
-async def test_the_loop_waits_for_no_list() -> None:
+async def test_long_list_does_not_block_the_loop() -> None:
     """100,000 entries, sorted and asked for as many fields as may be: 2 s of CPU once, all of it
     on the loop. It takes a thread's time now; the loop needs less than 10 ms."""
     await trio.lowlevel.checkpoint()
@@ -50,7 +50,7 @@ async def test_the_loop_waits_for_no_list() -> None:
         {"sort": "." * MAX_DEPTH},
     ],
 )
-async def test_what_costs_much_for_each_entry_is_refused(query: dict[str, str]) -> None:
+async def test_costly_query_is_refused(query: dict[str, str]) -> None:
     """Fields without number, or endlessly deep ones, cost 4 s where a folder was long."""
     with pytest.raises(Refusal) as refused:
         await asked(MANY[:1], **query)
