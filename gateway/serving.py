@@ -187,7 +187,7 @@ def _limits(settings: Settings, most_connections: int) -> ConnectionLimits:
         connections=min(settings.max_connections, most_connections),
         connections_per_address=settings.max_connections_per_address,
         request_bytes=settings.max_request_size,
-        unfinished_bytes=settings.max_inflight_bytes,
+        inflight_bytes=settings.max_inflight_bytes,
     )
 
 

@@ -29,14 +29,14 @@ class Clock(Protocol):
 class ConnectionLimits(msgspec.Struct, frozen=True, kw_only=True):
     """How many connections there may be, and how many bytes of memory they may take.
 
-    `request_bytes` bounds one request body. `unfinished_bytes` bounds all request bodies that have
+    `request_bytes` bounds one request body. `inflight_bytes` bounds all request bodies that have
     not been answered, and separately all responses that clients have not read.
     """
 
     connections: int
     connections_per_address: int
     request_bytes: int
-    unfinished_bytes: int
+    inflight_bytes: int
 
 
 class ConnectionStats(msgspec.Struct, kw_only=True):
@@ -80,8 +80,8 @@ class HttpContext:
         self.timeouts = timeouts or HttpTimeouts()
         self.responses = ResponseRenderer()
         self.connection_shares = FairShares(limits.connections)
-        self.request_memory = FairShares(limits.unfinished_bytes)
-        self.send_buffers = SendBufferLimit(limits.unfinished_bytes)
+        self.request_memory = FairShares(limits.inflight_bytes)
+        self.send_buffers = SendBufferLimit(limits.inflight_bytes)
         self.set_limits(limits)
 
     def set_limits(self, limits: ConnectionLimits) -> None:
@@ -90,5 +90,5 @@ class HttpContext:
         # A new cache, because a remembered head says whether its body is too large.
         self.head_cache = HeadCache(limits.request_bytes)
         self.connection_shares.resize(limits.connections)
-        self.request_memory.resize(limits.unfinished_bytes)
-        self.send_buffers.resize(limits.unfinished_bytes)
+        self.request_memory.resize(limits.inflight_bytes)
+        self.send_buffers.resize(limits.inflight_bytes)

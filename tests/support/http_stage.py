@@ -175,7 +175,7 @@ def limits(
         connections=connections,
         connections_per_address=per_address,
         request_bytes=body,
-        unfinished_bytes=memory,
+        inflight_bytes=memory,
     )
 
 
