@@ -158,8 +158,8 @@ class Deployments:
     def check(
         self, project_id: str, asked: NewDeployment, *, now: bool = False, model_id: str = ""
     ) -> None:
-        """Raises Refusal for what cannot be, or not here; with `now`, not beside what runs. It
-        takes the place of what there is of its model, if it is of one."""
+        """Raises Refusal for what cannot be deployed here; with `now`, also for what does not fit
+        beside what runs. A deployment of `model_id` replaces the model's present one."""
         check_deployment(asked, most_replicas=self._settings.current.max_replicas)
         self._sandbox.check_network(asked.network)
         self._services.resources.check(asked, now=now)
