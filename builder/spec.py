@@ -99,8 +99,8 @@ class Log(Protocol):
 class Run(Protocol):
     """Runs one command to its end.
 
-    With `place` the program is untrusted: it sees only those paths and the system, and HOME and
-    TMPDIR name them. Without `place` it is a program of predictd. Standard output and error go to
+    With `paths` the program is untrusted: it sees only those paths and the system, and HOME and
+    TMPDIR name them. Without `paths` it is a program of predictd. Standard output and error go to
     `log`, standard input is empty, and its other variables are exactly `variables`.
 
     Returns the exit status, negative for a signal. Raises TimeoutError after `time_limit` seconds.
@@ -112,7 +112,7 @@ class Run(Protocol):
         command: list[str],
         *,
         cwd: Path,
-        place: SandboxPaths | None = None,
+        paths: SandboxPaths | None = None,
         variables: dict[str, str],
         log: Log,
         time_limit: float,

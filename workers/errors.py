@@ -1,10 +1,10 @@
-"""What can go wrong in this engine, by who must act. The gateway's catalogue gives them codes."""
+"""What can go wrong in the workers, by who must act. The gateway's catalogue gives them codes."""
 
 from workers.limits import Cause
 
 
 class WorkersError(Exception):
-    """Base of this engine's errors."""
+    """Base of the errors of the workers."""
 
 
 class WireError(WorkersError):

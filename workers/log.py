@@ -1,8 +1,8 @@
 """Logs: what models and scripts printed, kept.
 
 A Log is a size-rotated file with a tail in memory. Its lines read `<time> <stream> <text>`; it
-outlives the process that filled it. A reader has a position in it, reads from there, and is told
-when there is more: what it has not read lies in the files, not in memory.
+outlives the process that filled it. A reader has a position in it, reads from there, and is
+notified when there is more: what it has not read is in the files, not in memory.
 """
 
 import os
@@ -71,8 +71,8 @@ class Log:
         self.lost = 0
         self.closed = False
         self._most_bytes = most_bytes
-        # Lines that the disk refused and no reader has been told of, and why.
-        self._unsaid = 0
+        # Lines that the disk refused since the last report of lost lines, and why.
+        self._unreported = 0
         self._reason = ""
         self._lock = threading.Lock()
         self._tail: deque[Line] = deque(maxlen=_TAIL)
@@ -108,15 +108,15 @@ class Log:
 
     def _lose(self, count: int, error: OSError) -> None:
         self.lost += count
-        self._unsaid += count
+        self._unreported += count
         self._reason = error.strerror or str(error)
 
-    def _say_lost(self, end: int) -> bytes:
+    def _lost_line(self, end: int) -> bytes:
         """What is written before the next line once the disk takes lines again."""
         line_end = b"\n" if self._whole < end else b""
-        if not self._unsaid:
+        if not self._unreported:
             return line_end
-        text = f"[predictd] {self._unsaid:,} lines were lost: {self._reason}"
+        text = f"[predictd] {self._unreported:,} lines were lost: {self._reason}"
         return line_end + f"{Line(_now(), 'stderr', text)}\n".encode()
 
     def _append(self, data: bytes) -> None:
@@ -129,7 +129,7 @@ class Log:
         if self._file is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = _open_to_append(self.path)
-        data = self._say_lost(end) + data
+        data = self._lost_line(end) + data
         done = 0
         # A disk that is nearly full takes a part, and says so only to the next write.
         while done < len(data):
@@ -138,7 +138,7 @@ class Log:
             done += written
             if last := data.rfind(b"\n", 0, done) + 1:
                 self._whole = end - (done - last)
-        self._unsaid = 0
+        self._unreported = 0
 
     def _added(self, end: int, written: int, size: int) -> int:
         """The new end after a write, when the file has this size. A file that another program has
@@ -305,7 +305,7 @@ def _open_to_append(path: Path) -> FileIO:
 
 
 def _check_regular(descriptor: int, path: Path) -> None:
-    """Raises OSError, and closes what is open, where something else is in the place of a file."""
+    """Raises OSError, and closes what is open, where the path is not a regular file."""
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError(f"{path} is not a regular file")

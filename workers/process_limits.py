@@ -1,8 +1,8 @@
 """What the kernel lets this process have: descriptors, tasks and memory, each with what is used.
 
-Each is held by several limits at once, of which the nearest one is told: the resource limits of
-the process, the cgroups that it is in and those above them, and the whole machine. A task is a
-process or a thread.
+Several limits bound each at once; the nearest one is reported: the resource limits of the process,
+the cgroups that it is in and those above them, and the whole machine. A task is a process or a
+thread.
 """
 
 import os
@@ -91,7 +91,7 @@ def _tasks(pid: int | None) -> Iterator[Bound]:
 def memory(pid: int | None = None) -> Bound:
     """The memory of the cgroup that a process is in, or of the one above it that has least left."""
     found = []
-    for version, folder in memory_groups(_places(pid)):
+    for version, folder in memory_groups(_memberships(pid)):
         with suppress(OSError):
             limit = memory_limit(version, folder)
             if limit is not None:
@@ -134,7 +134,7 @@ def hard_descriptors() -> int:
     return 0 if most == resource.RLIM_INFINITY else most
 
 
-def _places(pid: int | None) -> list[CgroupMembership]:
+def _memberships(pid: int | None) -> list[CgroupMembership]:
     with suppress(OSError):
         if pid is None:
             return own_memberships()
@@ -144,10 +144,10 @@ def _places(pid: int | None) -> list[CgroupMembership]:
 
 
 def _pids_folders(pid: int | None) -> Iterator[Path]:
-    for place in _places(pid):
-        if place.version == 2 or "pids" in place.controllers:
-            yield place.folder
-            yield from (f for f in place.folder.parents if f.is_relative_to(place.mount))
+    for membership in _memberships(pid):
+        if membership.version == 2 or "pids" in membership.controllers:
+            yield membership.folder
+            yield from (f for f in membership.folder.parents if f.is_relative_to(membership.mount))
 
 
 def _soft_limit(who: str, name: str) -> int:

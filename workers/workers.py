@@ -189,7 +189,7 @@ class Workers:
         command: Sequence[str | Path],
         *,
         cwd: Path,
-        place: ScriptPaths | None = None,
+        paths: ScriptPaths | None = None,
         variables: Mapping[str, str],
         log: LineLog,
         time_limit: float,
@@ -198,7 +198,7 @@ class Workers:
         network: Network = "machine",
         identity: int = 0,
     ) -> int:
-        """Runs a command to its end; see `run_script`. With a `place` it is confined to those
+        """Runs a command to its end; see `run_script`. With a `paths` it is confined to those
         paths, and its Pythons find `cdsw` and `cml`."""
         tree = ProcessTree(self._host, "script", limits, folders or (cwd,))
         async with self._host.reserved_tree():
@@ -206,8 +206,8 @@ class Workers:
                 tree,
                 command,
                 cwd=cwd,
-                variables=variables if place is None else _with_packages(variables),
-                view=None if place is None else _view(place, network, identity),
+                variables=variables if paths is None else _with_packages(variables),
+                view=None if paths is None else _view(paths, network, identity),
                 log=log,
                 time_limit=time_limit,
             )

@@ -82,7 +82,7 @@ async def run_script(
     status = await run(
         ["bash", spec.script],
         cwd=spec.code,
-        place=SandboxPaths(
+        paths=SandboxPaths(
             home=spec.code,
             tmp=spec.tmp,
             write=(spec.virtualenv, spec.pip_cache),

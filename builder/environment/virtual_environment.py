@@ -31,7 +31,7 @@ async def make_environment(
     """Create `spec.virtualenv` for an interpreter, with pip. Raises EnvironmentFailed."""
     tail = LogTail(log)
     spec.virtualenv.mkdir()
-    place = SandboxPaths(
+    paths = SandboxPaths(
         home=spec.code,
         tmp=spec.tmp,
         read=(Path(sys.prefix), Path(sys.base_prefix)),
@@ -42,7 +42,7 @@ async def make_environment(
         status = await run(
             command,
             cwd=spec.code,
-            place=place,
+            paths=paths,
             variables=_BASE | {"VIRTUALENV_CONFIG_FILE": "/dev/null"},
             log=tail,
             time_limit=time_limit,

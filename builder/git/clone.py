@@ -85,12 +85,12 @@ async def clone(
     pinned = await _pinned_addresses(address, guard) if guard else []
     work = target.parent / f"cloning-{uuid.uuid4().hex}"
     try:
-        place = await trio.to_thread.run_sync(_make_place, work, address)
+        paths = await trio.to_thread.run_sync(_make_paths, work, address)
         tail = LogTail(NullLog(), (*address.secrets, *map(quote, address.secrets)))
         git = partial(
             run,
             cwd=_code(work),
-            place=place,
+            paths=paths,
             variables=_variables(address, pinned),
             log=tail,
             time_limit=time_limit,
@@ -131,7 +131,7 @@ def _code(work: Path) -> Path:
     return work / "code"
 
 
-def _make_place(work: Path, address: RepositoryAddress) -> SandboxPaths:
+def _make_paths(work: Path, address: RepositoryAddress) -> SandboxPaths:
     """Create what git sees: an empty home, a folder for the files, and the repository where it
     is on this machine."""
     for name in ("", "home", "tmp", "code"):

@@ -76,13 +76,13 @@ class IgnoreRules:
         """Return the paths that are excluded. Raises SnapshotFailed."""
         if not self._files or not (folders or others):
             return set()
-        place = await trio.to_thread.run_sync(self._lay_out, folders, [*folders, *others])
+        paths = await trio.to_thread.run_sync(self._lay_out, folders, [*folders, *others])
         tail = LogTail(NullLog())
         try:
             status = await self._run(
                 ["sh", "-c", _SCRIPT, "sh", str(self._tree), git_executable(), str(self._paths)],
-                cwd=place.home,
-                place=place,
+                cwd=paths.home,
+                paths=paths,
                 variables=self._variables(),
                 log=tail,
                 time_limit=self._deadline - trio.current_time(),
@@ -94,7 +94,7 @@ class IgnoreRules:
         if status not in (0, 1):  # 1: no path is excluded
             problem = "\n".join(tail.lines[-3:]) or f"git check-ignore ended with {status}"
             raise SnapshotFailed(f"cannot apply the .gitignore files: {problem}")
-        return await trio.to_thread.run_sync(_answer, place.home)
+        return await trio.to_thread.run_sync(_answer, paths.home)
 
     def close(self) -> None:
         """Remove the copies. Blocking."""

@@ -35,14 +35,14 @@ async def run(
     command: list[str],
     *,
     cwd: Path,
-    place: SandboxPaths | None = None,
+    paths: SandboxPaths | None = None,
     variables: dict[str, str],
     log: Log,
     time_limit: float,
 ) -> int:
     """A `builder.spec.Run` whose process tree is a session of its own."""
-    if place is not None:
-        variables = {"HOME": str(place.home), "TMPDIR": str(place.tmp), **variables}
+    if paths is not None:
+        variables = {"HOME": str(paths.home), "TMPDIR": str(paths.tmp), **variables}
     with trio.move_on_after(time_limit):
         return await _run(command, cwd, variables, log)
     raise TimeoutError
@@ -80,7 +80,7 @@ async def run_quickly(
     command: list[str],
     *,
     cwd: Path,
-    place: SandboxPaths | None = None,
+    paths: SandboxPaths | None = None,
     variables: dict[str, str],
     log: Log,
     time_limit: float,
@@ -89,7 +89,7 @@ async def run_quickly(
     if "virtualenv" in command:
         return 0
     return await run(
-        command, cwd=cwd, place=place, variables=variables, log=log, time_limit=time_limit
+        command, cwd=cwd, paths=paths, variables=variables, log=log, time_limit=time_limit
     )
 
 

@@ -130,7 +130,7 @@ DEEDS: dict[str, tuple[dict[str, Any], Callable[[Any], bool]]] = {
     "hang": ({}, lambda o: isinstance(o, TimedOut)),
     "hang_in_c": ({}, lambda o: isinstance(o, TimedOut)),
     "flood": ({"kilobytes": 3000}, lambda o: o == "flooded"),
-    "junk": ({}, lambda o: isinstance(o, Died) and "conversation" in o.reason),
+    "junk": ({}, lambda o: isinstance(o, Died) and "protocol" in o.reason),
     "unencodable": ({}, lambda o: isinstance(o, Raised) and "$.not[0]" in o.message),
     "nan": ({}, lambda o: o == [None, None, 1.5]),
     "big": ({"bytes": 6_000_000}, lambda o: o == "x" * 6_000_000),
@@ -485,7 +485,7 @@ class Place(msgspec.Struct, frozen=True):
 
 
 async def test_a_script_finds_the_packages(harness: Harness, tmp_path: Path) -> None:
-    """Pythons of a script in a place can import `cdsw` and `cml`, behind what its own variables
+    """Pythons of a confined script can import `cdsw` and `cml`, behind what its own variables
     show them."""
     for name in ("home", "tmp", "own"):
         (tmp_path / name).mkdir()
@@ -494,7 +494,7 @@ async def test_a_script_finds_the_packages(harness: Harness, tmp_path: Path) -> 
     status = await harness.workers.run(
         [sys.executable, "-c", "import cdsw, cml; print(cdsw.track_metric.__name__, cml.whose)"],
         cwd=tmp_path / "home",
-        place=Place(tmp_path / "home", tmp_path / "tmp", read=(tmp_path / "own",)),
+        paths=Place(tmp_path / "home", tmp_path / "tmp", read=(tmp_path / "own",)),
         variables={"PYTHONPATH": str(tmp_path / "own")},
         log=log,
         time_limit=PATIENCE,

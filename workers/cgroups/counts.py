@@ -37,10 +37,10 @@ def add_counters(counters: CgroupCounters, group: Hierarchy) -> CgroupCounters:
 def memory_groups(found: Iterable[CgroupMembership]) -> list[tuple[int, Path]]:
     """The version and folder of every cgroup whose memory limit applies to a process: its own and
     those above it."""
-    for place in found:
-        if place.version == 2 or "memory" in place.controllers:
-            above = [f for f in place.folder.parents if f.is_relative_to(place.mount)]
-            groups = [(place.version, folder) for folder in (place.folder, *above)]
+    for membership in found:
+        if membership.version == 2 or "memory" in membership.controllers:
+            above = [f for f in membership.folder.parents if f.is_relative_to(membership.mount)]
+            groups = [(membership.version, folder) for folder in (membership.folder, *above)]
             if any(memory_limit(*group) is not None for group in groups):
                 return groups
     return []

@@ -118,8 +118,8 @@ def _filter(program: bytes) -> None:
     """Has the kernel run this filter before each system call from now on."""
     steps = ctypes.create_string_buffer(program)
     pointer = ctypes.cast(steps, ctypes.c_void_p).value
-    told = ctypes.create_string_buffer(struct.pack("@HP", len(program) // 8, pointer))
-    _checked(_libc.prctl(_PR_SET_SECCOMP, _FILTER, told, 0, 0))
+    argument = ctypes.create_string_buffer(struct.pack("@HP", len(program) // 8, pointer))
+    _checked(_libc.prctl(_PR_SET_SECCOMP, _FILTER, argument, 0, 0))
 
 
 def _call(number: int, *arguments: object) -> int:

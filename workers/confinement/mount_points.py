@@ -23,7 +23,7 @@ def make(real: Path, seen: Path, mounted: Iterable[Path]) -> None:
             try:
                 _make(real, path.relative_to(seen), is_folder=path.is_dir())
             except OSError as error:
-                text = f"in its place the project has something else ({error.strerror})"
+                text = f"the project has something else there ({error.strerror})"
                 raise OSError(error.errno, text, str(path)) from error
 
 

@@ -62,7 +62,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def main(slirp: str, bwrap: str, *arguments: str) -> None:
     if os.geteuid() != 0:
         _become_root()
-    told, tells = os.pipe()
+    info, info_end = os.pipe()
     block, release = os.pipe()
     ends, alive = os.pipe()
     whole = os.pidfd_open(os.getpid())
@@ -70,13 +70,13 @@ def main(slirp: str, bwrap: str, *arguments: str) -> None:
         # The helper is no child of bubblewrap's: the command is found among those.
         if os.fork() == 0:
             os.close(alive)
-            _help(slirp, whole, told, release, ends)
+            _help(slirp, whole, info, release, ends)
         os._exit(0)
     os.waitpid(between, 0)
-    for descriptor in (tells, block, alive):
+    for descriptor in (info_end, block, alive):
         os.set_inheritable(descriptor, True)
     # The first process of the namespace has the last of `alive`: slirp4netns ends with it.
-    ours = ("--info-fd", str(tells), "--block-fd", str(block), "--sync-fd", str(alive))
+    ours = ("--info-fd", str(info_end), "--block-fd", str(block), "--sync-fd", str(alive))
     os.execv(bwrap, [bwrap, *ours, *arguments])
 
 
@@ -91,13 +91,13 @@ def _become_root() -> None:
             file.write(text)
 
 
-def _help(slirp: str, whole: int, told: int, release: int, ends: int) -> None:
+def _help(slirp: str, whole: int, info: int, release: int, ends: int) -> None:
     """Ends this process, and on failure `whole`, which bubblewrap is in, with its child."""
     theirs = [whole]
     try:
-        _keep_only(2, whole, told, release, ends)
+        _keep_only(2, whole, info, release, ends)
         refused = [*REFUSED, *addresses()]
-        child = _told(told)
+        child = _read_child(info)
         theirs.append(os.pidfd_open(child))
         network = os.open(f"/proc/{child}/ns/net", os.O_RDONLY)
         _prepare(network, whole, refused)
@@ -131,8 +131,8 @@ def _keep_only(*kept: int) -> None:
         pass
 
 
-def _told(descriptor: int) -> int:
-    """The first process of the sandbox, as bubblewrap tells in JSON."""
+def _read_child(descriptor: int) -> int:
+    """The first process of the sandbox, as bubblewrap reports it in JSON."""
     text = b""
     while b"}" not in text:
         if not (more := os.read(descriptor, 4096)):
@@ -203,12 +203,17 @@ def _route(network: str) -> bytearray:
 def _start(slirp: str, network: int, whole: int, release: int, ends: int) -> int:
     """slirp4netns, when it is ready. It has `release` too, so that the command stays held back if
     this process ends now."""
-    ready, tells = os.pipe()
+    ready, ready_end = os.pipe()
     said = os.memfd_create("said")
-    for descriptor in (network, release, ends, tells):
+    for descriptor in (network, release, ends, ready_end):
         os.set_inheritable(descriptor, True)
     words = [slirp, "--configure", "--mtu=65520", f"--cidr={NETWORK}", "--disable-host-loopback"]
-    words += ["--enable-sandbox", "--enable-seccomp", f"--ready-fd={tells}", f"--exit-fd={ends}"]
+    words += [
+        "--enable-sandbox",
+        "--enable-seccomp",
+        f"--ready-fd={ready_end}",
+        f"--exit-fd={ends}",
+    ]
     words += ["--netns-type=path"]
     words += [f"/proc/self/fd/{network}", DEVICE]
     if (pid := os.fork()) == 0:
@@ -218,7 +223,7 @@ def _start(slirp: str, network: int, whole: int, release: int, ends: int) -> int
             os.execv(slirp, words)  # with the mark of the tree
         finally:
             os._exit(1)
-    os.close(tells)
+    os.close(ready_end)
     select.select([ready, whole], [], [])
     if _has_ended(whole):
         raise OSError("it was ended first")

@@ -17,7 +17,7 @@ PACKAGES = INSIDE.parent / "packages"
 
 def environment_of(spec: ReplicaSpec | RunSpec) -> dict[str, str]:
     """The variables of a process in a build's environment, but for what its confinement adds:
-    nothing is inherited. Those that are given win, but for the environment's place on PATH."""
+    nothing is inherited. Given variables win, except that the environment comes first on PATH."""
     path = spec.variables.get("PATH", SYSTEM_PATH)
     threads = str(threads_for(spec.limits))
     return {

@@ -55,7 +55,7 @@ async def run_experiment(tree: ProcessTree, spec: RunSpec, log: LineLog) -> Ende
 
 
 def clear_run(folder: Path, kept: Iterable[Path]) -> dict[Path, OSError]:
-    """Leaves of a run's `folder` what is kept; also of a run whose engine was killed. Returns what
+    """Leaves of a run's `folder` what is kept; also of a run whose gateway was killed. Returns what
     is left and cannot be read safely, or cannot be removed, with the reason. Blocking. Raises
     OSError in a shortage."""
     left: dict[Path, OSError] = {}

@@ -81,21 +81,21 @@ async def test_git_is_not_shown_the_project(bench: Bench) -> None:
     bench.write("sub/a.csv")
     seen: list[tuple[SandboxPaths, dict[str, str], set[str]]] = []
 
-    async def told(command: list[str], *, place: SandboxPaths, variables: dict[str, str],
+    async def told(command: list[str], *, paths: SandboxPaths, variables: dict[str, str],
                    **more: object) -> int:  # fmt: skip
         assert str(bench.project) not in " ".join(command)
-        [shown] = place.read
+        [shown] = paths.read
         tree = shown / "tree"
         names = {str(path.relative_to(tree)) for path in tree.rglob("*")}
-        seen.append((place, variables, names))
-        return await run(command, place=place, variables=variables, **more)  # type: ignore[arg-type]
+        seen.append((paths, variables, names))
+        return await run(command, paths=paths, variables=variables, **more)  # type: ignore[arg-type]
 
     store = bench.store
     await take_snapshot(bench.project, store, "one", bench.log, run=told)  # type: ignore[arg-type]
     assert [names for _, _, names in seen] == [{".gitignore", "sub"}] * 2
-    for place, variables, _ in seen:
-        assert place.write == ()
-        assert not any(path.is_relative_to(bench.project) for path in (place.home, place.tmp))
+    for paths, variables, _ in seen:
+        assert paths.write == ()
+        assert not any(path.is_relative_to(bench.project) for path in (paths.home, paths.tmp))
         assert variables["GIT_CONFIG_GLOBAL"] == "/dev/null"
         assert "HOME" not in variables
 

@@ -43,7 +43,7 @@ _TOO_LONG = re.compile(rb"[0-9]{%d}" % (LONGEST_INTEGER + 1))
 class PredictionMetrics:
     """One prediction: its uuid, when it began and ended (in ms), and its metrics as JSON."""
 
-    __slots__ = ("_since", "began", "depth", "ended", "metrics", "refused", "room", "uuid")
+    __slots__ = ("_since", "began", "depth", "ended", "free", "metrics", "refused", "uuid")
 
     def __init__(self) -> None:
         self.began = self.ended = time.time_ns() // 1_000_000
@@ -51,13 +51,14 @@ class PredictionMetrics:
         self.uuid = _uuid(self.began)
         self.depth = 0
         self.metrics: dict[bytes, bytes] = {}  # `"key":value`, by `"key":`
-        self.room = MOST_BYTES
-        self.refused = 0  # values for which there was no room
+        self.free = MOST_BYTES
+        self.refused = 0  # values that did not fit
 
     def track(self, key: object, value: object) -> None:
         """Notes a value; one that was noted by the same key before is replaced.
 
-        Raises TypeError or ValueError, naming the key, for what has no form in JSON or no room.
+        Raises TypeError or ValueError, naming the key, for a value without a JSON form or that does
+        not fit.
         """
         name = (_names.get(key) if type(key) is str else None) or _name(key)
         pair = name + text_of(key, value)
@@ -69,14 +70,14 @@ class PredictionMetrics:
                 f"track_metric({key!r}): one prediction may have {MOST_KEYS} keys;"
                 " track a list or a dict instead"
             )
-        room = self.room - len(pair) + (len(before) if before else 0)
-        if room < 0:
+        free = self.free - len(pair) + (len(before) if before else 0)
+        if free < 0:
             self.refused += 1
             raise ValueError(
                 f"track_metric({key!r}): what is tracked of one prediction may be"
                 f" {MOST_BYTES} bytes long as JSON; this would be more"
             )
-        self.room = room
+        self.free = free
         metrics[name] = pair
 
     def enter(self) -> PredictionMetrics:

@@ -1,4 +1,4 @@
-"""The functions for workers, engines that a session of the workbench starts beside its own.
+"""The functions for workers: processes that a session of the workbench starts beside its own.
 
 predictd runs models and scripts, not clusters: these can be imported, and say so when called.
 """
