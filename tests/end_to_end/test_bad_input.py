@@ -125,7 +125,7 @@ VERBS = {
     "call: not JSON": (["call", "add", "{]"], {}, 2, "is not JSON"),
     "call: no such model": (["call", "ad", "1"], {}, 4, "did you mean 'add'?"),
     "call: 6 MB": (["call", "add", "-"], {}, 4, "larger than"),
-    "wrong admin key": (["ls"], {"PREDICTD_API_KEY": "wrong"}, 4, "the key is none"),
+    "wrong admin key": (["ls"], {"PREDICTD_API_KEY": "wrong"}, 4, "the API key is not valid"),
     "no gateway there": (["ls", "--url", "http://127.0.0.1:1"], {}, 3, "no gateway answers"),
     "no such build": (["model", "redeploy", "add", "--build", "99"], {}, 4, "has no build 99"),
     "nothing to go back to": (["rollback", "add"], {}, 4, "has no other build that served before"),

@@ -19,7 +19,7 @@ def serve_on_a_terminal(data: Path) -> str:
     with subprocess.Popen(command, cwd=ROOT, stdout=follower, stderr=follower) as process:
         os.close(follower)
         try:
-            while "stop it with Ctrl-C" not in said:
+            while "stop with Ctrl-C" not in said:
                 said += os.read(leader, 4096).decode()
             until(lambda: (data / "gateway.json").exists())
             with running_address(data).client(admin_key(data)) as client:
@@ -36,9 +36,9 @@ def serve_on_a_terminal(data: Path) -> str:
 def test_the_password_is_told_once(tmp_path: Path) -> None:
     """The first start at a terminal shows a password, nowhere on the disk; the next none."""
     said = serve_on_a_terminal(tmp_path)
-    found = re.search(r"admin, password (\S+)", said)
+    found = re.search(r"admin, password: (\S+)", said)
     assert found is not None
-    assert "has to be changed" in said
+    assert "must be changed" in said
     for path in tmp_path.rglob("*"):
         assert not path.is_file() or found[1].encode() not in path.read_bytes()
     assert "password" not in serve_on_a_terminal(tmp_path)

@@ -210,4 +210,4 @@ def test_a_socket_that_cannot_be_served(tmp_path: Path, manager: Manager) -> Non
             timeout=PATIENCE,
         )
     assert outcome.returncode == 2  # which no manager tries again
-    assert "that the service manager handed over cannot be used" in outcome.stderr
+    assert "cannot use the socket of the service manager" in outcome.stderr

@@ -128,14 +128,14 @@ async def test_a_client_by_url(
         with Client(url, "") as client:
             return str(client.get("/site"))
 
-    with pytest.raises(ServerUnreachable, match="cannot be trusted") as caught:
+    with pytest.raises(ServerUnreachable, match="cannot verify the certificate") as caught:
         await trio.to_thread.run_sync(ask, named)
     assert "SSL_CERT_FILE" in caught.value.advice
     authority.cert_pem.write_to_path(tmp_path / "authority.pem")
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
-    with pytest.raises(Exception, match="the key is none"):
+    with pytest.raises(Exception, match="the API key is not valid"):
         await trio.to_thread.run_sync(ask, named)
-    with pytest.raises(ServerUnreachable, match="cannot be trusted"):
+    with pytest.raises(ServerUnreachable, match="cannot verify the certificate"):
         await trio.to_thread.run_sync(ask, f"https://127.0.0.1:{gateway.port}")
 
 
