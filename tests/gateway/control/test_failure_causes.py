@@ -129,7 +129,7 @@ def test_each_cause_has_its_remedy(
 
 
 def test_advice_does_not_reveal_files_of_the_machine(source: SourceFiles, tmp_path: Path) -> None:
-    """A model cannot learn which files the machine has, whatever links its project holds."""
+    """A model cannot learn which files the machine has by links of its project."""
     assert source.project
     (source.project / "link").symlink_to("/etc")
     for path in ("link/passwd", "../build", "a\0b"):

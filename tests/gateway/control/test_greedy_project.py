@@ -1,4 +1,4 @@
-"""A project that takes all it can, in every way at once, and another that goes on beside it."""
+"""A project takes all it can, in every way at once; another one is served beside it."""
 
 import os
 from pathlib import Path

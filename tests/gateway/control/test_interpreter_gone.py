@@ -73,7 +73,7 @@ async def test_deployment_that_serves_is_rebuilt(tmp_path: Path, machine: Machin
     async with running_on(machine, tmp_path / "data") as gateway:
         key, deployment = await deployed(gateway, tmp_path)
         machine.remove_copy(OF_THIS_MACHINE)
-        assert await answers(gateway, key)  # what runs goes on
+        assert await answers(gateway, key)  # what runs continues
         for process in processes_of(gateway):
             process.kill()
         await until(lambda: answers(gateway, key), bool, pause=0.1)

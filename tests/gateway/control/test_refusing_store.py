@@ -1,7 +1,7 @@
-"""What the store refuses has not happened: everybody sees what they saw before.
+"""A change of permissions that the store refuses has not happened.
 
-Each change of who may do what is written first and told then. Where the disk does not take it, the
-client is refused; if memory knew of it already, it would be true until the next start alone.
+Each change is written first and applied to memory then. If the disk refuses it, the request is
+refused. If memory had it already, it would be in force until the next start only.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -212,7 +212,7 @@ async def test_what_was_done_is_seen(people: People, name: str) -> None:
     await people.check_memory()
 
 
-# By name: the deed, and what somebody else does between the look at a right and the write.
+# By name: the change, and what another request does between the check of a right and the write.
 MEANWHILE: dict[str, tuple[Deed, Deed]] = {
     "the password changes": (DEEDS["sign in"], DEEDS["set a password"]),
     "the user is disabled": (DEEDS["sign in"], DEEDS["disable a user"]),
@@ -235,7 +235,7 @@ def waiting(people: People) -> int:
 
 @pytest.mark.parametrize("name", MEANWHILE)
 async def test_a_right_that_ends_meanwhile(people: People, name: str) -> None:
-    """What was asked for by a right that has ended when it comes to be written is refused."""
+    """A change whose right has ended before it is written is refused."""
     asked, meanwhile = MEANWHILE[name]
     refused: list[str] = []
 
@@ -263,8 +263,8 @@ async def test_a_right_that_ends_meanwhile(people: People, name: str) -> None:
     assert len(people.accounts.keys_of(people.ada)) == 1
 
 
-async def test_a_link_of_a_disabled_user_is_none(people: People) -> None:
-    """It is refused as one that was used, and used up; a link of another user goes on."""
+async def test_a_link_of_a_disabled_user_is_refused(people: People) -> None:
+    """The link is refused as one that was used, and used up; another user's link stays valid."""
     link, other = people.sign_in.new_link(people.ada), people.sign_in.new_link(people.bob)
     await people.users.update(people.ada, {"disabled": True})
     for _ in range(2):

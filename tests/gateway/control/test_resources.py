@@ -112,7 +112,7 @@ async def test_deployment_that_never_fits_fails_with_the_numbers(
     async def too_late() -> None:
         with pytest.raises(NotEnoughMemory, match=r"asked 2 GiB, 1\.5 GiB free"):
             async with machine.reserve_memory(Asked(2048), "A", print):
-                raise AssertionError("let in")
+                raise AssertionError("admitted")
 
     async with trio.open_nursery() as nursery, machine.reserve_memory(Asked(2048), "A", print):
         nursery.start_soon(too_late)

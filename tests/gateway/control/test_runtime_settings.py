@@ -37,7 +37,7 @@ def at_the_start(
 
 
 async def test_a_change_holds_and_is_kept(database: Database) -> None:
-    """What is set holds at once, is told to whoever follows, and holds after the next start."""
+    """A value is in force at once and after the next start, and subscribers are notified."""
     site, told = at_the_start(database), list[float]()
     site.subscribe(lambda settings: told.append(settings.model_request_timeout))
     await site.change({"model_request_timeout": "7", "max_request_size": "2MiB"})

@@ -1,4 +1,4 @@
-"""Signing in: the right password, slow for who guesses; sessions and links that end."""
+"""Signing in: passwords, throttled guesses, sessions and links that end."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -175,7 +175,7 @@ async def test_sessions_survive_a_restart(tmp_path: Path) -> None:
 
 
 async def test_who_comes_and_goes_is_entered(stage: ControlStage, ada: User) -> None:
-    """Signing in by whatever means, failing to, and signing out have entries, without secrets."""
+    """Signing in by any means, failing to, and signing out have entries, without secrets."""
     token = await stage.sign_in.sign_in("ADA", PASSWORD, HERE)
     for name, password in (("ada", "wrong"), (PASSWORD, "typed into the wrong field")):
         with pytest.raises(Refusal):

@@ -31,7 +31,7 @@ def test_guessing_gets_slower(kind: Kind) -> None:
 
 
 def test_a_try_waits_for_the_slowest_of_its_keys() -> None:
-    """What one key has to wait, the try has; keys of other kinds are others, of whatever text."""
+    """An attempt waits for the longest wait of its keys; equal texts of two kinds are two keys."""
     throttle = Throttle(Clock())
     for _ in range(6):
         throttle.failed([Key("place", "x"), Key("name", "x")])

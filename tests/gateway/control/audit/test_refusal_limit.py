@@ -1,4 +1,4 @@
-"""Refusals of nobody known: a few are entered, the others counted, whoever sends them."""
+"""Refusals of unknown users: a few are entered, the others are counted."""
 
 from gateway.control.audit.refusal_limit import (
     ADDRESSES,
@@ -10,7 +10,7 @@ from gateway.control.audit.refusal_limit import (
 
 
 def test_the_first_few_of_an_address_are_entered() -> None:
-    """What comes after them is counted until the while is over, then it begins anew."""
+    """Further refusals are counted until the window ends; then a new one begins."""
     crowd = AnonymousRefusalLimiter(0.0)
     admitted = [crowd.admit("192.0.2.1") for _ in range(1000)]
     assert admitted == [True] * PER_ADDRESS + [False] * (1000 - PER_ADDRESS)
@@ -22,8 +22,8 @@ def test_the_first_few_of_an_address_are_entered() -> None:
     assert crowd.admit("192.0.2.1")
 
 
-def test_a_crowd_of_addresses_is_bounded() -> None:
-    """Whatever number of addresses there are, entries and counts are few, and none is lost."""
+def test_the_number_of_addresses_is_bounded() -> None:
+    """For any number of addresses, entries and counts are few, and no refusal is lost."""
     crowd = AnonymousRefusalLimiter(0.0)
     asked = [f"10.{n // 256}.{n % 256}.1" for n in range(5000)] * 3
     entered = sum(crowd.admit(address) for address in asked)

@@ -94,7 +94,7 @@ def test_a_file_that_becomes_a_link(tree: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_whatever_is_changed_is_noticed(archive: Path) -> None:
     """A byte changed anywhere, or all cut off from anywhere on, is damage, or changes nothing that
-    anybody would read, such as what fills up a block."""
+    a reader would see, such as what fills up a block."""
     whole, chance = archive.read_bytes(), random.Random(7)
     right = read(archive)
     end = whole.rindex(END.encode())
@@ -136,7 +136,7 @@ def test_one_that_was_given_up_says_why(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["../out", "/etc/out", "tree/../../out"])
 def test_no_name_leads_out(tmp_path: Path, name: str) -> None:
-    """An archive made by somebody else writes nowhere but where it is told to."""
+    """An archive from an unknown source writes below its folder only."""
     path = tmp_path / "archive.tar"
     with path.open("wb") as file, writing(file, A_HEAD, io.BytesIO()) as writer:
         writer.add_bytes(name, b"evil")

@@ -283,7 +283,7 @@ async def test_the_interpreter_is_one_of_this_machine(
 
 
 def raw(path: Path, *infos: tarfile.TarInfo, form: Literal[1, 2] = tarfile.PAX_FORMAT) -> Path:
-    """A tar that begins as a backup does and goes on with these entries."""
+    """A tar that begins as a backup does and continues with these entries."""
     head = msgspec.json.encode(Head(created_at="x", predictd="1", root="/data", machine="x"))
     with tarfile.open(path, "w", format=form) as tar:
         first = tarfile.TarInfo(archive.HEAD)

@@ -1,4 +1,4 @@
-"""A restore is whole, or as good as not there, whenever it is killed."""
+"""A restore is complete, or a start refuses its folder, whenever it is killed."""
 
 import json
 import subprocess

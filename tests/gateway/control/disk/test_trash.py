@@ -1,4 +1,4 @@
-"""What is in the trash can be moved back for a week, whatever the clock says."""
+"""Files in the trash can be moved back for a week of serving, also if the clock jumps."""
 
 from pathlib import Path
 

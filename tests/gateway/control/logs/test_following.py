@@ -226,7 +226,8 @@ async def test_all_come_to_the_end(following: LogFollowers, log: Log) -> None:
 
 
 async def test_nothing_is_left_of_followers(following: LogFollowers, log: Log) -> None:
-    """When they are gone, the log tells nobody, no turn is waited for, and no feed is kept."""
+    """After the last follower has left, the log has no subscriber, no turn waits, and no feed is
+    kept."""
     async with clients(following, log, 100) as many:
         await many.waiting(100)
         log.write("more")

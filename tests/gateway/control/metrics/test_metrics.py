@@ -1,4 +1,4 @@
-"""Rows and answers, one for one, whatever is killed; and what goes with time."""
+"""One row for each answer, also after a kill; and what is deleted in time."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ MIB = 1 << 20
 
 
 async def tracked(gateway: Gateway, **more: object) -> tuple[str, str]:
-    """A model that tells of its predictions, and its access key."""
+    """A model that tracks metrics, and its access key."""
     model = await gateway.model(await gateway.project(PROJECTS / "tracked"))
     await gateway.deployed(await gateway.built(model, "tracked.py:predict"), **more)
     return model, await gateway.key(model)

@@ -221,7 +221,7 @@ async def test_a_batch_waits_until_there_is_room(
 
 
 async def test_the_end(database: Database, deployment: Deployment) -> None:
-    """A clean end writes what is left, and who tells of a deleted model costs nothing."""
+    """A clean end writes what is left; records of a deleted model are no error."""
     keeping = tracking_of(database)
     for _ in range(600):
         keeping.sink_for(deployment.project_id, deployment.id)(told())
@@ -282,7 +282,7 @@ async def test_no_room(
     ],
 )
 def test_what_is_no_measurement(body: bytes) -> None:
-    """Whatever a model tells, it is a measurement or it is refused."""
+    """Each body of a model is a metric record or is refused."""
     assert read(body) is None
 
 

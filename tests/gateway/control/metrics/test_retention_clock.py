@@ -1,4 +1,4 @@
-"""Metrics age with time that has really gone by, whatever is done to the clock."""
+"""Metrics age with time that has really passed, also if the wall clock jumps."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -62,7 +62,7 @@ def test_a_jump_and_back(days: int, minutes: int) -> None:
 
 @pytest.mark.parametrize("days", [400, -400])
 def test_a_start_with_a_wrong_clock(days: int) -> None:
-    """A start goes on from the last row, whatever the clock says, and a later one, too."""
+    """A start continues from the time of the last row, not of the clock; so does a later one."""
     clocks = Clocks(NOON + days * DAY)
     last = int(NOON * 1000)
     clock = clocks.of(last)

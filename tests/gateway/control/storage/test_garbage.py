@@ -1,4 +1,4 @@
-"""What nobody needs goes; what anybody needs stays, whatever is asked for at the same time."""
+"""Garbage is removed; what is in use stays, also if it comes into use at the same time."""
 
 import os
 from pathlib import Path
@@ -65,15 +65,15 @@ async def test_what_is_shown_is_what_goes(gateway: Gateway, tmp_path: Path) -> N
     builds = [await gateway.built(model, "add.py:add") for _ in range(3)]
     await gateway.deployed(builds[1])
     ids = [path.rpartition("/")[2] for path in builds]
-    stranger = gateway.data / "logs" / "builds" / "nobody.log"
+    stranger = gateway.data / "logs" / "builds" / "unknown.log"
     young = gateway.data / "logs" / "builds" / "young.log"
     for path in (stranger, young):
         path.write_text("lines")
     old = os.stat(stranger).st_mtime - MIN_AGE - 1
-    folder = gateway.data / "builds" / "nobody"
+    folder = gateway.data / "builds" / "unknown"
     folder.mkdir()
     # The files of a project are never garbage while the database has not deleted them.
-    sources = gateway.data / "projects" / "nobody"
+    sources = gateway.data / "projects" / "unknown"
     sources.mkdir(parents=True)
     (gateway.data / "trash" / "20260101T000000Z").mkdir(parents=True)
     for path in (stranger, folder, sources):
@@ -82,7 +82,7 @@ async def test_what_is_shown_is_what_goes(gateway: Gateway, tmp_path: Path) -> N
     assert (gateway.data / "builds" / ids[0]).is_dir()
     found = {(each["kind"], each["name"]) for each in shown["garbage"]}
     cache = f"cache/pip/{project.rpartition('/')[2]}"
-    leftovers = {("leftover", "logs/builds/nobody.log"), ("leftover", "builds/nobody")}
+    leftovers = {("leftover", "logs/builds/unknown.log"), ("leftover", "builds/unknown")}
     leftovers |= {("trash", "trash/20260101T000000Z")}
     assert found == {("build", ids[0]), ("cache", cache)} | leftovers
     assert shown["bytes"] == sum(each["bytes"] for each in shown["garbage"]) > 100_000
