@@ -1,7 +1,7 @@
 """Serving: everything is opened in order, and closed in the opposite order.
 
 The nesting is the order of the shutdown: store > workers > control > HTTP. The first three are in
-composition.py, HTTP is here. Whatever ends the gateway (a signal, an error, a cancellation) unwinds
+composition.py, HTTP is here. What ends the gateway (a signal, an error, a cancellation) unwinds
 it from the inside outwards: stop accepting, let requests finish within the grace, end builds, end
 replicas, close the store.
 """

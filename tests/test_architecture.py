@@ -51,7 +51,7 @@ def test_the_star_holds() -> None:
 
 
 def test_what_runs_inside_a_model_stands_alone() -> None:
-    """It imports the standard library and itself, and nobody outside imports it."""
+    """It imports the standard library and itself, and no package imports it."""
     allowed = sys.stdlib_module_names | {"predictd_inside"}
     for path in INSIDE.rglob("*.py"):
         strange = {i for i in imports(path) if i.split(".")[0] not in allowed}
@@ -87,7 +87,7 @@ def test_what_runs_inside_a_model_stands_alone() -> None:
     ],
 )
 def test_each_concern_has_its_owner(modules: tuple[str, ...], owners: tuple[str, ...]) -> None:
-    """SQL, HTTP, git and processes are each somebody's and nobody else's."""
+    """SQL, HTTP, git and processes each belong to one package."""
     strangers = {path for path in importers_of(*modules) if not path.startswith(owners)}
     assert not strangers
 

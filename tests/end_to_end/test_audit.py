@@ -1,4 +1,4 @@
-"""The audit trail and what it tells of, after the gateway was killed in the midst of it."""
+"""The audit log, after the gateway was killed during the changes."""
 
 import signal
 import threading

@@ -1,4 +1,4 @@
-"""A machine burns down, and another one goes on from a backup.
+"""A machine is lost, and another one continues from a backup.
 
 Each backup is taken over HTTP by the command line, while others work, and restored by it.
 """
@@ -126,7 +126,7 @@ def test_another_place_builds_anew(tmp_path: Path) -> None:
 
 
 def test_a_build_that_cannot_be_made_anew_is_not_given_up(tmp_path: Path) -> None:
-    """While a build cannot be made anew, its model is not ready and keeps its will to serve; once
+    """While a build cannot be made again, its model is not ready but still wanted; once
     it can, the next start serves it."""
     data, file, door = tmp_path / "data", tmp_path / "backup.tar", tmp_path / "doors" / "door"
     door.parent.mkdir()
@@ -217,7 +217,7 @@ def is_built(client: Client, build: str) -> bool:
 
 
 def make_and_delete(gateway: Gateway, root: Path, until_set: threading.Event) -> None:
-    """Somebody who deletes again what they made."""
+    """A user who deletes again what they made."""
     with gateway.new_client() as client:
         number = 0
         while not until_set.is_set():
@@ -256,7 +256,7 @@ def test_a_cut_or_damaged_backup_is_refused(small: Path, tmp_path: Path) -> None
     nothing."""
     whole = small.read_bytes()
     target, bad = tmp_path / "target", tmp_path / "bad.tar"
-    chance = random.Random(5)  # behind the last file there are zeros only, which nobody misses
+    chance = random.Random(5)  # behind the last file there are zeros only, which are not needed
     where = whole.index(b"SQLite format 3") + 5000
     damaged = whole[:where] + bytes([whole[where] ^ 1]) + whole[where + 1 :]
     for text, names in (

@@ -17,7 +17,7 @@ from gateway.client import ApiError, Json
 from tests.faults.matrix import fault
 from tests.support.served_gateway import Gateway, write
 
-# What somebody chose; the rest is made by the gateway.
+# What users chose; the rest is made by the gateway.
 PASSWORD = "canary-password-5e1f"
 OTHER_PASSWORD = "canary-password-b27c"
 TYPED_WRONG = "canary-password-wrong"
@@ -54,7 +54,7 @@ def sign_in(gateway: Gateway) -> str:
 
 
 class Secrets(NamedTuple):
-    """What nobody may find, by name."""
+    """What must not be found, by name."""
 
     held: dict[str, str]
 

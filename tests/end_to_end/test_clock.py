@@ -43,7 +43,7 @@ def clock(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def gateway(tmp_path: Path, clock: Path) -> Iterator[Gateway]:
-    """A gateway with such a clock; the monotonic one goes on as it does anywhere."""
+    """A gateway with such a clock; the monotonic one is right."""
     number, compiler = CLOCK_GETTIME.get(platform.machine()), shutil.which("cc")
     if number is None or compiler is None:
         pytest.skip("a wrong clock takes a C compiler, on x86-64 or ARM64")
@@ -108,7 +108,7 @@ def wait_said(gateway: Gateway, number: int) -> None:
 )
 def test_jumps_of_the_wall_clock(gateway: Gateway, tmp_path: Path, clock: Path) -> None:
     """While the clock jumps, a prediction that runs too long ends at its limit and not before, what
-    waits behind it is served, a build goes on, and the log keeps its order."""
+    waits behind it is served, a build continues, and the log keeps its order."""
     model = gateway.serve(
         write(tmp_path / "waits", {"waits.py": WAITS}), "waits.py", "wait", replicas=2
     )
@@ -134,7 +134,7 @@ def test_jumps_of_the_wall_clock(gateway: Gateway, tmp_path: Path, clock: Path) 
 
 
 def test_the_log_of_one_replica(gateway: Gateway, tmp_path: Path, clock: Path) -> None:
-    """What a replica printed is told in the order in which it printed, whatever the clock said."""
+    """The lines of a replica have the order in which it printed them, also if the clock jumps."""
     model = gateway.serve(write(tmp_path / "waits", {"waits.py": WAITS}), "waits.py", "wait")
     for number, hours in enumerate((1, -1, 0)):
         assert gateway.call(model, {"said": number}).status == 200

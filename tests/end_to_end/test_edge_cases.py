@@ -74,10 +74,10 @@ def test_a_project_folder_that_vanishes(gateway: Gateway, tmp_path: Path) -> Non
 @fault(
     "the links of a build to its interpreter",
     injection="removed",
-    bound="made again; what runs goes on",
+    bound="made again; what runs continues",
 )
 def test_an_interpreter_that_vanishes(gateway: Gateway, tmp_path: Path) -> None:
-    """A build that lost its Python is made again when it is deployed; what runs goes on."""
+    """A build that lost its Python is made again when it is deployed; what runs continues."""
     model = gateway.serve(write(tmp_path / "project", {"echo.py": ECHO}), "echo.py", "echo")
     build = gateway.client.listing(f"{at(model)}/builds")[0]
     for python in (gateway.data / "builds" / build["id"] / "environment/bin").glob("python*"):
@@ -121,7 +121,7 @@ def test_deletions_side_by_side(gateway: Gateway, tmp_path: Path) -> None:
     bound="the last wish serves",
 )
 def test_deploying_and_stopping_in_a_storm(gateway: Gateway, tmp_path: Path) -> None:
-    """Whatever several people want at once, one deployment serves in the end: the last one."""
+    """After concurrent requests one deployment serves in the end: the last one."""
     folder = write(tmp_path / "project", {"echo.py": ECHO})
     model = gateway.serve(folder, "echo.py", "echo", replicas=1)
     of_one_replica = len(gateway.processes())

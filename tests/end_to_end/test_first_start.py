@@ -1,4 +1,4 @@
-"""The very first start: a site administrator, and a password for whoever looks on."""
+"""The very first start: a site administrator, and a password on the terminal."""
 
 import os
 import pty
@@ -45,7 +45,7 @@ def test_the_password_is_told_once(tmp_path: Path) -> None:
 
 
 def test_a_service_tells_no_password(tmp_path: Path) -> None:
-    """Without a terminal there is none, as it would stay in a log; the admin key lets in."""
+    """Without a terminal there is none, as it would stay in a log; the admin key is valid."""
     command = [sys.executable, "-m", "gateway.cli", "serve", "--data", str(tmp_path), "--port", "0"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as it:
         until(lambda: (tmp_path / "gateway.json").exists())

@@ -1,5 +1,5 @@
-"""A full disk: what serves goes on serving, what takes room is refused, what frees it is not, and
-it heals."""
+"""A full disk: models continue to serve, what takes space is refused, what frees it is not, and it
+heals."""
 
 import shutil
 import signal
@@ -104,7 +104,7 @@ def test_a_start_on_a_full_disk(disk: Path, tmp_path: Path) -> None:
         shutil.rmtree(gateway.data / "ballast")
         # The start would remove what there is of the build, and have that room.
         remove_tree(gateway.data / "builds" / build["id"])
-        # There is room for the working copy of a replica only: else nobody could be served.
+        # There is room for the working copy of a replica only: else no call could be answered.
         shutil.rmtree(gateway.data / "replicas")
         (tmp_path / "elsewhere").mkdir()
         (gateway.data / "replicas").symlink_to(tmp_path / "elsewhere")

@@ -1,6 +1,6 @@
 """`kill -9` of the gateway at any instant loses nothing that it acknowledged.
 
-A ledger outside the gateway notes what it answered with success; whatever is in there must be
+A ledger outside the gateway notes what it answered with success; all of it must be
 there after the next start, and what was deployed must serve. Left over may be nothing: no process
 of the killed gateway, no half of a build.
 """
@@ -36,7 +36,7 @@ class Ledger:
 
 
 class Customer(threading.Thread):
-    """Asks for one thing after the other until nobody answers any more."""
+    """Asks for one thing after the other until there is no answer any more."""
 
     def __init__(self, client: Client, ledger: Ledger, chance: random.Random, root: Path) -> None:
         super().__init__()

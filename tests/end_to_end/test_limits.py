@@ -45,7 +45,7 @@ def leaves(gateway: Gateway) -> list[Path]:
 
 
 def test_out_of_memory(gateway: Gateway, tmp_path: Path, held: tuple[str, ...]) -> None:
-    """The caller, the log, the counters and the status name the memory, and the model goes on."""
+    """The caller, the log, the counters and the status name the memory, and the model continues."""
     needs(held, "memory")
     model = gateway.serve(copy("greedy", tmp_path / "hog"), "greedy.py", "take", memory=0.0625)
     reply = gateway.call(model, {"do": "memory", "bytes": 200 << 20})

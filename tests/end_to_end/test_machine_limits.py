@@ -137,7 +137,7 @@ def bomb(args):
 
 
 def survive_bombs(gateway: Gateway, tmp_path: Path, limit: str = "") -> None:
-    """Two models take all processes that models may have; the rest goes on. With a `limit` that
+    """Two models take all processes that models may have; the rest continues. With a `limit` that
     the kernel holds, another start is refused meanwhile, with its name."""
     steady = gateway.serve(write(tmp_path / "steady", ECHO), "echo.py", "echo", replicas=1)
     late = gateway.model(gateway.project(write(tmp_path / "late", ECHO)), "late")

@@ -1,4 +1,4 @@
-"""A model that misbehaves gets its documented answer and hurts nobody else."""
+"""A model that misbehaves gets its documented answer and does not affect others."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -75,7 +75,7 @@ def test_what_fails(bench: Bench, deed: str) -> None:
 
 @pytest.mark.parametrize(("request_", "answer"), ANSWERS, ids=lambda value: str(value)[:20])
 def test_what_is_odd_and_yet_answered(bench: Bench, request_: Json, answer: object) -> None:
-    """A flood of output, NaN, a long answer: the caller gets the answer, and nobody notices."""
+    """A flood of output, NaN, a long answer: the caller gets the answer; others notice nothing."""
     with Prober(bench.gateway, [bench.good], {}).running():
         told = bench.gateway.call(bench.bad, request_)
     assert (told.status, told.body["response"]) == (200, answer)

@@ -1,4 +1,4 @@
-"""The data folder is for the gateway's account alone, whatever it was started with."""
+"""The data folder is for the gateway's account alone, with each umask."""
 
 import stat
 from pathlib import Path

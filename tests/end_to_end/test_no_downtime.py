@@ -1,4 +1,4 @@
-"""Nobody who calls a model notices that it is deployed anew, rolled back or restarted."""
+"""Callers of a model do not notice that it is deployed again, rolled back or restarted."""
 
 from pathlib import Path
 
@@ -40,7 +40,7 @@ def test_restart(gateway: Gateway, tmp_path: Path) -> None:
 
 
 def test_a_deployment_that_cannot_start(gateway: Gateway, tmp_path: Path) -> None:
-    """What served goes on; the new deployment is failed with its reason and last lines."""
+    """What served continues; the new deployment is failed with its reason and last lines."""
     broken = (
         ECHO.format(2) + "import os\nif os.environ.get('BREAK'):\n    raise OSError('as told')\n"
     )

@@ -144,7 +144,7 @@ def test_nothing_acknowledged_is_at_risk(gateway: Gateway, tmp_path: Path) -> No
         parts = {"deep/down/model.py": b"def f(x):\n    return x\n", "data.bin": bytes(300_000)}
         answers = [
             admin.put(files, files=parts),
-            admin.put(files, files={"data.bin": b"anew"}),
+            admin.put(files, files={"data.bin": b"new"}),
             admin.delete(f"{files}/deep/down/model.py"),
         ]
         assert [answer.status_code for answer in answers] == [200, 200, 200]

@@ -207,7 +207,7 @@ def test_what_is_said_to_people(behind: Behind) -> None:
 def test_signing_in(behind: Behind) -> None:
     """The cookie is Secure and of this host alone, the next request knows it, HSTS is sent, and the
     page's Origin is ours."""
-    wish = {"username": f"somebody{behind.port}", "password": "a long enough password"}
+    wish = {"username": f"someone{behind.port}", "password": "a long enough password"}
     behind.gateway.client.post("/users", wish)
     form = f"name={wish['username']}&password=a+long+enough+password"
     public = f"https://{NAME}:{behind.port}"
@@ -226,7 +226,7 @@ def test_signing_in(behind: Behind) -> None:
 
 
 def test_the_address_cannot_be_claimed(behind: Behind) -> None:
-    """Audit trail and access log have the client's address, whatever the client says of itself."""
+    """Audit log and access log have the client's address, also if the client claims another."""
     for claim in (
         {"X-Forwarded-For": "192.0.2.1"},
         {"X-Forwarded-For": "192.0.2.1, 127.0.0.1"},

@@ -1,5 +1,5 @@
 """The gateway under a service manager, whose part these tests play: it holds the listening socket,
-hears how the gateway is, and starts it anew."""
+is notified by the gateway, and restarts it."""
 
 import json
 import os
@@ -139,7 +139,7 @@ class Caller:
 @fault(
     "restarts behind a socket",
     injection="four callers meanwhile",
-    bound="nobody is refused or cut off",
+    bound="no client is refused or cut off",
 )
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_nothing_is_lost_over_restarts(

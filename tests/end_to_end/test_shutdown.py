@@ -20,7 +20,7 @@ GRACE = 1.0
 
 
 def test_stop(gateway: Gateway, tmp_path: Path) -> None:
-    """A stopped model has no process, whatever it was doing, and stays stopped over a restart of
+    """A stopped model has no process, also if it was busy, and stays stopped over a restart of
     the gateway; its history and its builds remain, so that it can be served again."""
     model = gateway.serve(copy("badly", tmp_path / "badly"), "badly.py", "behave", replicas=2)
     before = set(gateway.processes())
@@ -82,7 +82,7 @@ def request(model: Json, content: str) -> bytes:
 )
 def test_sigterm_ends_whatever_clients_do(tmp_path: Path) -> None:
     """SIGTERM ends the gateway within its grace and three seconds, in spite of an idle connection,
-    half a request, a client that never reads, a model that hangs and a build that goes on."""
+    half a request, a client that never reads, a model that hangs and a build that continues."""
     with Gateway(tmp_path / "data", shutdown_grace=str(GRACE)) as gateway:
         model = gateway.serve(copy("badly", tmp_path / "badly"), "badly.py", "behave", replicas=3)
         slow = write(tmp_path / "slow", {**ECHO, "cdsw-build.sh": "sleep 3600 & sleep 3600\n"})
@@ -133,7 +133,7 @@ def test_a_request_that_has_begun_is_answered(tmp_path: Path) -> None:
 
 def test_what_sigterm_interrupts_is_told_and_taken_up_again(tmp_path: Path) -> None:
     """A request that runs past the grace is answered that the model is not ready; what served is
-    still wanted, what was being deployed comes to serve after the next start, and a build in its
+    still wanted, what was being deployed serves after the next start, and a build in its
     PROBE was interrupted, which is no fault of the model's."""
     gate = tmp_path / "gates" / "gate"
     gate.parent.mkdir()

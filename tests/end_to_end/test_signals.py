@@ -46,7 +46,7 @@ def meaning(action: Action) -> list[int]:
 @fault(
     "signals without a meaning",
     injection="SIGUSR1, SIGALRM, ... and those of real time, one by one",
-    bound="logged; all goes on",
+    bound="logged; all continues",
 )
 def test_signals_without_a_meaning(served: tuple[Gateway, Json]) -> None:
     """Each is logged and has no effect, nor has SIGHUP where there is nothing to read again."""
@@ -104,7 +104,7 @@ def is_refused(gateway: Gateway) -> bool:
         except ConnectionRefusedError:
             return True
         except ConnectionError:
-            return False  # it had just been let in
+            return False  # it had just been accepted
         assert response.status in (200, 503)
         return False
 
@@ -194,7 +194,7 @@ def test_process_1(tmp_path: Path) -> None:
         for _ in range(5):
             gateway.call(model, {"do": "fork"})
             gateway.call(model, {"do": "os_exit"})
-            # Somebody enters the container, and leaves a process there.
+            # A user enters the container, and leaves a process there.
             enter = ["nsenter", "--target", str(first), "--pid", "--mount"]
             subprocess.run([*enter, "setsid", "--fork", "sh", "-c", "true & true"], check=True)
         until(lambda: gateway.call(model, {"do": "echo"}).status == 200)

@@ -1,4 +1,4 @@
-"""Whatever stdin, stdout and stderr are, the gateway starts, serves and ends by SIGTERM."""
+"""With any stdin, stdout and stderr the gateway starts, serves and ends by SIGTERM."""
 
 import contextlib
 import json
@@ -18,7 +18,7 @@ COMMAND = [sys.executable, "-m", "gateway.cli", "serve", "--port", "0", "--data"
 
 @contextmanager
 def serving(command: list[str], data: Path, stdout: int, stderr: int) -> Iterator[None]:
-    """A gateway that has answered once, whatever its streams; it has to end by SIGTERM."""
+    """A gateway that has answered once, with any streams; it has to end by SIGTERM."""
     with subprocess.Popen(command, cwd=ROOT, stdout=stdout, stderr=stderr) as process:
         try:
             until(lambda: (data / "gateway.json").exists() or process.poll() is not None)
@@ -44,7 +44,7 @@ def test_all_three_are_closed(tmp_path: Path) -> None:
 
 
 @fault(
-    "nobody reads stdout and stderr",
+    "stdout and stderr are not read",
     injection="stdout is a pipe whose reader has gone, stderr one that is full",
     bound="it starts, answers and ends",
 )

@@ -19,7 +19,7 @@ from tests.support.served_gateway import Gateway, Prober, at, copy, until, write
 ECHO = "def echo(args):\n    return args\n"
 # How long a request may take at the bench, in seconds.
 TIME_LIMIT = 1.5
-# Others who wait so many seconds are held up: by somebody's patience, which is ten and more. Beside
+# Others who wait so many seconds are held up: by a time-out, which is ten and more. Beside
 # another file's fork bomb 20 ms may become a second or two; `benchmarks fairness` looks closer.
 HELD_UP = 5.0
 
@@ -33,7 +33,7 @@ class Tables(NamedTuple):
 
 
 class Bench:
-    """`hostile` does what it is told; `others` are somebody else's."""
+    """`hostile` does what it is told; `others` belong to other projects."""
 
     def __init__(self, gateway: Gateway, hostile: Json, others: list[Json]) -> None:
         self.gateway, self.hostile, self.others = gateway, hostile, others
@@ -46,7 +46,7 @@ class Bench:
 
     @contextmanager
     def unnoticed(self) -> Iterator[Prober]:
-        """Nobody else notices what is done in the block, and nothing is left of it."""
+        """The block does not affect other models, and nothing is left of it."""
         self.settle()
         before = self.tables()
         with Prober(self.gateway, self.others, {}).running() as prober:

@@ -1,4 +1,4 @@
-"""Clients that are many, gone, deaf or out of date: nobody else waits for them."""
+"""Clients that are many, gone, deaf or out of date: others do not wait for them."""
 
 import json
 import re
@@ -155,7 +155,7 @@ def test_half_the_queue_gone(bench: Bench, observe: Observe) -> None:
     log = bench.gateway.cli("logs", "behave", "--tail", str(10 * count)).out
     begun = sorted(int(number) for number in re.findall(r"begun (-?\d+)", log))
     assert begun == [-2, -1, *kept]
-    observe(f"{len(kept)} of {len(kept)} right answers, 0 of {count // 2} begun for nobody")
+    observe(f"{len(kept)} of {len(kept)} right answers, 0 of {count // 2} begun for lost clients")
 
 
 @fault(
@@ -166,7 +166,7 @@ def test_half_the_queue_gone(bench: Bench, observe: Observe) -> None:
 )
 @pytest.mark.parametrize(("count", "size"), [(200, MB), (60, 20 * MB)], ids=["many", "large"])
 def test_deaf_clients(bench: Bench, observe: Observe, count: int, size: int) -> None:
-    """Answers that nobody takes are held for a while, for so many bytes, and let go."""
+    """Answers that clients do not read are held for a while, for so many bytes, and let go."""
     bench.do("big", bytes=size)  # so that the process that checks large answers is there already
     with bench.unnoticed() as prober, Peak(bench.gateway.pid) as peak, ExitStack() as clients:
         for _ in range(count):

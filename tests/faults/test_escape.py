@@ -66,7 +66,7 @@ IPC_CREAT, IPC_RMID, KEY = 0o1000, 0, 0x70726564
 
 @contextmanager
 def shared_memory() -> Iterator[int]:
-    """The key of a segment of System V that belongs to nobody inside."""
+    """The key of a segment of System V that belongs to no process inside."""
     libc = ctypes.CDLL(None, use_errno=True)
     segment = libc.shmget(KEY, 4096, IPC_CREAT | 0o666)
     assert segment >= 0
@@ -99,7 +99,7 @@ class Told(NamedTuple):
 
 
 class Prison:
-    """A gateway of one level, with a victim in it and whatever one may want to reach."""
+    """A gateway of one level, with a victim in it and all that may be a target."""
 
     def __init__(self, gateway: Gateway, root: Path, targets: dict[str, Any]) -> None:
         self.gateway, self.root, self.targets = gateway, root, targets

@@ -1,4 +1,4 @@
-"""What models print without end: their own lines are dropped, nobody else notices."""
+"""What models print without end: their own lines are dropped, others are not affected."""
 
 import re
 
@@ -23,7 +23,7 @@ KINDS = ["lines", "one line", "binary", "ansi"]
 )
 @pytest.mark.parametrize("kind", KINDS)
 def test_floods(patient_bench: Bench, observe: Observe, kind: str) -> None:
-    """However much is printed, in whatever form, costs little but its own lines."""
+    """Output of any size and form costs little but its own lines."""
     flood(patient_bench, observe, kind, FLOOD)
 
 
@@ -61,7 +61,7 @@ def flood(bench: Bench, observe: Observe, kind: str, size: int) -> None:
 
 
 def tells_of_drops(gateway: Gateway) -> bool:
-    """Whether the end of the log does, which it comes to when the pace allows lines again."""
+    """Whether the end of the log does, which is reached when the pace allows lines again."""
     log = gateway.cli("logs", "behave", "--tail", "5")
     assert log.code == 0
     return bool(re.search(r"\[predictd\] .* of output dropped: more than", log.out))

@@ -24,7 +24,7 @@ from tests.support.served_gateway import Gateway, Prober, at, copy, until, write
     bound="none is in a model's or script's environment or arguments, in logs, or in any reply",
 )
 def test_canaries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, observe: Observe) -> None:
-    """What the gateway knows is told to nobody who need not know it."""
+    """What the gateway knows is not shown to those who need not know it."""
     canary = f"canary-{uuid4().hex}"
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", canary)
     monkeypatch.setenv("DATABASE_PASSWORD", canary)
@@ -61,7 +61,7 @@ def test_canaries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, observe: Obse
 )
 @pytest.mark.parametrize("how", ["refused", "silent"])
 def test_no_package_index(tmp_path: Path, observe: Observe, how: str) -> None:
-    """A build that cannot get what it needs fails by itself; nobody else notices."""
+    """A build that cannot get what it needs fails by itself; others are not affected."""
     with (
         socket.create_server(("127.0.0.1", 0)) as server,
         Gateway(tmp_path / "data", build_timeout="12") as gateway,
@@ -80,11 +80,11 @@ def test_no_package_index(tmp_path: Path, observe: Observe, how: str) -> None:
 
 @fault(
     "builds are killed at random times",
-    injection="SIGKILL to all processes of a build, six times, in whatever step it is",
+    injection="SIGKILL to all processes of a build, six times, in each step",
     bound="the build is complete, or failed and absent; the next succeeds; models serve on",
 )
 def test_builds_killed(tmp_path: Path, observe: Observe) -> None:
-    """A build is whole or not there, whoever kills what makes it."""
+    """A build is whole or not there, also if its processes are killed."""
     chance = random.Random(20261121)
     with Gateway(tmp_path / "data") as gateway:
         good = gateway.serve(write(tmp_path / "good", {"echo.py": ECHO}), "echo.py", "echo")

@@ -83,7 +83,7 @@ def answered(value: Any) -> Any:
     bound="what the standard library reads is what the model gets; what it refuses, is refused",
 )
 def test_json_against_the_standard_library(bench: Bench, observe: Observe) -> None:
-    """Nobody sees another JSON than whoever decides about it."""
+    """All parsers read the same value from one JSON text."""
     model = bench.others[0]
     key = model["access_key"]
     seen: dict[str, int] = {}

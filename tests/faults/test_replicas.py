@@ -1,4 +1,4 @@
-"""Models that attack the wire, end, freeze or hoard: their own requests pay, nobody else."""
+"""Models that attack the wire, end, freeze or hoard: only their own requests are affected."""
 
 import os
 import signal
@@ -23,11 +23,11 @@ MB = 1_000_000
 @fault(
     "a wrong id, through the product",
     injection="a model answers with ids of earlier and later requests before its own",
-    bound="502; the forged answer reaches nobody; others never notice",
+    bound="502; the forged answer is not delivered; others never notice",
 )
 @pytest.mark.parametrize("number", [0, 1, 2**63])
 def test_a_wrong_id(bench: Bench, observe: Observe, number: int) -> None:
-    """An answer to something else is delivered to nobody and ends its replica."""
+    """An answer to something else is not delivered and ends its replica."""
     with bench.unnoticed():
         assert BROKEN in bench.fails(502, "model.shutdown", do="forge", id=number)
     observe("502")
@@ -36,10 +36,10 @@ def test_a_wrong_id(bench: Bench, observe: Observe, number: int) -> None:
 @fault(
     "two answers, through the product",
     injection="a model answers its request by itself, and then as it should",
-    bound="the first counts, the second reaches nobody: each later caller gets its own nonce",
+    bound="the first counts, the second is not delivered: each later caller gets its own nonce",
 )
 def test_two_answers(bench: Bench, observe: Observe) -> None:
-    """A second answer to one request is never somebody else's."""
+    """A second answer to one request is never delivered to another caller."""
     with bench.unnoticed():
         told = bench.do("answer_twice")
         assert told["response"] == "forged" or told["error"]["code"] == "model.shutdown", told
@@ -114,10 +114,10 @@ def test_an_answer_that_never_comes_whole(bench: Bench, observe: Observe) -> Non
 
 @fault(
     "half a frame",
-    injection="a model writes a part of a header and goes on, or ends",
+    injection="a model writes a part of a header and continues, or ends",
     bound="502 for its caller; nothing of it reaches another",
 )
-@pytest.mark.parametrize("die", [False, True], ids=["goes on", "ends"])
+@pytest.mark.parametrize("die", [False, True], ids=["continues", "ends"])
 @pytest.mark.parametrize("count", [1, 5, 12])
 def test_half_a_frame(bench: Bench, observe: Observe, count: int, die: bool) -> None:
     """A replica that breaks off in a frame costs its own request."""
@@ -199,7 +199,7 @@ def test_endings(bench: Bench, observe: Observe, ending: str) -> None:
     bound="the answer stands; the next requests are answered",
 )
 def test_an_end_between_requests(bench: Bench, observe: Observe) -> None:
-    """A replica that ends while nobody asks costs nobody a request."""
+    """A replica that ends while it is idle costs no request."""
     with bench.unnoticed():
         for _ in range(2):
             told = bench.do("exit_in_thread", seconds=0.05)
@@ -211,7 +211,7 @@ def test_an_end_between_requests(bench: Bench, observe: Observe) -> None:
 
 @fault(
     "a replica frozen from outside, in a request",
-    injection="SIGSTOP by somebody else while it predicts",
+    injection="SIGSTOP from outside while it predicts",
     bound="504 at the time-out + 0.5 s; killed although stopped; replaced",
 )
 def test_frozen_in_a_request(bench: Bench, observe: Observe) -> None:

@@ -1,4 +1,4 @@
-"""`slowhttptest` against a gateway: who is slow is let go in time, and nobody else waits."""
+"""`slowhttptest` against a gateway: slow clients are disconnected in time, others do not wait."""
 
 import shutil
 import subprocess

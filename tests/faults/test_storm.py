@@ -80,7 +80,7 @@ class Storm(RuleBasedStateMachine):
         assert self.gateway.call(self.model, 1).status == 401
 
     def has_settled(self) -> bool:
-        """Whether nothing goes on any more; then all must agree."""
+        """Whether nothing is under way; then all must agree."""
         found = self.gateway.client.listing(f"{at(self.model)}/deployments")
         builds = self.gateway.client.listing(f"{at(self.model)}/builds")
         if any(each["status"] in UNFINISHED for each in [*found, *builds]):
@@ -118,7 +118,7 @@ def storms(root: Path, orders: int, length: int) -> int:
     bound="one deployment serves or none does, as the records say; nothing is left of the deleted",
 )
 def test_a_storm(observe: Observe) -> None:
-    """Whatever is wished in whatever order, records, processes and answers agree in the end."""
+    """After random operations in random order records, processes and answers agree in the end."""
     with TemporaryDirectory() as folder:
         observe(f"{storms(Path(folder), 2, 6)} wishes")
 

@@ -1,4 +1,4 @@
-"""Whatever ends, its whole tree of processes ends with it.
+"""A process ends with its whole tree of processes.
 
 The children of the hostile model and of the hostile script have forked twice, lead sessions of
 their own and ignore every signal that can be ignored. They are found by a token in their arguments.
@@ -207,7 +207,7 @@ def test_a_brood_of_a_build(
 def test_deleted_while_it_builds(
     gateway: Gateway, tmp_path: Path, token: str, observe: Observe
 ) -> None:
-    """A deletion ends the build that is being made, whatever it started."""
+    """A deletion ends the build that is being made, with all that it started."""
     folder = copy("hostile", tmp_path / "hostile")
     write(folder, {"cdsw-build.sh": SCRIPT.format(count=COUNT, token=token, then="sleep 3600")})
     project = gateway.project(folder)

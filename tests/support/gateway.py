@@ -177,7 +177,7 @@ async def running(
     """A gateway in this Trio run, stopped in an orderly way at the end. Settings that are not said
     to be fixed somewhere can be changed at run time.
 
-    One with TLS is spoken to by whoever is `trusted`.
+    Clients of one with TLS use the context `trusted`.
     """
     given = settings if isinstance(settings, LoadedSettings) else LoadedSettings(settings, {})
     stop, send, receive = trio.Event(), *trio.open_memory_channel[str](1)

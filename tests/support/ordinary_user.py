@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.support.skipping import not_here
 
-# Nobody's: not in the list of users.
+# Unused: not in the list of users.
 USER = 54321
 _ASIDE = Path("/mnt")
 
@@ -43,7 +43,7 @@ def as_ordinary_user(home: Path, needed: Sequence[Path]) -> list[str]:
         not_here("setpriv and unshare are missing")
     tried = subprocess.run([*command, "test", "-w", home], capture_output=True, text=True)
     if tried.returncode:
-        not_here(f"nobody may mount here: {tried.stderr.strip()}")
+        not_here(f"users cannot mount here: {tried.stderr.strip()}")
     return command
 
 

@@ -144,7 +144,7 @@ class Actor:
             self.stage.turn()
 
     def track(self, body: bytes = b"{}", request_id: int | None = None) -> None:
-        """Tells of the request it was given last, without making the reactor hear it."""
+        """Answers the last request, without waking the reactor."""
         number = self.asked if request_id is None else request_id
         self.write(wire.HEADER.pack(len(body), wire.Tracked.kind, number) + body)
 
@@ -229,7 +229,7 @@ def fail_to_start(stage: Stage) -> None:
 
 
 class Caller:
-    """Whoever waits for a ticket, and counts what comes."""
+    """Waits for a ticket, and counts the outcomes."""
 
     def __init__(self, request: bytes = b"{}", flow: str = "", limit: float | None = None) -> None:
         self.outcomes: list[Outcome | None] = []

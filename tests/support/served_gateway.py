@@ -51,7 +51,7 @@ class Reply(NamedTuple):
 
 
 def environment(**more: str) -> dict[str, str]:
-    """An environment in which nothing of whoever runs the tests changes the outcome."""
+    """An environment without the settings of the user who runs the tests."""
     ours = {k: v for k, v in os.environ.items() if not k.startswith(("PREDICTD_", "MODEL_"))}
     return {**ours, "PYTHONPATH": str(ROOT), **more}
 
@@ -211,7 +211,7 @@ class Gateway:
         return model
 
     def call(self, model: Json, request: object) -> Reply:
-        """One call of a model, with whatever comes back."""
+        """One call of a model, with its response."""
         return self.post(json.dumps({"accessKey": model["access_key"], "request": request}))
 
     def post(self, body: str | bytes, path: str = "/model", **headers: str) -> Reply:
@@ -247,14 +247,14 @@ def write(folder: Path, files: Mapping[str, str]) -> Path:
 
 
 class Prober:
-    """Somebody else's model, called again and again: every answer must be right."""
+    """A model of another project, called again and again: every answer must be right."""
 
     def __init__(self, gateway: Gateway, models: Sequence[Json], request: Json) -> None:
         self._gateway, self._models, self._request = gateway, models, request
         self._stop = threading.Event()
         self.right = 0
         self.wrong: list[object] = []
-        # The longest that anybody waited for an answer, in seconds.
+        # The longest that a caller waited for an answer, in seconds.
         self.slowest = 0.0
 
     def run(self, most: int = 1_000_000, pause: float = 0.0) -> None:

@@ -123,7 +123,7 @@ def manager(watchdog: float) -> Iterator[tuple[trio.socket.SocketType, ServiceMa
 
 
 async def test_the_watchdog_is_told_while_all_is_alive(parts: Parts) -> None:
-    """It hears again and again, nothing while the store is stuck, and again when it goes on."""
+    """It is notified repeatedly, not while the store is stuck, and again when that is over."""
     with parts.reactor_runs(), manager(watchdog=3 * MOMENT) as (inbox, told):
         parts.nursery.start_soon(notify_watchdog, parts.health, told)
         for _ in range(3):

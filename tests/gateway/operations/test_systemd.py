@@ -13,7 +13,7 @@ from gateway.settings import SettingsError
 
 
 def test_without_a_manager() -> None:
-    """An environment that tells of none, or of another process's, asks for nothing."""
+    """An environment without a manager, or of another process, has no effect."""
     assert read_manager({}) == ServiceManager()
     others = {"LISTEN_PID": "7", "LISTEN_FDS": "1", "WATCHDOG_PID": "7", "WATCHDOG_USEC": "9"}
     assert read_manager(others, pid=8) == ServiceManager()
