@@ -205,7 +205,7 @@ async def test_clones_that_take_long(gateway: Gateway, monkeypatch: pytest.Monke
             await trio.sleep_forever()
         target.mkdir(parents=True)
 
-    monkeypatch.setattr("gateway.control.projects.projects.clone", clone)
+    monkeypatch.setattr("gateway.control.projects.project_files.clone", clone)
     keys = {}
     for name in ("ada", "bob"):
         await gateway.post("/users", {"username": name, "password": "a long password"})
