@@ -99,4 +99,4 @@ async def test_who_is_no_administrator(tmp_path: Path) -> None:
     assert not server.asked
     [(status, error)] = told
     assert status == "failure"
-    assert "for administrators" in error
+    assert "only administrators" in error
