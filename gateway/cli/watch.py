@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from gateway.cli.context import CommandFailed, Context, Exit
 from gateway.cli.lookup import build_path, deployment_path, full_name, model_path
 from gateway.cli.terminal import Style, printable
-from gateway.client import Client, Event, Json, ServerUnreachable
+from gateway.client import Client, Json, ServerSentEvent, ServerUnreachable
 
 FIRST_PAUSE = 0.05  # seconds
 LONGEST_PAUSE = 1.0
@@ -45,7 +45,7 @@ def check_built(model: Json, build: Json) -> None:
     raise _failed(f"build {number} of {name!r} {happened}", build["failure"], advice)
 
 
-def log_events(client: Client, path: str, what: str) -> Iterator[Event]:
+def log_events(client: Client, path: str, what: str) -> Iterator[ServerSentEvent]:
     """The events of the log at `path`, from its first line to its end. Raises ServerUnreachable if
     the gateway ends before `what` (a build, an experiment) does."""
     for event in client.events(f"{path}/log"):

@@ -6,9 +6,9 @@ from gateway.client.client import (
     ApiError,
     Client,
     ClientError,
-    Event,
     Json,
     ModelFailed,
+    ServerSentEvent,
     ServerUnreachable,
     trusting,
 )
@@ -19,9 +19,9 @@ __all__ = [
     "ApiError",
     "Client",
     "ClientError",
-    "Event",
     "Json",
     "ModelFailed",
+    "ServerSentEvent",
     "ServerUnreachable",
     "trusting",
 ]

@@ -67,7 +67,7 @@ class ModelFailed(ApiError):
     """The model raised, exited or timed out."""
 
 
-class Event(NamedTuple):
+class ServerSentEvent(NamedTuple):
     """One server-sent event; its data is decoded JSON."""
 
     name: str
@@ -187,7 +187,7 @@ class Client:
                     raise
                 time.sleep(wait)
 
-    def events(self, path: str, **query: object) -> Iterator[Event]:
+    def events(self, path: str, **query: object) -> Iterator[ServerSentEvent]:
         """The live events at `path` until the gateway ends them, without a time-out."""
         connection = self._connect(None)  # gotcha G3 in cli/README
         target, headers = PREFIX + path + _query(query), {"Accept": "text/event-stream"}
@@ -350,7 +350,7 @@ def _seconds(text: str) -> float | None:
     return float(text) if text.isdecimal() else None
 
 
-def _parsed(lines: HTTPResponse) -> Iterator[Event]:
+def _parsed(lines: HTTPResponse) -> Iterator[ServerSentEvent]:
     name, data = "message", list[str]()
     while line := lines.readline():
         field, _, value = line.decode("utf-8", "replace").rstrip("\r\n").partition(":")
@@ -362,7 +362,7 @@ def _parsed(lines: HTTPResponse) -> Iterator[Event]:
         elif not field and not value:
             # An empty line ends an event; a line that begins with a colon is a comment.
             if data:
-                yield Event(name, json.loads("\n".join(data)))
+                yield ServerSentEvent(name, json.loads("\n".join(data)))
             name, data = "message", []
 
 

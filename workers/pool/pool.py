@@ -21,7 +21,7 @@ import trio
 from workers.errors import StartFailed
 from workers.log import Line, Log
 from workers.pool.fair_queue import FairQueue, QueueBudget, QueueFull
-from workers.pool.slots import Launch, ReplicaSlots
+from workers.pool.slots import ReplicaSlots, StartReplica
 from workers.pool.statistics import PoolStatistics
 from workers.process.limit_monitor import MonitoredTree
 from workers.replica.interfaces import Check, EventLoop
@@ -51,7 +51,7 @@ class Pool:
         spec: PoolSpec,
         *,
         loop: EventLoop,
-        launch: Launch,
+        launch: StartReplica,
         log: Log | None,
         total_budget: QueueBudget,
         tracked: Tracked,

@@ -44,7 +44,7 @@ _MEMORY_CHECK_AGE = 10.0
 STOP_GRACE = 1.0
 
 
-class Launch(Protocol):
+class StartReplica(Protocol):
     """Starts the process of a replica, without waiting for it."""
 
     def __call__(self, replica: Replica, log: Log) -> None: ...
@@ -62,7 +62,7 @@ class ReplicaSlots:
         spec: PoolSpec,
         *,
         loop: EventLoop,
-        launch: Launch,
+        launch: StartReplica,
         log: Log | None,
         owner: ReplicaOwner,
         timeouts: Timeouts,

@@ -15,7 +15,7 @@ import trio
 import store
 from gateway.client_network import network_of
 from gateway.control.accounts.known_devices import KnownDevices
-from gateway.control.accounts.throttle import Key, Throttle
+from gateway.control.accounts.throttle import AttemptKey, Throttle
 from gateway.control.accounts.users import Users
 from gateway.control.audit.audit_log import AuditEvent, AuditLog
 from gateway.control.permission_changes import PermissionChanges, PermissionIndex
@@ -109,7 +109,7 @@ class SignIn:
     async def _change_password(self, user: User, old: str, new: str, browser: Browser) -> str:
         if user.password:
             # The session may be stolen: the thief cannot guess the password faster than others.
-            keys = [Key("device", f"session of {user.id}")]
+            keys = [AttemptKey("device", f"session of {user.id}")]
             user = await self._verified(user.name, old, browser, keys, known=True)
         if not new or new == old:
             raise Refusal("argument.invalid", "password: give another one than before")
@@ -135,19 +135,19 @@ class SignIn:
             raise Refusal("auth.link_expired", "this link was used already, or is too old")
         return await self._audit_log.run_audited(act, self._begin, user, browser, True)
 
-    def _keys(self, name: str, browser: Browser) -> tuple[list[Key], bool]:
+    def _keys(self, name: str, browser: Browser) -> tuple[list[AttemptKey], bool]:
         """What an attempt counts against, and whether the user has signed in from there before."""
         user, network = self._accounts.user(name), network_of(browser.address)
         if device := self._devices.device_of(user, browser.device):
-            return [Key("device", device)], True
+            return [AttemptKey("device", device)], True
         folded = name.casefold()[:64]
-        place = Key("place", f"{folded} from {network}")
+        place = AttemptKey("place", f"{folded} from {network}")
         if self._devices.knows(user, network):
             return [place], True
-        return [place, Key("name", folded), Key("network", network)], False
+        return [place, AttemptKey("name", folded), AttemptKey("network", network)], False
 
     async def _verified(
-        self, name: str, password: str, browser: Browser, keys: list[Key], *, known: bool
+        self, name: str, password: str, browser: Browser, keys: list[AttemptKey], *, known: bool
     ) -> User:
         if wait := self._throttle.wait(keys):
             raise _throttled(wait)

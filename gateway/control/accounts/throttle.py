@@ -1,7 +1,7 @@
 """How long the next attempt at a password has to wait.
 
-An attempt counts against several counters at once, its `Key`s, and has to wait for the longest of
-their waits. Each kind has its own bounds:
+An attempt counts against several counters at once, its `AttemptKey`s, and has to wait for the
+longest of their waits. Each kind has its own bounds:
 
 - `device`: the browser that the user signed in with before, by its cookie;
 - `place`: a name from one network;
@@ -26,7 +26,7 @@ from typing import Literal, NamedTuple
 Kind = Literal["device", "place", "name", "network"]
 
 
-class Key(NamedTuple):
+class AttemptKey(NamedTuple):
     """A counter of failed attempts."""
 
     kind: Kind
@@ -71,15 +71,15 @@ class Throttle:
             kind: OrderedDict() for kind in BACKOFFS
         }
 
-    def wait(self, keys: Sequence[Key]) -> float:
+    def wait(self, keys: Sequence[AttemptKey]) -> float:
         """Seconds until the next attempt; 0: now."""
         return max([max(0.0, self._of(key).until - self._now()) for key in keys], default=0.0)
 
-    def failed(self, keys: Sequence[Key]) -> None:
+    def failed(self, keys: Sequence[AttemptKey]) -> None:
         for key in keys:
             self._count(key, self._of(key).number + 1)
 
-    def succeeded(self, keys: Sequence[Key]) -> None:
+    def succeeded(self, keys: Sequence[AttemptKey]) -> None:
         """An attempt that was counted as failed was right. It clears the counter of its device or
         place. A name and a network are shared with others: only this attempt is subtracted."""
         for key in keys:
@@ -92,11 +92,11 @@ class Throttle:
             else:
                 self._failures[key.kind].pop(key.text, None)
 
-    def _of(self, key: Key) -> _Failures:
+    def _of(self, key: AttemptKey) -> _Failures:
         found = self._failures[key.kind].get(key.text, _NONE)
         return found if self._now() - found.until <= QUIET else _NONE
 
-    def _count(self, key: Key, count: int) -> None:
+    def _count(self, key: AttemptKey, count: int) -> None:
         bounds, failures = BACKOFFS[key.kind], self._failures[key.kind]
         over = count - bounds.free
         # A float ends at 2**1024.

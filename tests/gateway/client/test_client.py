@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.client import ApiError, Client, Event, ModelFailed, ServerUnreachable
+from gateway.client import ApiError, Client, ModelFailed, ServerSentEvent, ServerUnreachable
 from tests.support.fake_admin_api import KEY, REQUEST_ID, State
 
 
@@ -115,7 +115,7 @@ def test_events_refused(state: State, client: Client) -> None:
     """A stream that cannot be had is refused like any request."""
     with pytest.raises(ApiError):
         list(client.events("/nothing"))
-    assert isinstance(Event("line", 1), tuple)
+    assert isinstance(ServerSentEvent("line", 1), tuple)
 
 
 def test_upload(state: State, client: Client) -> None:

@@ -2,7 +2,14 @@
 
 import pytest
 
-from gateway.control.accounts.throttle import BACKOFFS, MOST_REMEMBERED, QUIET, Key, Kind, Throttle
+from gateway.control.accounts.throttle import (
+    BACKOFFS,
+    MOST_REMEMBERED,
+    QUIET,
+    AttemptKey,
+    Kind,
+    Throttle,
+)
 
 
 class Clock:
@@ -15,7 +22,7 @@ class Clock:
 @pytest.mark.parametrize("kind", BACKOFFS)
 def test_guessing_gets_slower(kind: Kind) -> None:
     """Some wrong ones are free; from then on each doubles the wait, up to the longest."""
-    clock, keys, bounds = Clock(), [Key(kind, "ada")], BACKOFFS[kind]
+    clock, keys, bounds = Clock(), [AttemptKey(kind, "ada")], BACKOFFS[kind]
     throttle, waits = Throttle(clock), []
     for _ in range(bounds.free + 20):
         throttle.failed(keys)
@@ -23,7 +30,7 @@ def test_guessing_gets_slower(kind: Kind) -> None:
         clock.now += waits[-1]
     assert waits[: bounds.free + 3] == [0] * bounds.free + [2, 4, 8]
     assert waits[-1] == bounds.longest
-    assert throttle.wait([Key(kind, "bob")]) == 0
+    assert throttle.wait([AttemptKey(kind, "bob")]) == 0
     throttle.failed(keys)
     clock.now += bounds.longest + QUIET + 1
     throttle.failed(keys)
@@ -34,14 +41,14 @@ def test_a_try_waits_for_the_slowest_of_its_keys() -> None:
     """An attempt waits for the longest wait of its keys; equal texts of two kinds are two keys."""
     throttle = Throttle(Clock())
     for _ in range(6):
-        throttle.failed([Key("place", "x"), Key("name", "x")])
-    assert throttle.wait([Key("name", "x")]) == 0
-    assert throttle.wait([Key("network", "x"), Key("place", "x")]) == 2
+        throttle.failed([AttemptKey("place", "x"), AttemptKey("name", "x")])
+    assert throttle.wait([AttemptKey("name", "x")]) == 0
+    assert throttle.wait([AttemptKey("network", "x"), AttemptKey("place", "x")]) == 2
 
 
 def test_the_right_password_ends_the_waiting_of_a_place() -> None:
     """Of a place or a device all is forgotten; of what others share, the one try that was right."""
-    throttle, place, name = Throttle(Clock()), [Key("place", "x")], [Key("name", "x")]
+    throttle, place, name = Throttle(Clock()), [AttemptKey("place", "x")], [AttemptKey("name", "x")]
     for _ in range(20):
         throttle.failed([*place, *name])
     throttle.succeeded([*place, *name])
@@ -60,9 +67,9 @@ def test_the_right_password_ends_the_waiting_of_a_place() -> None:
 def test_the_throttle_has_an_end(kind: Kind) -> None:
     """A million names or networks fill no memory, and one that still fails is not pushed out."""
     throttle = Throttle(Clock())
-    guessed = [Key(kind, "ada")]
+    guessed = [AttemptKey(kind, "ada")]
     for number in range(1_000_000):
-        throttle.failed([Key(kind, f"{number}")])
+        throttle.failed([AttemptKey(kind, f"{number}")])
         if number % (MOST_REMEMBERED // 2) == 0:
             throttle.failed(guessed)
     assert len(throttle._failures[kind]) == MOST_REMEMBERED
