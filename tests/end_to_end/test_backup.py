@@ -15,6 +15,7 @@ import pytest
 from gateway.client import Client, Json
 from tests.end_to_end.test_killed import ECHO, Customer, Ledger, serves
 from tests.faults.matrix import fault
+from tests.support.polling import until
 from tests.support.served_gateway import (
     UNFINISHED,
     Gateway,
@@ -22,7 +23,6 @@ from tests.support.served_gateway import (
     at,
     copy,
     predictd,
-    until,
     write,
 )
 

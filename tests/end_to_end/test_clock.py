@@ -14,7 +14,14 @@ import pytest
 
 from gateway.client import Json
 from tests.faults.matrix import fault
-from tests.support.served_gateway import Gateway, Prober, Reply, at, until, write
+from tests.support.polling import until
+from tests.support.served_gateway import (
+    Gateway,
+    Prober,
+    Reply,
+    at,
+    write,
+)
 
 WAITS = """\
 import time

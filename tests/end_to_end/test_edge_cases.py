@@ -8,7 +8,13 @@ from pathlib import Path
 
 from gateway.client import ApiError, Client, Json
 from tests.faults.matrix import fault
-from tests.support.served_gateway import UNFINISHED, Gateway, at, until, write
+from tests.support.polling import until
+from tests.support.served_gateway import (
+    UNFINISHED,
+    Gateway,
+    at,
+    write,
+)
 
 ECHO = "def echo(args):\n    return args\n"
 

@@ -8,7 +8,10 @@ import sys
 from pathlib import Path
 
 from gateway.cli.context import admin_key, running_address
-from tests.support.served_gateway import ROOT, until
+from tests.support.polling import until
+from tests.support.served_gateway import (
+    ROOT,
+)
 
 
 def serve_on_a_terminal(data: Path) -> str:

@@ -12,7 +12,14 @@ from builder import remove_tree
 from gateway.client import ApiError
 from tests.faults.matrix import fault
 from tests.support.disks import fill, small_disk, use_up_inodes
-from tests.support.served_gateway import Gateway, Prober, at, copy, until, write
+from tests.support.polling import until
+from tests.support.served_gateway import (
+    Gateway,
+    Prober,
+    at,
+    copy,
+    write,
+)
 
 ECHO = {"echo.py": "def echo(args):\n    return args\n"}
 

@@ -17,7 +17,14 @@ import pytest
 
 from gateway.client import ApiError, Client, Json, ServerUnreachable
 from tests.faults.matrix import fault
-from tests.support.served_gateway import UNFINISHED, Gateway, at, copy, until, write
+from tests.support.polling import until
+from tests.support.served_gateway import (
+    UNFINISHED,
+    Gateway,
+    at,
+    copy,
+    write,
+)
 
 ECHO = "def echo(args):\n    return args\n"
 SCRIPT = "echo preparing; sleep 0.2; echo prepared > prepared.txt\n"

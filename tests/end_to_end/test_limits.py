@@ -10,7 +10,12 @@ import pytest
 
 from gateway.client import ApiError
 from gateway.data_folder import DataFolder
-from tests.support.served_gateway import Gateway, at, copy, until
+from tests.support.polling import until
+from tests.support.served_gateway import (
+    Gateway,
+    at,
+    copy,
+)
 from tests.support.skipping import not_here
 from workers.cgroups import PREFIX, open_tree, own_memberships
 

@@ -15,7 +15,15 @@ from gateway.client import ApiError, Json
 from tests.faults.matrix import fault
 from tests.support.disks import failing
 from tests.support.ordinary_user import as_ordinary_user
-from tests.support.served_gateway import ROOT, Gateway, Prober, at, copy, until, write
+from tests.support.polling import until
+from tests.support.served_gateway import (
+    ROOT,
+    Gateway,
+    Prober,
+    at,
+    copy,
+    write,
+)
 from tests.support.skipping import not_here
 
 ECHO = {"echo.py": "def echo(args):\n    return args\n"}

@@ -2,7 +2,12 @@
 
 from pathlib import Path
 
-from tests.support.served_gateway import Gateway, Prober, until, write
+from tests.support.polling import until
+from tests.support.served_gateway import (
+    Gateway,
+    Prober,
+    write,
+)
 
 ECHO = "def echo(args):\n    return {{**args, 'version': {}}}\n"
 

@@ -21,7 +21,13 @@ import pytest
 import trustme
 
 from gateway.client import Json
-from tests.support.served_gateway import PROJECTS, ROOT, Gateway, at, until
+from tests.support.polling import until
+from tests.support.served_gateway import (
+    PROJECTS,
+    ROOT,
+    Gateway,
+    at,
+)
 
 NAME = "models.example.org"
 CLIENT = "127.0.0.2"

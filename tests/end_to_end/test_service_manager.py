@@ -21,7 +21,13 @@ import trustme
 
 from gateway.client import Json
 from tests.faults.matrix import fault
-from tests.support.served_gateway import COMMAND, Gateway, environment, until, write
+from tests.support.polling import until
+from tests.support.served_gateway import (
+    COMMAND,
+    Gateway,
+    environment,
+    write,
+)
 
 ECHO = {"echo.py": "def echo(args):\n    return args\n"}
 # What a manager does between its fork and its exec.

@@ -13,7 +13,15 @@ import pytest
 
 from gateway.client import Json
 from tests.faults.matrix import fault
-from tests.support.served_gateway import Gateway, Reply, at, copy, predictd, until, write
+from tests.support.polling import until
+from tests.support.served_gateway import (
+    Gateway,
+    Reply,
+    at,
+    copy,
+    predictd,
+    write,
+)
 
 ECHO = {"echo.py": "def echo(args):\n    return args\n"}
 GRACE = 1.0

@@ -21,7 +21,11 @@ import trustme
 from gateway.client import Json
 from gateway.operations.signals import Action, action_of
 from tests.faults.matrix import fault
-from tests.support.served_gateway import Gateway, copy, until
+from tests.support.polling import until
+from tests.support.served_gateway import (
+    Gateway,
+    copy,
+)
 from tests.support.skipping import not_here
 
 GRACE = "2"

@@ -11,7 +11,10 @@ from pathlib import Path
 
 from gateway.cli.context import admin_key, running_address
 from tests.faults.matrix import fault
-from tests.support.served_gateway import ROOT, until
+from tests.support.polling import until
+from tests.support.served_gateway import (
+    ROOT,
+)
 
 COMMAND = [sys.executable, "-m", "gateway.cli", "serve", "--port", "0", "--data"]
 

@@ -10,7 +10,11 @@ import pytest
 
 from gateway.client import Json
 from tests.faults.matrix import fault
-from tests.support.served_gateway import Gateway, copy, until
+from tests.support.polling import until
+from tests.support.served_gateway import (
+    Gateway,
+    copy,
+)
 
 MIB = 1 << 20
 ROOM = 16 * MIB

@@ -14,7 +14,14 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from gateway.client import Json
-from tests.support.served_gateway import Gateway, Prober, at, copy, until, write
+from tests.support.polling import until
+from tests.support.served_gateway import (
+    Gateway,
+    Prober,
+    at,
+    copy,
+    write,
+)
 
 ECHO = "def echo(args):\n    return args\n"
 # How long a request may take at the bench, in seconds.

@@ -19,7 +19,12 @@ from gateway.client import ApiError, Client, Json
 from tests.faults.bench import HELD_UP, Bench, Peak, Took, descriptors, resident
 from tests.faults.conftest import Observe
 from tests.faults.matrix import fault
-from tests.support.served_gateway import Gateway, at, until, write
+from tests.support.polling import until
+from tests.support.served_gateway import (
+    Gateway,
+    at,
+    write,
+)
 from tests.support.skipping import not_here
 
 MB, MIB = 1_000_000, 1024 * 1024

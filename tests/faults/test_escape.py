@@ -23,7 +23,13 @@ from tests.faults.bench import ECHO, replica_pids
 from tests.faults.conftest import Observe
 from tests.faults.matrix import fault
 from tests.support.ordinary_user import as_ordinary_user
-from tests.support.served_gateway import ROOT, Gateway, copy, until, write
+from tests.support.polling import until
+from tests.support.served_gateway import (
+    ROOT,
+    Gateway,
+    copy,
+    write,
+)
 from tests.support.skipping import not_here
 from workers.confinement import landlock
 

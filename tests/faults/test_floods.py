@@ -7,7 +7,10 @@ import pytest
 from tests.faults.bench import HELD_UP, Bench, Peak, Took, cpu_seconds, on_disk
 from tests.faults.conftest import Observe
 from tests.faults.matrix import fault
-from tests.support.served_gateway import Gateway, until
+from tests.support.polling import until
+from tests.support.served_gateway import (
+    Gateway,
+)
 
 MB = 1_000_000
 # What is printed in one flood; the long form is a gigabyte.

@@ -15,7 +15,14 @@ from gateway.client import Json
 from tests.faults.bench import ECHO, HELD_UP, Took
 from tests.faults.conftest import Observe
 from tests.faults.matrix import fault
-from tests.support.served_gateway import Gateway, Prober, at, copy, until, write
+from tests.support.polling import until
+from tests.support.served_gateway import (
+    Gateway,
+    Prober,
+    at,
+    copy,
+    write,
+)
 
 
 @fault(

@@ -13,7 +13,11 @@ import pytest
 from tests.faults.bench import TIME_LIMIT, Bench, Peak, Took, replica_pids, started
 from tests.faults.conftest import Observe
 from tests.faults.matrix import fault
-from tests.support.served_gateway import Gateway, until, write
+from tests.support.polling import until
+from tests.support.served_gateway import (
+    Gateway,
+    write,
+)
 from workers.replica import wire
 
 BROKEN = "it broke the protocol with the gateway"

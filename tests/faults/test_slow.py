@@ -10,7 +10,7 @@ import pytest
 from tests.faults.bench import HELD_UP, Bench, Took, descriptors
 from tests.faults.conftest import Observe
 from tests.faults.matrix import fault
-from tests.support.served_gateway import until
+from tests.support.polling import until
 
 CLIENTS = 500
 # How each kind of client is slow, what it asks for, and how long the gateway bears with it.

@@ -13,7 +13,12 @@ from gateway.client import Json
 from tests.faults.bench import Bench, open_bench, resident
 from tests.faults.conftest import Observe
 from tests.faults.matrix import fault
-from tests.support.served_gateway import Gateway, Prober, at, until
+from tests.support.polling import until
+from tests.support.served_gateway import (
+    Gateway,
+    Prober,
+    at,
+)
 
 # The whole form; PREDICTD_SOAK gives a part of it, such as 0.02.
 REQUESTS, DEPLOYMENTS = 50_000, 500

@@ -19,7 +19,13 @@ import pytest
 from tests.faults.bench import ECHO, Peak
 from tests.faults.conftest import Observe
 from tests.faults.matrix import fault
-from tests.support.served_gateway import Gateway, at, copy, until, write
+from tests.support.polling import until
+from tests.support.served_gateway import (
+    Gateway,
+    at,
+    copy,
+    write,
+)
 from workers.replica import wire
 
 HERE = Path(__file__).parent

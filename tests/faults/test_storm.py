@@ -16,7 +16,13 @@ from gateway.client import ApiError, Json
 from tests.faults.bench import ECHO
 from tests.faults.conftest import Observe
 from tests.faults.matrix import fault
-from tests.support.served_gateway import UNFINISHED, Gateway, at, until, write
+from tests.support.polling import until
+from tests.support.served_gateway import (
+    UNFINISHED,
+    Gateway,
+    at,
+    write,
+)
 
 # What may be answered to a wish that came too late or too early.
 REFUSALS = {"state.conflict", "model.notfound", "build.notfound", "deployment.notfound"}

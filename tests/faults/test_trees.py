@@ -17,7 +17,13 @@ from gateway.client import Json
 from tests.faults.bench import TIME_LIMIT, Took, kept_waiting
 from tests.faults.conftest import Observe
 from tests.faults.matrix import fault
-from tests.support.served_gateway import Gateway, at, copy, until, write
+from tests.support.polling import until
+from tests.support.served_gateway import (
+    Gateway,
+    at,
+    copy,
+    write,
+)
 from tests.support.skipping import not_here
 
 COUNT = 5

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from email.message import Message
 from http.client import HTTPConnection
@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 from gateway.client import ApiError, Client, ClientError, Json
 from gateway.data_folder import DataFolder
+from tests.support.polling import until
 from workers.process.process import marked
 
 ROOT = Path(__file__).parents[2]
@@ -70,15 +71,6 @@ def predictd(
         timeout=seconds,
     )
     return Outcome(done.returncode, done.stdout, done.stderr)
-
-
-def until(condition: Callable[[], Any], seconds: float = 20, *, pause: float = 0.02) -> Any:
-    """What `condition` gives as soon as that is true; fails when it is not in time."""
-    end = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < end, f"not within {seconds:g} s: {condition}"
-        time.sleep(pause)
-    return value
 
 
 class Gateway:

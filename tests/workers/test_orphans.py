@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.workers.process.test_process import instance_id, start, until, wait
+from tests.support.polling import until
+from tests.workers.process.test_process import instance_id, start, wait
 from workers.orphans import reap_orphans
 from workers.process import process
 from workers.process.process import kill_tree, marked

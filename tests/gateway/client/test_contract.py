@@ -18,7 +18,7 @@ from gateway.client import ApiError, Client, Json
 from tests.gateway.conftest import Samples
 from tests.support.fake_admin_api import KEY, State
 from tests.support.gateway import url_in
-from tests.support.served_gateway import until
+from tests.support.polling import until
 
 # Their keys are not fields: settings, metrics, callers.
 FREE = {"value", "default", "metrics", "series", "restarts_by_caller", "limits_met", "example"}

@@ -4,7 +4,7 @@ import json
 import logging
 import re
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 
 import pytest
@@ -19,6 +19,7 @@ from gateway.http.proxies import Proxies
 from gateway.http.timeouts import HttpTimeouts
 from tests.gateway.http.raw_requests import mistaken, read
 from tests.support.http_stage import TIMEOUTS, StagedPool, http_context, limits
+from tests.support.polling import wait_until
 from workers import Reactor
 
 MEMORY = 4 << 20
@@ -229,11 +230,6 @@ async def test_exception_ends_one_connection(caplog: pytest.LogCaptureFixture) -
             assert (await stream.receive_some()).startswith(b"HTTP/1.1 200 ")
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    while not condition():  # noqa: ASYNC110 - the fixture's deadline ends it
-        await trio.sleep(0.001)
-
-
 async def test_body_memory_is_taken_until_the_response() -> None:
     """A body has its memory while the application keeps it; beyond the limit it is refused; all is
     released with the response or the client."""
@@ -241,19 +237,19 @@ async def test_body_memory_is_taken_until_the_response() -> None:
         big = b"POST /wait HTTP/1.1\r\nHost: x\r\nContent-Length: 400000\r\n\r\n"
         first = it.connect(big)
         chunked = it.connect(CHUNKED % b"/wait" + b"61a80\r\n" + b"x" * 400_000 + b"\r\n")
-        await until(lambda: it.memory.free <= MEMORY - 800_000)
+        await wait_until(lambda: it.memory.free <= MEMORY - 800_000)
         assert it.memory.free >= MEMORY - 801_000
         others = [it.connect(big) for _ in range(20)]
         # Five have half of it, whichever they are, and then there is no more for this client.
-        await until(lambda: it.memory.free <= MEMORY - 2_000_000)
+        await wait_until(lambda: it.memory.free <= MEMORY - 2_000_000)
         assert it.memory.free >= MEMORY - 2_001_000
         assert refusal(await all_of(it.connect(big))) == (503, "gateway.overloaded")
         for stream in (first, chunked, *others):
             await stream.aclose()
-        await until(lambda: it.memory.free == MEMORY)
+        await wait_until(lambda: it.memory.free == MEMORY)
         assert not it.memory._taken
         stream = it.connect(CHUNKED.replace(b"x\r", b"x\r\nConnection: close\r") % b"/echo")
         await stream.send_all(b"5\r\nhello\r\n0\r\n\r\n")
         assert (await all_of(stream)).endswith(b"hello")
-        await until(lambda: it.memory.free == MEMORY)
+        await wait_until(lambda: it.memory.free == MEMORY)
         assert it.context.send_buffers.unsent == 0

@@ -31,6 +31,7 @@ from tests.support.http_stage import (
     read_answers,
     request,
 )
+from tests.support.polling import wait_until
 from workers import Answered, Outcome, Reactor, Ticket
 
 FALLBACK = b"HTTP/1.1 200 \r\ncontent-length: 8\r\n\r\nfallback"
@@ -69,7 +70,7 @@ class Server:
         return self.stats.connections
 
     async def nothing_is_left(self) -> None:
-        await until(lambda: self.connections == 0)
+        await wait_until(lambda: self.connections == 0)
         assert not self.listener._transports
         shares = self.context.connection_shares
         assert shares.free == shares.most
@@ -133,12 +134,6 @@ async def fallback(client: Stream, first: bytes) -> None:
 
 def descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
-
-
-async def until(condition: Callable[[], object]) -> None:
-    with trio.fail_after(10):
-        while not condition():  # noqa: ASYNC110 - what is looked at is no event
-            await trio.sleep(0.005)
 
 
 async def all_of(stream: trio.abc.ReceiveStream) -> bytes:
@@ -250,7 +245,7 @@ async def test_local_users_have_shares_of_their_own() -> None:
             before = server.connections
             while not server.stats.rejected:
                 stream = await clients.enter_async_context(await server.connect())
-                await until(lambda: server.stats.accepted > len(streams))
+                await wait_until(lambda: server.stats.accepted > len(streams))
                 streams.append(stream)
             server.stats.rejected = 0
             return server.connections - before
@@ -283,7 +278,7 @@ async def half_closes(server: Server, stream: trio.SocketStream) -> None:
 async def finish_half_closed(server: Server) -> None:
     """A client that closed while a replica works looks like one that only sends no more."""
     if server.pool.running:
-        await until(lambda: next(iter(server.listener._transports)).connection._ended)
+        await wait_until(lambda: next(iter(server.listener._transports)).connection._ended)
         server.pool.answer()
 
 
@@ -311,17 +306,17 @@ async def test_connection_is_released_in_any_way(
     async with opened(connections=1) as server:
         server.pool.at_once = None if stage in ("queued", "running") else echo
         stream = await server.connect()
-        await until(lambda: server.connections == 1)
+        await wait_until(lambda: server.connections == 1)
         await stream.send_all(STAGES[stage])
         if stage in ("queued", "running"):
-            await until(lambda: server.pool.waiting)
+            await wait_until(lambda: server.pool.waiting)
             if stage == "running":
                 server.pool.begin()
         elif stage in ("answered", "last answer", "malformed") or "fallback" in stage:
             with trio.fail_after(10):
                 await stream.receive_some()
         else:
-            await until(lambda: read_so_far(server) == len(STAGES[stage]))
+            await wait_until(lambda: read_so_far(server) == len(STAGES[stage]))
         await way(server, stream)
         await server.nothing_is_left()
         assert server.pool.tickets == 0
@@ -356,10 +351,10 @@ async def test_half_closed_client_costs_no_time(monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setattr(server.reactor, "_serve", counted)
         stream = await server.connect()
         await stream.send_all(post(1))
-        await until(lambda: server.pool.waiting)
+        await wait_until(lambda: server.pool.waiting)
         server.pool.begin()
         await stream.send_eof()
-        await until(lambda: next(iter(server.listener._transports)).connection._ended)
+        await wait_until(lambda: next(iter(server.listener._transports)).connection._ended)
         await trio.testing.wait_all_tasks_blocked(0.01)
         before = turns
         await trio.sleep(0.2)
@@ -404,10 +399,10 @@ async def test_accepting_pauses_without_descriptors(
             poor.setblocking(False)
             server.listener.open([poor])
             async with await server.connect() as served, await server.connect() as also:
-                await until(lambda: poor.tries >= 2)
+                await wait_until(lambda: poor.tries >= 2)
                 assert "accepting.paused seconds=0.05: Too many open files" in caplog.text
                 began, tries = trio.current_time(), poor.tries
-                await until(lambda: poor.tries >= tries + 3)
+                await wait_until(lambda: poor.tries >= tries + 3)
                 assert trio.current_time() - began >= 0.1
                 poor.rich = True
                 await ask(served, post(1))
@@ -415,7 +410,7 @@ async def test_accepting_pauses_without_descriptors(
             await server.nothing_is_left()
             poor.rich = False
             async with await server.connect():
-                await until(lambda: not server.listener._listeners)
+                await wait_until(lambda: not server.listener._listeners)
                 server.listener.stop()  # and it does not open again
                 await trio.sleep(0.1)
                 assert not server.listener._listeners
@@ -436,7 +431,7 @@ async def test_slow_reader_stalls_no_other_client() -> None:
         deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         with trio.move_on_after(10):
             await deaf.send_all(post(large))
-        await until(lambda: 200 in server.stats.answers)
+        await wait_until(lambda: 200 in server.stats.answers)
         async with await server.connect() as other:
             for number in range(20):
                 [answer] = await ask(other, post(number))
@@ -478,8 +473,8 @@ async def test_stop_answers_requests_that_have_begun() -> None:
         idle, half, waiting = [await server.connect() for _ in range(3)]
         await half.send_all(post(2)[:-1])
         await waiting.send_all(post(1) + post(3))
-        await until(lambda: server.pool.waiting and server.context.request_memory.free < 10**8)
-        await until(lambda: server.connections == 3)
+        await wait_until(lambda: server.pool.waiting and server.context.request_memory.free < 10**8)
+        await wait_until(lambda: server.connections == 3)
         server.listener.stop()
         assert await all_of(idle) == b""
         server.pool.answer()
@@ -487,7 +482,7 @@ async def test_stop_answers_requests_that_have_begun() -> None:
         assert (answer.json["response"], answer.headers["connection"]) == (1, "close")
         await waiting.aclose()
         await half.send_all(post(2)[-1:])
-        await until(lambda: server.pool.waiting)
+        await wait_until(lambda: server.pool.waiting)
         with trio.move_on_after(0.02) as early:
             await server.listener.wait_answered()
         assert early.cancelled_caught
@@ -507,7 +502,7 @@ async def test_close_ends_all_connections() -> None:
         streams = [await server.connect() for _ in range(4)]
         for stream, sent in zip(streams, (b"", post(1)[:20], post(1)[:-1], post(1)), strict=True):
             await stream.send_all(sent)
-        await until(lambda: server.pool.waiting and server.connections == 4)
+        await wait_until(lambda: server.pool.waiting and server.connections == 4)
         server.listener.stop()
         server.listener.close()
         assert server.connections == 0
@@ -573,7 +568,7 @@ async def test_call_and_other_request_in_one_write_over_tls(
         stream = await connect_tls(server, authority)
         await stream.send_all(post(1) + request("GET", "/livez"))
         if not echoes:
-            await until(lambda: server.pool.waiting)
+            await wait_until(lambda: server.pool.waiting)
             server.pool.answer()
         answers = await ask(stream, count=2)
         assert answers[1].body == b"fallback"
@@ -623,19 +618,19 @@ async def test_tls_connection_is_released_in_any_way(
     async with opened(tls=tls, connections=1) as server:
         if stage == "handshake":
             transport = await server.connect()
-            await until(lambda: server.connections == 1)
+            await wait_until(lambda: server.connections == 1)
         else:
             stream = await connect_tls(server, authority)
             transport = stream.transport_stream
             server.pool.at_once = None if stage in ("queued", "running") else echo
             if stage in ("queued", "running"):
                 await stream.send_all(post(1))
-                await until(lambda: server.pool.waiting)
+                await wait_until(lambda: server.pool.waiting)
                 if stage == "running":
                     server.pool.begin()
             elif stage == "deaf":
                 await stream.send_all(post("x" * 9_000_000))
-                await until(lambda: 200 in server.stats.answers)
+                await wait_until(lambda: 200 in server.stats.answers)
             elif stage == "fallback":
                 await ask(stream, request("GET", "/livez"))
         if way == "is closed" and stage != "fallback":
@@ -656,7 +651,7 @@ async def test_connection_beyond_the_limit_over_tls_is_closed(
 ) -> None:
     """Without a handshake it gets no response."""
     async with opened(tls=tls, connections=1) as server, await server.connect():
-        await until(lambda: server.connections == 1)
+        await wait_until(lambda: server.connections == 1)
         async with await server.connect() as second:
             assert await all_of(second) == b""
 
@@ -667,7 +662,7 @@ async def test_stop_over_tls(authority: trustme.CA, tls: ssl.SSLContext) -> None
         handshake = await server.connect()
         idle, waiting = await connect_tls(server, authority), await connect_tls(server, authority)
         await waiting.send_all(post(1))
-        await until(lambda: server.pool.waiting)
+        await wait_until(lambda: server.pool.waiting)
         server.listener.stop()
         assert await all_of(idle) == b""
         with suppress(trio.BrokenResourceError):

@@ -6,13 +6,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from tests.support.other_user import become, run_as
+from tests.support.polling import until
 from tests.support.skipping import not_here
 from workers import cgroups
 from workers.cgroups import (
@@ -223,13 +224,6 @@ def run_in(leaf: Leaf, program: str) -> subprocess.Popen[str]:
         text=True,
         start_new_session=True,
     )
-
-
-def until(met: Callable[[], object]) -> None:
-    end = time.monotonic() + 20
-    while not met():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.005)
 
 
 def test_memory_is_held_and_told(tree: Cgroups) -> None:

@@ -4,13 +4,14 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.polling import until
 from workers.cgroups import Leaf
 from workers.limits import (
     Cause,
@@ -47,13 +48,6 @@ def watch() -> Iterator[LimitMonitor]:
     watch = LimitMonitor(enforced=())
     yield watch
     watch.close()
-
-
-def until(met: Callable[[], object]) -> None:
-    end = time.monotonic() + 20
-    while not met():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.01)
 
 
 def test_files_without_a_name(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Limits on real models: one that exceeds a limit gets its name, and no other model notices."""
 
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import pytest
 import trio
 
 from tests.faults.matrix import fault
+from tests.support.polling import wait_until
 from tests.support.skipping import not_here
 from workers import (
     Answered,
@@ -78,18 +79,12 @@ async def ask(pool: Pool, **deed: object) -> Any:
     return outcome
 
 
-async def until(met: Callable[[], object]) -> None:
-    with trio.fail_after(PATIENCE):
-        while not met():  # noqa: ASYNC110 - nothing sets an event
-            await trio.sleep(0.01)
-
-
 async def until_counted(pool: Pool, what: str) -> None:
-    await until(lambda: pool.statistics().slots[0].limits_met[what])
+    await wait_until(lambda: pool.statistics().slots[0].limits_met[what])
 
 
 async def until_told(pool: Pool, text: str) -> None:
-    await until(lambda: any(text in line.text for line in pool.tail(50)))
+    await wait_until(lambda: any(text in line.text for line in pool.tail(50)))
 
 
 def is_alive(pid: int) -> bool:

@@ -9,6 +9,7 @@ import pytest
 import trio
 
 from tests.faults.matrix import fault
+from tests.support.polling import wait_until
 from workers.process.output import BURST, LINE_LIMIT, RATE, Output, TokenBucket
 from workers.process.process import pipe
 
@@ -48,12 +49,6 @@ class Printed:
         await trio.to_thread.run_sync(self._writer.join)
         os.close(self.write_end)
         await self._output.drain(self._source)
-
-
-async def until(condition: Callable[[], object]) -> None:
-    with trio.fail_after(10):
-        while not condition():  # noqa: ASYNC110 - another thread or process makes it true
-            await trio.sleep(0.005)
 
 
 @pytest.mark.parametrize(
@@ -138,9 +133,9 @@ async def test_after_a_flood_lines_are_taken_again(
 ) -> None:
     """When a flood is over a line says what was dropped, by itself, and the next ones come."""
     flood = printed(b"x" * 20_000_000 + b"\n")
-    await until(lambda: lines and lines[-1].startswith("[predictd] "))
+    await wait_until(lambda: lines and lines[-1].startswith("[predictd] "))
     os.write(flood.write_end, b"at last\n")
-    await until(lambda: lines[-1] == "at last")
+    await wait_until(lambda: lines[-1] == "at last")
     await flood.end()
 
 
@@ -162,11 +157,11 @@ async def test_a_flood_keeps_nobody_else_from_being_read(
     thread.start()
     try:
         quiet = printed(b"one\n")
-        await until(lambda: sum(map(len, dropped)) > 8_000_000)
+        await wait_until(lambda: sum(map(len, dropped)) > 8_000_000)
         os.write(quiet.write_end, b"two\n")
-        await until(lambda: lines == ["one", "two"])
+        await wait_until(lambda: lines == ["one", "two"])
         os.write(quiet.write_end, b"name? ")
-        await until(lambda: lines == ["one", "two", "name? "])
+        await wait_until(lambda: lines == ["one", "two", "name? "])
         await quiet.end()
     finally:
         stop.set()
@@ -188,7 +183,7 @@ async def test_a_prompt_is_shown_while_its_line_is_open(
 ) -> None:
     """What has no line end is taken as it is when nothing follows for a while."""
     prompt = printed(b"50% done ...")
-    await until(lambda: lines)
+    await wait_until(lambda: lines)
     assert lines == ["50% done ..."]
     await prompt.end()
     assert lines == ["50% done ..."]
@@ -199,7 +194,7 @@ async def test_draining_does_not_wait_for_a_survivor(
 ) -> None:
     """A process that keeps the pipe open, even printing, does not keep drain from its end."""
     survivor = printed(b"first words\n")
-    await until(lambda: lines)
+    await wait_until(lambda: lines)
     await survivor._output.drain(survivor._source)
     with pytest.raises(BrokenPipeError):
         os.write(survivor.write_end, b"this is not read")

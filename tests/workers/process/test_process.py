@@ -6,8 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -15,6 +14,7 @@ import pytest
 
 from tests.faults.matrix import fault
 from tests.support.confinement import unconfined
+from tests.support.polling import until
 from workers.confinement import Launch, ProjectCommand
 from workers.process import process
 from workers.process.process import MARK, describe_status, kill_tree, marked, spawn
@@ -39,13 +39,6 @@ def start(instance_id: str, script: str, stdout: int = 1) -> process.Process:
         stdout=stdout,
         stderr=2,
     )
-
-
-def until(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.005)
 
 
 def wait(started: process.Process) -> int:

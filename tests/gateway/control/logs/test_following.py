@@ -15,6 +15,7 @@ from gateway.control.logs.feeds import Feed
 from gateway.control.logs.following import PAUSE, Follower, LogFollowers
 from gateway.errors import Refusal
 from tests.faults.matrix import fault
+from tests.support.polling import wait_until
 from workers import Line, Log
 
 PATIENCE = 30.0
@@ -56,14 +57,9 @@ class Clients:
 
     async def waiting(self, count: int) -> None:
         """Returns when so many have all there is."""
-        await until(lambda: len(self.feed.waiting) == count and not self._following.turns._queues)
-
-
-async def until(met: Callable[[], bool]) -> None:
-    """What is tested here makes no event, by design."""
-    with trio.fail_after(PATIENCE):
-        while not met():  # noqa: ASYNC110 - see above
-            await trio.sleep(0.001)
+        await wait_until(
+            lambda: len(self.feed.waiting) == count and not self._following.turns._queues
+        )
 
 
 @asynccontextmanager
@@ -111,7 +107,7 @@ async def test_a_log_is_read_once_for_all(
     async with clients(following, log, MANY) as many:
         await many.waiting(MANY)
         log.write("three")
-        await until(lambda: all(len(got) == 2 for got in many.got))
+        await wait_until(lambda: all(len(got) == 2 for got in many.got))
     assert {b"".join(got) for got in many.got} == {b"one\ntwo\nthree\n"}
     for piece in zip(*many.got, strict=True):
         assert len({id(data) for data in piece}) == 1
@@ -174,7 +170,7 @@ async def test_users_have_turns_in_rotation(following: LogFollowers) -> None:
 
     for flow in [*100 * ["ada"], "bob"]:
         turns.ask(Waiting(flow, turns))
-    await until(lambda: len(order) == 101)
+    await wait_until(lambda: len(order) == 101)
     assert order.index("bob") <= 1
 
 
