@@ -18,6 +18,8 @@ from workers.confinement import LEVELS, Confinement, Level, open_confinement
 logger = logging.getLogger(__name__)
 
 _MAX_BYTES = 100  # of the file with the level
+# What data folders of earlier releases call their level.
+_EARLIER_NAMES: dict[str, Level] = {"root": "users", "user": "userns"}
 
 
 def last_served(data: DataFolder) -> Level | None:
@@ -28,6 +30,7 @@ def last_served(data: DataFolder) -> Level | None:
         return None
     except OSError:
         text = ""
+    text = _EARLIER_NAMES.get(text, text)
     # An unknown text may stand for the strongest level.
     return next((level for level in LEVELS if level == text), LEVELS[0])
 

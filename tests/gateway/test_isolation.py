@@ -75,6 +75,14 @@ def test_a_record_that_cannot_be_read(site: Site, without_bubblewrap: None) -> N
         site.serve()
 
 
+@pytest.mark.parametrize(("earlier", "level"), [("root", "users"), ("user", "userns")])
+def test_level_of_an_earlier_release_is_read(tmp_path: Path, earlier: str, level: str) -> None:
+    """A data folder that has a level by its earlier name is served at that level, as before."""
+    data = DataFolder(tmp_path)
+    data.isolation.write_text(f"{earlier}\n")
+    assert last_served(data) == level
+
+
 def test_leftovers_decide_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """Folders that another level left to another user neither weaken the next level nor stay shut
     to those who run at it."""

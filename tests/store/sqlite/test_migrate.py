@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import store
 from store import (
     Build,
     Deployment,
@@ -90,3 +91,21 @@ def test_migrations_are_numbered() -> None:
     folder = Path(migrate.__code__.co_filename).parent / "migrations"
     numbers = sorted(file.name[:5] for file in folder.iterdir())
     assert numbers == [f"{number:04}_" for number in range(1, len(load_migrations()) + 1)]
+
+
+async def test_settings_keep_their_values_under_new_names(database_path: Path) -> None:
+    """Settings that were set at run time before they were renamed have their values afterwards."""
+    with closing(sqlite3.connect(database_path)) as connection:
+        for version, sql in enumerate(load_migrations()[:11], start=1):
+            connection.executescript(f"BEGIN;{sql};PRAGMA user_version = {version};COMMIT;")
+        connection.executemany(
+            "INSERT INTO site_settings (name, value) VALUES (?, ?)",
+            [("request_limit", "6291456"), ("max_memory", "1000"), ("max_replicas", "5")],
+        )
+        connection.commit()
+    async with open_database(database_path) as database:
+        assert await database.read(store.site.settings) == {
+            "max_request_size": 6291456,
+            "recycle_above_memory": 1000,
+            "max_replicas": 5,
+        }
