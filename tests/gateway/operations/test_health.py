@@ -148,7 +148,7 @@ async def test_a_manager_that_does_not_watch(parts: Parts) -> None:
 async def test_health_is_honest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`/healthz` and `/readyz` name a part that is stuck with a 503, in time; `/livez` says that
     the process answers."""
-    monkeypatch.setattr(app, "_PATIENCE", MOMENT)
+    monkeypatch.setattr(app, "_HEALTH_TIMEOUT", MOMENT)
     go_on = threading.Event()
 
     async def wait(connection: object) -> None:
@@ -172,5 +172,5 @@ async def test_health_is_honest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         assert (await gateway.models.get("/readyz")).status_code == 503
         assert (await gateway.models.get("/livez")).status_code == 200
         go_on.set()
-        monkeypatch.setattr(app, "_PATIENCE", PATIENCE)
+        monkeypatch.setattr(app, "_HEALTH_TIMEOUT", PATIENCE)
         assert (await gateway.models.get("/healthz")).status_code == 200
