@@ -11,7 +11,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, get_args
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
 
 import msgspec
 
@@ -191,6 +191,34 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return "https" if self.tls_certificate else "http"
 
 
+# The earlier names of settings. A start that still uses one is refused with the present name: to
+# ignore a limit would remove it.
+RENAMED = {
+    "plain_http": "allow_plain_http",
+    "python": "default_python",
+    "max_requests": "recycle_after_requests",
+    "max_memory": "recycle_above_memory",
+    "request_limit": "max_request_size",
+    "reply_limit": "max_response_size",
+    "unfinished_bytes": "max_inflight_bytes",
+    "connections": "max_connections",
+    "connections_per_address": "max_connections_per_address",
+    "queue_requests": "max_queued_requests",
+    "queue_bytes": "max_queued_bytes",
+    "queue_requests_total": "max_queued_requests_total",
+    "queue_bytes_total": "max_queued_bytes_total",
+    "upload_limit": "max_upload_size",
+    "processes": "max_processes",
+    "disk_limit": "max_disk",
+    "disk_reserve": "min_free_disk",
+    "metrics_age": "metrics_retention_days",
+    "metrics_size": "metrics_max_size",
+    "concurrent_builds": "max_concurrent_builds",
+    "concurrent_experiments": "max_concurrent_experiments",
+    "readable": "shared_folders",
+}
+
+
 class SettingInfo(NamedTuple):
     """One field of `Settings`. `bounded` is its type with its bounds, `type` without them."""
 
@@ -284,13 +312,15 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     # The name that administrators of CDSW know.
     if seconds := environment.get("MODEL_REQUEST_TIMEOUT_SECONDS"):
         found["model_request_timeout"] = seconds
-    for name in SETTINGS:
+    for name in (*SETTINGS, *RENAMED):
         if name != "environment" and (value := environment.get(f"PREDICTD_{name.upper()}")):
             found[name] = value
     return found
 
 
 def _convert(name: str, value: object, source: str) -> object:
+    if (present := RENAMED.get(name)) is not None:
+        raise SettingsError(f"{source} sets {name!r}, which is now called {present!r}")
     if name not in SETTINGS:
         known = ", ".join(SETTINGS)
         raise SettingsError(f"{source} sets {name!r}, which is not a setting; there are: {known}")
@@ -316,4 +346,10 @@ def parse_value(name: str, value: object) -> Any:
         converted = msgspec.convert(value, info.bounded, strict=False)
         return info.kind.check(converted) if info.kind.check else converted
     except (msgspec.ValidationError, RuntimeError) as error:
+        if choices := _choices(info.type):
+            raise ValueError(f"expected one of: {', '.join(choices)}") from error
         raise ValueError(str(error)) from error
+
+
+def _choices(kind: Any) -> tuple[str, ...]:
+    return get_args(kind) if get_origin(kind) is Literal else ()

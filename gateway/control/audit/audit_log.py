@@ -2,16 +2,18 @@
 
 A handler describes its change (`AuditEvent`) and lets `run_audited` run it. The entry is written in
 the transaction of the first change in the database (`store.auditing`), or afterwards if there is
-none, as for files. A refusal has an entry of its own, with its code. The object of an entry is a
+none, as for files. A refusal has an entry of its own, with its code. If it comes after a change
+that is entered, what undoes that change is entered too (`undoing`). The object of an entry is a
 path; its detail names what was found there (`annotate`). An entry never has text of a request that
 might be secret: of a body it has the names of the fields, and values that are numbers or of a fixed
 set.
 """
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TypeVar, TypeVarTuple
+from typing import NamedTuple, TypeVar, TypeVarTuple
 
 import msgspec
 import trio
@@ -31,7 +33,6 @@ logger = logging.getLogger(__name__)
 
 # The longest text of an entry's field: clients choose some of them.
 _LONGEST = 300
-_notes: ContextVar[list[str] | None] = ContextVar("notes", default=None)
 # The id of the request that is being answered.
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 
@@ -50,11 +51,40 @@ class AuditEvent(msgspec.Struct, frozen=True, kw_only=True):
     often: bool = False
 
 
+class _Running(NamedTuple):
+    event: AuditEvent
+    notes: list[str]
+
+
+_running: ContextVar[_Running | None] = ContextVar("running", default=None)
+
+
 def annotate(text: str) -> None:
     """Adds to the detail of the entry of the running change, if there is one."""
-    notes = _notes.get()
-    if notes is not None and text not in notes:
-        notes.append(text)
+    running = _running.get()
+    if running is not None and text not in running.notes:
+        running.notes.append(text)
+
+
+@contextmanager
+def undoing(action: str, target: str) -> Iterator[None]:
+    """Around what undoes a change that is entered, since its request is refused after all. The undo
+    has an entry of its own, in its transaction: else the log would show only that the change was
+    done."""
+    running = _running.get()
+    if running is None:
+        yield
+        return
+    event = msgspec.structs.replace(
+        running.event,
+        action=action,
+        object=target,
+        detail=f"undoes {running.event.action}, which is refused",
+        makes=False,
+    )
+    entry = _entry(event, request_id.get(), [])
+    with store.auditing(PendingAuditEntry(lambda _: entry)):
+        yield
 
 
 class AuditLog:
@@ -74,7 +104,7 @@ class AuditLog:
         """Runs `work(*args)`, enters it and returns its result. What `work` raises is entered as a
         refusal and raised."""
         notes: list[str] = []
-        token, number = _notes.set(notes), request_id.get()
+        token, number = _running.set(_Running(event, notes)), request_id.get()
 
         def describe(made: object) -> AuditEntry | None:
             return _entry(event, number, notes, made) if self._is_recorded(event, notes) else None
@@ -87,7 +117,7 @@ class AuditLog:
             await self.refused(event, errors.refusal(error).code, notes)
             raise
         finally:
-            _notes.reset(token)
+            _running.reset(token)
         if not pending.entered and (entry := describe(None)) is not None:
             await self._writer.write_or_retry_later(store.audit.append, entry)
         return result

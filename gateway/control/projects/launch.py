@@ -2,18 +2,20 @@
 
 All checks come before the first write. Where a later step is refused all the same (another request
 took the last free place in between), what this operation created is deleted: a refusal leaves
-nothing. A build that *fails* is no refusal: its model stays, with the log that says why, and the
-next build of it continues the numbers.
+nothing. The audit log then has the creation, its undoing and the refusal. A build that *fails* is
+no refusal: its model stays, with the log that says why, and the next build of it continues the
+numbers.
 """
 
 from contextlib import suppress
 from typing import NamedTuple
 
+from gateway.control.audit.audit_log import undoing
 from gateway.control.builds.builds import Builds, NewBuild
 from gateway.control.deployments.deployments import Deployments
 from gateway.control.deployments.new_deployment import NewDeployment
 from gateway.control.projects.models import Models, NewModel
-from store import Build, Deployment, Model, NotFound, Project, User
+from store import Build, BuildInUse, Deployment, Model, NotFound, Project, User
 
 
 class Launched(NamedTuple):
@@ -47,9 +49,11 @@ class Launcher:
             self._deployments.check(project.id, deployment)
         created = await self._models.create(project, model, creator)
         try:
-            return await self.build(created, build, deployment, creator)
+            made = await self._builds.create(created, build, creator)
+            return Launched(created, made, await self._deploy(created, made, deployment, creator))
         except Exception:
-            with suppress(NotFound):  # another request may have deleted it
+            # Another request may have deleted it.
+            with suppress(NotFound), undoing("model.delete", _path_of(created)):
                 await self._models.delete(created)
             raise
 
@@ -61,12 +65,22 @@ class Launcher:
         if deployment is not None:
             self._deployments.check(model.project_id, deployment, model_id=model.id)
         made = await self._builds.create(model, build, creator)
-        if deployment is None or made.status == "build failed":
-            return Launched(model, made, None)
         try:
-            waiting = await self._deployments.create(model, made, deployment, creator)
+            return Launched(model, made, await self._deploy(model, made, deployment, creator))
         except Exception:
-            with suppress(NotFound):
+            path = f"{_path_of(model)}/builds/{made.id}"
+            # Another request may have deleted it, or may have deployed it.
+            with suppress(NotFound, BuildInUse), undoing("build.delete", path):
                 await self._builds.delete(model.project_id, made)
             raise
-        return Launched(model, made, waiting)
+
+    async def _deploy(
+        self, model: Model, build: Build, asked: NewDeployment | None, deployer: User
+    ) -> Deployment | None:
+        if asked is None or build.status == "build failed":
+            return None
+        return await self._deployments.create(model, build, asked, deployer)
+
+
+def _path_of(model: Model) -> str:
+    return f"/projects/{model.project_id}/models/{model.id}"

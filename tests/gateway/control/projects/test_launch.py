@@ -12,7 +12,8 @@ REPLICAS = {"auto_deployment_config": {"replicas": 2}}
 
 async def test_a_refused_launch_leaves_nothing(tmp_path: Path) -> None:
     """Of two requests that pass the checks and do not both fit, one is refused and leaves no model,
-    no build and no deployment; the same holds for builds of two models that exist."""
+    no build and no deployment; the same holds for builds of two models that exist. The audit log
+    has the creation, its undoing and the refusal."""
     settings = settings_for(tmp_path / "data", max_replicas=2, project_replicas=2)
     async with running(settings) as gateway:
         project = await gateway.project(copy_of("add", tmp_path))
@@ -24,6 +25,11 @@ async def test_a_refused_launch_leaves_nothing(tmp_path: Path) -> None:
         created = await _post_all(gateway, {f"{project}/models": models})
         assert sorted(created) == [(200, ""), (429, "project.busy")]
         (model,) = (await gateway.get(f"{project}/models"))["models"]
+        assert await _undone(gateway, "model") == [
+            ("model.create", "done"),
+            ("model.delete", "done"),
+            ("model.create", "project.busy"),
+        ]
         await gateway.delete(f"{project}/models/{model['id']}")
 
         paths = [await gateway.model(project, name) for name in ("a", "b")]
@@ -31,6 +37,11 @@ async def test_a_refused_launch_leaves_nothing(tmp_path: Path) -> None:
         assert sorted(built) == [(200, ""), (429, "project.busy")]
         counts = [len((await gateway.get(f"{path}/builds"))["model_builds"]) for path in paths]
         assert sorted(counts) == [0, 1]
+        assert await _undone(gateway, "build") == [
+            ("build.create", "done"),
+            ("build.delete", "done"),
+            ("build.create", "project.busy"),
+        ]
 
 
 async def test_a_failed_first_build_leaves_its_model(gateway: Gateway, tmp_path: Path) -> None:
@@ -52,6 +63,16 @@ async def test_no_model_of_a_project_that_failed(gateway: Gateway) -> None:
     refused = refusal(await gateway.admin.post(f"{project}/models", json=model))
     assert refused == (409, "state.conflict")
     assert (await gateway.get(f"{project}/models"))["models"] == []
+
+
+async def _undone(gateway: Gateway, noun: str) -> list[tuple[str, str]]:
+    """Action and outcome of each audit entry of the request that was refused."""
+    entries = (await gateway.get("/audit", action=f"{noun}."))["entries"]
+    (refused,) = (each["request_id"] for each in entries if each["outcome"] == "project.busy")
+    mine = [each for each in entries if each["request_id"] == refused]
+    created, deleted, _ = mine
+    assert deleted["object"] == created["object"]
+    return [(each["action"], each["outcome"]) for each in mine]
 
 
 async def _post_all(
