@@ -97,8 +97,8 @@ def rollback(context: Context) -> None:
     if missing := sorted(json.loads(previous["environment"] or "{}").keys() - given.keys()):
         context.terminal.say(
             f"Deployment {previous['deployment_number']} had the environment variables "
-            f"{', '.join(missing)}. They are not inherited: set them with "
-            f"`predictd rollback {name} --env NAME=VALUE`."
+            f"{', '.join(missing)}. They are not inherited: set them with `predictd model redeploy "
+            f"{name} --build {previous['build_number']} --env NAME=VALUE`."
         )
     build = client.get(build_path(model, previous["build_id"]))
     sizes = {size: previous[size] for size in SIZES}

@@ -213,7 +213,8 @@ def test_rollback_goes_to_the_last_other_build(
     outcome = predictd("rollback", "add", "--json")
     assert outcome.code == 0
     assert (outcome.json["build_number"], outcome.json["replicas"]) == (1, 5)
-    assert "predictd rollback sums/add --env" in outcome.err
+    # Another rollback would go back to the build that this one has left.
+    assert "predictd model redeploy sums/add --build 1 --env" in outcome.err
 
 
 def test_rollback_of_the_first_build(state: State, folder: Path, predictd: Predictd) -> None:
