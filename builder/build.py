@@ -14,7 +14,7 @@ from msgspec import Struct
 from builder import build_steps
 from builder.build_steps import SNAPSHOT_TAKEN, BuildSteps, now
 from builder.build_store import Manifest, remove_build, seal_build
-from builder.environment.build_script import has_script, normalize_script, run_script
+from builder.environment.build_script import check_script, normalize_script, run_script
 from builder.environment.virtual_environment import make_environment
 from builder.errors import BuilderError
 from builder.interpreters import Interpreter, inspect
@@ -159,7 +159,7 @@ class _Build:
         return interpreter
 
     async def _run_script(self, interpreter: Interpreter) -> None:
-        if has_script(self._spec):
+        if check_script(self._spec):
             if odd := await trio.to_thread.run_sync(normalize_script, self._spec):
                 self._log.write(f"{self._spec.script} has {odd}, which the build leaves out")
             self._log.write(f"Running {self._spec.script}")

@@ -108,11 +108,11 @@ class BuildStore:
         """Remove a build, if it exists."""
         await remove_build(self.folder(build))
 
-    async def set_aside(self, build: str) -> None:
+    async def park(self, build: str) -> None:
         """Move a build aside before it is rebuilt; `put_back` ends this."""
         await trio.to_thread.run_sync(_rename, self.folder(build), self._aside(build))
 
-    async def put_back(self, build: str) -> None:
+    async def unpark(self, build: str) -> None:
         """Restore the build that was set aside, unless the new one is sealed."""
         if self.sealed(build) is not None:
             await remove_build(self._aside(build))

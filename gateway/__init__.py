@@ -1,1 +1,1 @@
-"""The house that introduces the engines to each other: settings, HTTP, CLI, orchestration."""
+"""Connects store, builder and workers: settings, HTTP, CLI, orchestration."""

@@ -20,7 +20,7 @@ from quart_trio.wrappers.request import TrioRequest
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from gateway import errors
-from gateway.admin.routes import ROUTES, admin_routes
+from gateway.admin.route_table import ROUTES, admin_routes
 from gateway.admin.routing.openapi import openapi
 from gateway.admin.routing.route import AdminRoute
 from gateway.admin.routing.router import Router, announces_body

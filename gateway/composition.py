@@ -49,7 +49,7 @@ from store import Database, Model
 from workers import QueueBudget, Workers, open_workers
 from workers.allowance import Allowance
 from workers.confinement import Confinement
-from workers.process_limits import descriptors, tasks
+from workers.kernel_limits import descriptors, tasks
 
 logger = logging.getLogger(__name__)
 

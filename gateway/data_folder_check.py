@@ -12,7 +12,7 @@ from pathlib import Path
 
 from gateway.control.backup.restore_folder import is_unfinished
 from gateway.data_folder import DataFolder
-from gateway.identity.keys import SecretUnreadable, make_secret, read_secret
+from gateway.identity.secret_file import SecretUnreadable, make_secret, read_secret
 from store import DataFolderUnusable
 
 # What is lost with a key.

@@ -14,7 +14,7 @@ import msgspec
 
 import builder
 import store
-from workers.process_limits import explain
+from workers.kernel_limits import explain
 from workers.shortages import is_shortage
 
 # The path of the admin API. Errors below it have the body `admin_body`.

@@ -43,7 +43,7 @@ from gateway.operations.systemd import ServiceManager
 from gateway.settings import LoadedSettings, Settings
 from gateway.version import version
 from workers import STOP_GRACE
-from workers.process_limits import raise_descriptors
+from workers.kernel_limits import raise_descriptors
 
 # After the grace pools take STOP_GRACE to stop; then their callers get their last answers.
 _LAST_ANSWERS = STOP_GRACE + 0.5

@@ -261,10 +261,10 @@ def load(
     environment: Mapping[str, str] = os.environ,
 ) -> Settings:
     """The settings at the start. Flags that are None do not count. Raises SettingsError."""
-    return read(flags, config, environment).settings
+    return load_with_sources(flags, config, environment).settings
 
 
-def read(
+def load_with_sources(
     flags: Mapping[str, object],
     config: Path | None = None,
     environment: Mapping[str, str] = os.environ,

@@ -73,7 +73,7 @@ def test_what_runs_inside_a_model_stands_alone() -> None:
             (
                 "workers/process/process.py",
                 # The type of what that gives it.
-                "workers/orphans.py",
+                "workers/orphan_processes.py",
                 # To see what works here.
                 "workers/cgroups/tree.py",
                 "workers/confinement/levels.py",

@@ -12,9 +12,9 @@ from workers.pool.fair_queue import QueueBudget
 from workers.pool.pool import Pool
 from workers.pool.slots import STOP_GRACE
 from workers.pool.statistics import PoolStatistics, SlotStatistics
+from workers.process.command import Ended
 from workers.process.environment import PACKAGES
 from workers.process.experiment import clear_run
-from workers.process.script import Ended
 from workers.process.usage import Usage, all_processes, process_info
 from workers.reactor.reactor import READABLE, WRITABLE, Reactor
 from workers.reactor.timers import MovableTimer
@@ -29,7 +29,7 @@ from workers.replica.ticket import (
     Ticket,
     TimedOut,
 )
-from workers.spec import Crns, PoolSpec, ReplicaSpec, RunSpec
+from workers.spec import Crns, ExperimentSpec, PoolSpec, ReplicaSpec
 from workers.workers import Workers, open_workers
 
 __all__ = [
@@ -46,6 +46,7 @@ __all__ = [
     "Crns",
     "Died",
     "Ended",
+    "ExperimentSpec",
     "Limits",
     "Line",
     "Log",
@@ -62,7 +63,6 @@ __all__ = [
     "Reactor",
     "Refused",
     "ReplicaSpec",
-    "RunSpec",
     "SlotStatistics",
     "StartFailed",
     "Ticket",

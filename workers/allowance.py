@@ -10,8 +10,8 @@ import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from workers.kernel_limits import Bound, tasks
 from workers.limits import Limits
-from workers.process_limits import Bound, tasks
 from workers.shortages import Shortage
 
 # Of the gateway's own: 32 when nothing runs; then threads that read and write files, pipes while a

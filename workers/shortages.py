@@ -14,7 +14,7 @@ from typing import TypeVar, TypeVarTuple
 
 import trio
 
-from workers.timeouts import Timeouts
+from workers.retry_pauses import RetryPauses
 
 Args = TypeVarTuple("Args")
 T = TypeVar("T")
@@ -73,7 +73,7 @@ async def surely(
     work: Callable[[*Args], object],
     *args: *Args,
     limiter: trio.CapacityLimiter | None = None,
-    timeouts: Timeouts = Timeouts(),  # noqa: B008 - it is frozen
+    timeouts: RetryPauses = RetryPauses(),  # noqa: B008 - it is frozen
 ) -> None:
     """Does what must be done, in a thread, and retries it after a shortage. If it is cancelled
     while it waits for the next attempt, it makes that attempt at once in the current thread."""

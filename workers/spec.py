@@ -21,15 +21,14 @@ class ReplicaSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One replica: which function of which file, in which environment.
 
     `code` is the sealed folder that each replica gets a private copy of; `environment` the
-    virtualenv beside it, and `prefix` the folder of the interpreter that it was made from: what the
-    environment says of that is the project's word. Where the build was made without mounts, `built`
-    is the folder that it had then (`SandboxView`). `variables` win over the ones set here, but not
-    over the tree mark; a PATH among them comes behind the environment's own. Those of
+    virtualenv beside it, and `prefix` the folder of the interpreter that it was made from: the
+    environment's own statement about it is not trusted. Where the build was made without mounts,
+    `built` is the folder that it had then (`SandboxView`). `variables` win over the ones set here,
+    but not over the tree mark; a PATH among them comes behind the environment's own. Those of
     `name_variables` get the replica's name. Where `raw` is set the function gets a request as
-    bytes, unread.
-    Where models are confined, `identity` says whose they are (`SandboxView`), and
-    `network` what they reach of it. `crns` are what the replica says of its predictions.
-    Times in seconds, sizes in bytes.
+    bytes, unread. Where models are confined, `identity` says whose they are (`SandboxView`), and
+    `network` what they reach of it. `crns` are what the replica says of its predictions. Times in
+    seconds, sizes in bytes.
     """
 
     code: Path
@@ -50,11 +49,12 @@ class ReplicaSpec(msgspec.Struct, frozen=True, kw_only=True):
     crns: Crns = Crns()
 
 
-class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
+class ExperimentSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One run of a script to its end: which file of a build, with which arguments.
 
     `folder` is the run's own: in it the working copy of `code` stands while the script runs; what
-    is in the `kept` folders in it, which the script may write, stays. All else as of a replica.
+    is in the `kept` folders in it, which the script may write, stays. The other fields are as in
+    `ReplicaSpec`.
     """
 
     code: Path

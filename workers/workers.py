@@ -19,13 +19,13 @@ from workers.limits import Cause, Limits
 from workers.log import Log
 from workers.pool.fair_queue import QueueBudget
 from workers.pool.pool import Pool, Tracked
+from workers.process.command import Ended, LineLog, run_command
 from workers.process.environment import INSIDE, PACKAGES
 from workers.process.experiment import run_experiment
 from workers.process.host import ProcessHost
 from workers.process.limit_monitor import LimitMonitor
 from workers.process.output import Output
 from workers.process.process import kill_tree
-from workers.process.script import Ended, LineLog, run_script
 from workers.process.tree import ProcessTree
 from workers.reactor.reactor import Reactor
 from workers.replica.interfaces import Check
@@ -42,9 +42,9 @@ from workers.replica.ticket import (
     Refused,
     TimedOut,
 )
+from workers.retry_pauses import RetryPauses
 from workers.sizes import MIB
-from workers.spec import PoolSpec, RunSpec
-from workers.timeouts import Timeouts
+from workers.spec import ExperimentSpec, PoolSpec
 
 # Threads in which the replicas of one identity are prepared and cleaned up.
 _THREADS_PER_IDENTITY = 4
@@ -198,11 +198,11 @@ class Workers:
         network: Network = "machine",
         identity: int = 0,
     ) -> int:
-        """Runs a command to its end; see `run_script`. With a `paths` it is confined to those
+        """Runs a command to its end; see `run_command`. With a `paths` it is confined to those
         paths, and its Pythons find `cdsw` and `cml`."""
         tree = ProcessTree(self._host, "script", limits, folders or (cwd,))
         async with self._host.reserved_tree():
-            ended = await run_script(
+            ended = await run_command(
                 tree,
                 command,
                 cwd=cwd,
@@ -215,12 +215,13 @@ class Workers:
 
     async def run_experiment(
         self,
-        spec: RunSpec,
+        spec: ExperimentSpec,
         log: LineLog,
         began: Callable[[Callable[[], int]], object] = lambda _: None,
     ) -> Ended:
-        """Runs a script of a build to its end; see `experiment.run_experiment`. `began` gets a
-        function that returns how much memory it uses, in bytes: 0 where no cgroup counts it."""
+        """Runs the script of an experiment to its end; see `experiment.run_experiment`. `began`
+        gets a function that returns how much memory it uses, in bytes: 0 where no cgroup counts it.
+        """
         tree = ProcessTree(self._host, "experiment", spec.limits, (spec.folder,))
         began(tree.memory)
         async with self._host.reserved_tree():
@@ -236,7 +237,7 @@ async def open_workers(
     most_memory: int = 0,
     confinement: Confinement | None = None,
     allowance: Allowance | None = None,
-    timeouts: Timeouts = Timeouts(),  # noqa: B008 - it is frozen
+    timeouts: RetryPauses = RetryPauses(),  # noqa: B008 - it is frozen
 ) -> AsyncIterator[Workers]:
     """The workers, with `folder` for working copies. `instance_id` marks their processes; `budget`
     bounds the requests that wait in all pools together. All processes together may use

@@ -17,12 +17,12 @@ from builder.spec import DEFAULT_SCRIPT, BuildSpec, Log, Run, SandboxPaths
 SUMMARY = "The build script failed"
 # The most bytes of a script, which is read whole.
 MOST_BYTES = 1024 * 1024
-_MARK = b"\xef\xbb\xbf"
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
-def has_script(spec: BuildSpec) -> bool:
+def check_script(spec: BuildSpec) -> bool:
     """Whether there is a script to run. Raises ScriptFailed when it cannot be run."""
-    script = _place(spec)
+    script = _script_path(spec)
     if script is None:
         raise ScriptFailed(
             SUMMARY,
@@ -59,18 +59,21 @@ def normalize_script(spec: BuildSpec) -> str:
 
     Bash would take them as parts of commands. Returns in words what was removed. Blocking.
     """
-    script = _place(spec)
+    script = _script_path(spec)
     assert script is not None
     content = script.read_bytes()
-    plain = content.removeprefix(_MARK).replace(b"\r\n", b"\n")
+    plain = content.removeprefix(_BYTE_ORDER_MARK).replace(b"\r\n", b"\n")
     if plain == content:
         return ""
     script.write_bytes(plain)
-    found = {"a byte order mark": content.startswith(_MARK), "Windows line ends": b"\r" in content}
+    found = {
+        "a byte order mark": content.startswith(_BYTE_ORDER_MARK),
+        "Windows line ends": b"\r" in content,
+    }
     return " and ".join(what for what, is_there in found.items() if is_there)
 
 
-def _place(spec: BuildSpec) -> Path | None:
+def _script_path(spec: BuildSpec) -> Path | None:
     return resolve_beneath(spec.code, spec.script)
 
 

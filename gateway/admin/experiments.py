@@ -9,7 +9,7 @@ import msgspec
 import trio
 from quart import Response, request
 
-from gateway.admin import log_stream, tree
+from gateway.admin import file_operations, log_stream
 from gateway.admin.lookup import Lookup
 from gateway.admin.routing import route
 from gateway.admin.routing.downloads import download, log_text
@@ -141,7 +141,7 @@ class ExperimentRoutes:
     @route.get(f"{ONE}/files", "project.view", "list the files of an experiment", query=PAGED)
     async def files(self, project_id: str, experiment_id: str) -> Json:
         folder = await self._outputs(project_id, experiment_id)
-        return await page("files", await trio.to_thread.run_sync(tree.all_files, folder))
+        return await page("files", await trio.to_thread.run_sync(file_operations.all_files, folder))
 
     @route.get(
         f"{ONE}/files/<path:path>",
@@ -152,7 +152,7 @@ class ExperimentRoutes:
     )
     async def file(self, project_id: str, experiment_id: str, path: str) -> Response:
         folder = await self._outputs(project_id, experiment_id)
-        return await download(lambda: tree.opened(folder, path))
+        return await download(lambda: file_operations.opened(folder, path))
 
     @route.post(
         f"{ONE}:add_to_project",
@@ -165,12 +165,12 @@ class ExperimentRoutes:
         project = await self._lookup.project(project_id)
         usage = self._control.project_usage
         await self._control.disk.check_free("a file")
-        file = await trio.to_thread.run_sync(tree.opened, folder, body.path)
+        file = await trio.to_thread.run_sync(file_operations.opened, folder, body.path)
         with file:
             size = os.fstat(file.fileno()).st_size
             await usage.admit(project, "a file", size)
             root, target = Path(project.path), body.target or body.path
-            await trio.to_thread.run_sync(tree.save, file, root, target)
+            await trio.to_thread.run_sync(file_operations.save, file, root, target)
         usage.add(project, size)
         annotate(f"file {body.path}")
         return {}

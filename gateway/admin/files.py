@@ -7,7 +7,7 @@ import trio
 from quart import Response
 from werkzeug.datastructures import FileStorage, MultiDict
 
-from gateway.admin import tree
+from gateway.admin import file_operations
 from gateway.admin.lookup import Lookup
 from gateway.admin.routing import route
 from gateway.admin.routing.downloads import download
@@ -44,12 +44,14 @@ class FileRoutes:
             raise Refusal("argument.invalid", "send each file as a form field named by its path")
         project = await self._lookup.project(project_id)
         for name in body:
-            tree.names_of(name)  # all paths are checked before a file is written
+            file_operations.names_of(name)  # all paths are checked before a file is written
         await self._disk.check_free("an upload")
         size = sum(_size(part) for _, part in body.items(multi=True))
         await self._usage.admit(project, "an upload", size)
         for name, part in body.items(multi=True):
-            await trio.to_thread.run_sync(tree.save, part.stream, Path(project.path), name)
+            await trio.to_thread.run_sync(
+                file_operations.save, part.stream, Path(project.path), name
+            )
         self._usage.add(project, size)
         return {}
 
@@ -64,7 +66,9 @@ class FileRoutes:
     async def show(self, project_id: str, path: str) -> Json | Response:
         if path.endswith(":download"):
             root = await self._root(project_id)
-            return await download(lambda: tree.opened(root, path.removesuffix(":download")))
+            return await download(
+                lambda: file_operations.opened(root, path.removesuffix(":download"))
+            )
         return await self._list(project_id, path)
 
     @route.delete(
@@ -75,7 +79,7 @@ class FileRoutes:
     )
     async def delete(self, project_id: str, path: str) -> Json:
         project = await self._lookup.project(project_id)
-        await trio.to_thread.run_sync(tree.remove, Path(project.path), path)
+        await trio.to_thread.run_sync(file_operations.remove, Path(project.path), path)
         self._usage.shrank(project)
         return {}
 
@@ -84,7 +88,9 @@ class FileRoutes:
 
     async def _list(self, project_id: str, path: str) -> Json:
         root = await self._root(project_id)
-        return await page("files", await trio.to_thread.run_sync(tree.listing, root, path))
+        return await page(
+            "files", await trio.to_thread.run_sync(file_operations.listing, root, path)
+        )
 
 
 def _size(part: FileStorage) -> int:

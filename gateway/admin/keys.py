@@ -18,7 +18,7 @@ from gateway.control import Control
 from gateway.control.accounts.keys import NewKey
 from gateway.control.records import Key, KeyKind, now
 from gateway.identity.principal import principal
-from gateway.routes import H
+from gateway.route_declaration import H
 
 
 class _Collection(NamedTuple):

@@ -46,7 +46,9 @@ def serve(context: Context) -> None:
     named = ("data", "host", "port", "allow_plain_http")
     given = {name: value for name in named if (value := getattr(arguments, name)) is not None}
     try:
-        chosen = settings.read(given, Path(arguments.config) if arguments.config else None)
+        chosen = settings.load_with_sources(
+            given, Path(arguments.config) if arguments.config else None
+        )
         _run(context, chosen)
     except settings.SettingsError as error:
         advice = "correct the setting; gateway/REFERENCE.md lists all"

@@ -22,9 +22,9 @@ from gateway.control.projects.project_files import ProjectFiles
 from gateway.control.projects.projects import Projects
 from gateway.control.records import Records
 from gateway.control.storage.garbage import Collector
-from gateway.control.storage.orphans import OrphanSweep
+from gateway.control.storage.orphan_files import OrphanSweep
 from gateway.control.views import Views
-from gateway.identity.keys import Passwords
+from gateway.identity.passwords import Passwords
 
 
 class Control:

@@ -14,8 +14,8 @@ from gateway.control.resources import NotEnoughMemory
 from gateway.encryption import CannotDecrypt
 from store import Build, Failure
 from workers import Ended, Line, Pool, ProbeRaised, StartFailed
+from workers.kernel_limits import explain
 from workers.limits import Cause
-from workers.process_limits import explain
 from workers.shortages import is_shortage
 
 _REPORT = "This is a bug of predictd. Its own log has the traceback."

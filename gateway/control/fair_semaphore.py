@@ -1,74 +1,38 @@
-"""A semaphore for long work, such as builds and experiments, shared fairly between projects.
+"""A semaphore for long work, such as builds and experiments, shared fairly between holders.
 
-It has `limit` permits. One project may hold all of them while no other project wants one. When all
-are taken, as many again are reserved for projects that hold none, one for each. So a project that
-holds none waits only while more than `limit` other projects hold one, even if one of them sleeps,
-never ends, or asks for a thousand permits.
+A holder is a project, a user or a network. The semaphore has `limit` permits. One holder may have
+all of them while no other wants one. When all are taken, as many again are reserved for holders
+that have none, one for each. So a holder that has none waits only while more than `limit` others
+have one, even if one of them sleeps, never ends, or asks for a thousand permits.
 
-The next permit goes to the waiting project that holds the fewest, then to the one that has held
-permits for the least time, as in the fair queue of requests. Within a project the order is that of
-arrival. A project that starts to wait counts as having had no less time than the one that was
-served last: idle time earns no credit.
+The next permit goes to the waiting holder that has the fewest, then to the one that has had permits
+for the least time, as in the fair queue of requests. Within a holder the order is that of arrival.
+A holder that starts to wait counts as having had no less time than the one that was served last:
+idle time earns no credit.
 
-The time of idle projects is remembered for those that had the most. A project may also be the
-network that a password was tried from (`password_hashing.py`), and the number of networks is
-unbounded.
-
-`Backlog` bounds what one project may have unfinished: each takes memory and a snapshot.
+The time of idle holders is remembered for those that had the most: the number of networks that
+passwords are tried from (`password_hashing.py`) is unbounded.
 
 `FairSchedule` decides and is pure: times are arguments. `FairSemaphore` is what tasks wait for.
 """
 
-from collections import Counter, deque
-from collections.abc import AsyncIterator, Hashable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections import deque
+from collections.abc import AsyncIterator, Hashable
+from contextlib import asynccontextmanager
 from heapq import nsmallest
 from math import inf
 from typing import Generic, TypeVar
 
 import trio
 
-from gateway.errors import Refusal
-
-# Of one project, of each kind.
-MAX_UNFINISHED = 100
-# Idle projects whose time is remembered.
+# Idle holders whose time is remembered.
 MAX_IDLE = 100
 
 W = TypeVar("W", bound=Hashable)
 
 
-class Backlog:
-    """Bounds the unfinished builds or experiments of one project to MAX_UNFINISHED."""
-
-    def __init__(self, what: str) -> None:
-        self._what = what
-        # Those that are being accepted: many that are asked for at once are not one.
-        self._joining: Counter[str] = Counter()
-
-    def check(self, project_id: str, unfinished: int) -> None:
-        """Raises Refusal("project.busy") if the project may not add to its `unfinished` ones."""
-        count = unfinished + self._joining[project_id]
-        if count >= MAX_UNFINISHED:
-            text = (
-                f"{count} {self._what} of this project have not ended yet: no more until some have"
-            )
-            raise Refusal("project.busy", text)
-
-    @contextmanager
-    def joining(self, project_id: str, unfinished: int) -> Iterator[None]:
-        """Counts one more while the block accepts it. Raises Refusal as `check`."""
-        self.check(project_id, unfinished)
-        self._joining[project_id] += 1
-        try:
-            yield
-        finally:
-            self._joining[project_id] -= 1
-            self._joining = +self._joining
-
-
-class _Project(Generic[W]):
-    """The waiters of one project, the permits it holds, and the seconds it has held them."""
+class _Holder(Generic[W]):
+    """The waiters of one holder, the permits it has, and the seconds it has had them."""
 
     def __init__(self, time: float, now: float) -> None:
         self.waiting: deque[W] = deque()
@@ -87,85 +51,85 @@ class _Project(Generic[W]):
 
 
 class FairSchedule(Generic[W]):
-    """Which waiter gets the next permit. `each` bounds the permits of one project."""
+    """Which waiter gets the next permit. `per_holder` bounds the permits of one holder."""
 
-    def __init__(self, limit: int, each: float = inf) -> None:
+    def __init__(self, limit: int, per_holder: float = inf) -> None:
         self.limit = limit
-        self.each = each
+        self.per_holder = per_holder
         self.running = 0
         self._time = 0.0
-        self._projects: dict[str, _Project[W]] = {}
+        self._holders: dict[str, _Holder[W]] = {}
 
-    def join(self, project_id: str, waiter: W, now: float) -> None:
-        """Adds a waiter to its project's queue."""
-        project = self._projects.get(project_id)
-        if project is None:
-            project = self._projects[project_id] = _Project(self._time, now)
-        project.count(now)
-        if project.is_idle:
-            project.time = max(project.time, self._time)
-        project.waiting.append(waiter)
+    def join(self, name: str, waiter: W, now: float) -> None:
+        """Adds a waiter to its holder's queue."""
+        holder = self._holders.get(name)
+        if holder is None:
+            holder = self._holders[name] = _Holder(self._time, now)
+        holder.count(now)
+        if holder.is_idle:
+            holder.time = max(holder.time, self._time)
+        holder.waiting.append(waiter)
 
-    def leave(self, project_id: str, waiter: W) -> None:
+    def leave(self, name: str, waiter: W) -> None:
         """Removes a waiter that has had no permit."""
-        self._projects[project_id].waiting.remove(waiter)
+        self._holders[name].waiting.remove(waiter)
         self._forget()
 
     def begin(self, now: float) -> W | None:
         """Gives the next permit and returns its waiter; None if no permit can be given now."""
-        found = [each for each in self._projects.values() if self._may_begin(each)]
+        found = [each for each in self._holders.values() if self._may_begin(each)]
         if not found:
             return None
         for each in found:
             each.count(now)
         # Of equals the one that is in the dictionary for longest.
-        project = min(found, key=lambda each: (each.running, each.time))
-        self._time = max(self._time, project.time)
-        project.running += 1
+        holder = min(found, key=lambda each: (each.running, each.time))
+        self._time = max(self._time, holder.time)
+        holder.running += 1
         self.running += 1
-        return project.waiting.popleft()
+        return holder.waiting.popleft()
 
-    def end(self, project_id: str, now: float) -> None:
+    def end(self, name: str, now: float) -> None:
         """Returns a permit."""
-        project = self._projects[project_id]
-        project.count(now)
-        project.running -= 1
+        holder = self._holders[name]
+        holder.count(now)
+        holder.running -= 1
         self.running -= 1
         self._forget()
 
-    def is_free(self, project_id: str) -> bool:
-        """Whether the project would get one more permit at once."""
-        project = self._projects.get(project_id)
-        if project is None:
+    def is_free(self, name: str) -> bool:
+        """Whether the holder would get one more permit at once."""
+        holder = self._holders.get(name)
+        if holder is None:
             return self._is_within_limits(0)
-        return not project.waiting and self._is_within_limits(project.running)
+        return not holder.waiting and self._is_within_limits(holder.running)
 
-    def _may_begin(self, project: _Project[W]) -> bool:
-        return bool(project.waiting) and self._is_within_limits(project.running)
+    def _may_begin(self, holder: _Holder[W]) -> bool:
+        return bool(holder.waiting) and self._is_within_limits(holder.running)
 
     def _is_within_limits(self, running: int) -> bool:
-        """Whether a project that holds `running` permits may have one more."""
+        """Whether a holder that holds `running` permits may have one more."""
         limit = self.limit if running else 2 * self.limit
-        return running < self.each and self.running < limit
+        return running < self.per_holder and self.running < limit
 
     def _forget(self) -> None:
-        """Forgets projects that would begin as new ones do. If too many idle ones are left,
+        """Forgets holders that would begin as new ones do. If too many idle ones are left,
         forgets those that have had the least time."""
-        self._projects = {
-            name: project
-            for name, project in self._projects.items()
-            if not project.is_idle or project.time > self._time
+        self._holders = {
+            name: holder
+            for name, holder in self._holders.items()
+            if not holder.is_idle or holder.time > self._time
         }
-        idle = [(each.time, name) for name, each in self._projects.items() if each.is_idle]
+        idle = [(each.time, name) for name, each in self._holders.items() if each.is_idle]
         for _, name in nsmallest(len(idle) - MAX_IDLE, idle):
-            del self._projects[name]
+            del self._holders[name]
 
 
 class FairSemaphore:
-    """What tasks wait for. `each` bounds the permits of one project."""
+    """What tasks wait for. `per_holder` bounds the permits of one holder."""
 
-    def __init__(self, limit: int, each: float = inf) -> None:
-        self._schedule: FairSchedule[trio.Event] = FairSchedule(limit, each)
+    def __init__(self, limit: int, per_holder: float = inf) -> None:
+        self._schedule: FairSchedule[trio.Event] = FairSchedule(limit, per_holder)
 
     def resize(self, limit: int) -> None:
         """Sets the number of permits. Below the number in use, none is given until enough have
@@ -173,31 +137,31 @@ class FairSemaphore:
         self._schedule.limit = limit
         self._wake()
 
-    def is_free(self, project_id: str) -> bool:
-        """Whether the project would get one more permit at once."""
-        return self._schedule.is_free(project_id)
+    def is_free(self, name: str) -> bool:
+        """Whether the holder would get one more permit at once."""
+        return self._schedule.is_free(name)
 
     @asynccontextmanager
-    async def acquire(self, project_id: str) -> AsyncIterator[None]:
-        """Waits for a permit of the project and holds it during the block."""
+    async def acquire(self, name: str) -> AsyncIterator[None]:
+        """Waits for a permit of the holder and holds it during the block."""
         mine = trio.Event()
-        self._schedule.join(project_id, mine, trio.current_time())
+        self._schedule.join(name, mine, trio.current_time())
         self._wake()
         try:
             await mine.wait()
         except trio.Cancelled:
             if mine.is_set():
-                self._end(project_id)
+                self._end(name)
             else:
-                self._schedule.leave(project_id, mine)
+                self._schedule.leave(name, mine)
             raise
         try:
             yield
         finally:
-            self._end(project_id)
+            self._end(name)
 
-    def _end(self, project_id: str) -> None:
-        self._schedule.end(project_id, trio.current_time())
+    def _end(self, name: str) -> None:
+        self._schedule.end(name, trio.current_time())
         self._wake()
 
     def _wake(self) -> None:

@@ -24,7 +24,7 @@ import trio
 
 from gateway.http.request_head import RequestHead
 from gateway.settings import SettingsError
-from workers.process_limits import explain
+from workers.kernel_limits import explain
 from workers.shortages import is_shortage
 
 logger = logging.getLogger(__name__)

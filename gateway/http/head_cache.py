@@ -8,7 +8,7 @@ is large or malformed.
 import msgspec
 
 from gateway.errors import Refusal
-from gateway.http.request_head import RequestHead, read_head
+from gateway.http.request_head import RequestHead, parse_head
 from gateway.predictions.call import CallResponse, ModelCall, is_call, parse_call
 
 _GENERATION = 512
@@ -35,9 +35,9 @@ class ParsedHead(msgspec.Struct, frozen=True):
         return self.call is None and self.response is None and self.refusal is None
 
 
-def parse_head(block: bytes, max_request_size: int) -> ParsedHead:
+def classify_head(block: bytes, max_request_size: int) -> ParsedHead:
     """Parses a head. Raises ProtocolError."""
-    head = read_head(block)
+    head = parse_head(block)
     connection = "close" if not head.keep_alive else "" if head.minor else "keep-alive"
     if not is_call(head.path):
         return ParsedHead(head, connection)
@@ -69,7 +69,7 @@ class HeadCache:
         return self._young.get(block) or self._read(block)
 
     def _read(self, block: bytes) -> ParsedHead:
-        parsed = self._old.pop(block, None) or parse_head(block, self._max_request_size)
+        parsed = self._old.pop(block, None) or classify_head(block, self._max_request_size)
         if len(block) <= _LONGEST:
             if len(self._young) >= _GENERATION:
                 self._young, self._old = {}, self._young

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 import trio
 
 from gateway.http.chunked import ChunkedDecoder
-from gateway.http.request_head import ProtocolError, RequestHead, end_of_head, read_head
+from gateway.http.request_head import ProtocolError, RequestHead, end_of_head, parse_head
 from gateway.http.timeouts import HttpTimeouts
 
 # How much is read ahead of what is forwarded.
@@ -113,7 +113,7 @@ class RequestFilter:
                 await self._wait_unless_stopping()
             self._answered = False
             self.began = trio.current_time()
-            return read_head(self._take(end))
+            return parse_head(self._take(end))
         raise ProtocolError(408, f"the head took more than {self._timeouts.head:g} s")
 
     async def _forward_bytes(self, left: int, to: Callable[[bytes], Awaitable[None]]) -> None:

@@ -101,7 +101,7 @@ def end_of_head(data: bytes | bytearray, seen: int = 0) -> int:
     return 0
 
 
-def read_head(block: bytes) -> RequestHead:
+def parse_head(block: bytes) -> RequestHead:
     """Parses a head, from its first byte to its empty line. Raises ProtocolError."""
     if len(block) > HEAD_LIMIT:
         raise _too_large()

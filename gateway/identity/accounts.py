@@ -152,7 +152,7 @@ class Accounts:
     def principal(self, token: str, address: str) -> Principal | None:
         """The principal of this key at that address, if the key is valid for the admin API. The key
         of a workload has the user who started it, and is bounded by its project."""
-        caller = self._key_index.valid(token)
+        caller = self._key_index.find_valid(token)
         if caller is None or caller.kind == "model":
             return None
         user_id, within, workload = caller.user_id, "", None
@@ -211,7 +211,7 @@ class Accounts:
     def is_live(self, who: Principal) -> bool:
         """Whether the key or the session of the request is still valid."""
         if who.session is None:
-            return self._key_index.is_live(who.key_id)
+            return self._key_index.is_valid(who.key_id)
         session = self._sessions.get(who.session.id)
         return session is not None and not self._is_over(session)
 

@@ -15,7 +15,7 @@ from gateway.identity.keys import parse_key, verify
 from store import Key
 
 # What clients of CDSW look for.
-FORBIDDEN = {
+CDSW_FORBIDDEN = {
     "User APikey not authorized to access model": (
         "Check APIKEY permissions or model authentication permissions"
     )
@@ -23,9 +23,9 @@ FORBIDDEN = {
 
 
 class IndexedKey:
-    """One key. It is `live` until it is revoked; `expires` is in seconds of the wall clock."""
+    """One key. `expires` is in seconds of the wall clock."""
 
-    __slots__ = ("digest", "expires", "flow", "key_id", "kind", "live", "user_id")
+    __slots__ = ("digest", "expires", "flow", "key_id", "kind", "revoked", "user_id")
 
     def __init__(self, key: Key, expires: float) -> None:
         self.key_id = key.id
@@ -35,11 +35,11 @@ class IndexedKey:
         self.expires = expires
         # The flow of its requests: the unit of fair service.
         self.flow = f"key {key.id}"
-        self.live = True
+        self.revoked = False
 
 
 class KeyIndex:
-    """All valid keys: for models and, except for Model API keys, for the admin API."""
+    """All valid keys. Every key calls models; all but Model API keys also open the admin API."""
 
     def __init__(self, now: Callable[[], float] = time.time) -> None:
         self._now = now
@@ -55,39 +55,39 @@ class KeyIndex:
 
     def revoke(self, key_id: str) -> None:
         """Makes the key invalid, from the next request on."""
-        if (caller := self._by_id.pop(key_id, None)) is not None:
-            caller.live = False
+        if (key := self._by_id.pop(key_id, None)) is not None:
+            key.revoked = True
 
     def find(self, text: str) -> IndexedKey | None:
         """The key with this text. Takes as long for a wrong key as for an unknown one."""
         shown = parse_key(text)
-        caller = self._by_id.get(shown.id)
-        digest = caller.digest if caller is not None else None
-        return caller if verify(shown, digest) else None
+        key = self._by_id.get(shown.id)
+        digest = key.digest if key is not None else None
+        return key if verify(shown, digest) else None
 
-    def is_live(self, key_id: str) -> bool:
+    def is_valid(self, key_id: str) -> bool:
         """Whether the key with this id is valid now."""
-        caller = self._by_id.get(key_id)
-        return caller is not None and self._now() < caller.expires
+        key = self._by_id.get(key_id)
+        return key is not None and self._now() < key.expires
 
-    def valid(self, text: str) -> IndexedKey | None:
+    def find_valid(self, text: str) -> IndexedKey | None:
         """The key with this text, unless it has expired."""
-        caller = self.find(text)
-        return caller if caller is not None and self._now() < caller.expires else None
+        key = self.find(text)
+        return key if key is not None and self._now() < key.expires else None
 
     def check(
         self, known: IndexedKey | None, text: str, model: str, may_call: Container[str]
     ) -> IndexedKey:
         """The key with this text, if its user may call the model of this name. `known` is what an
         earlier check returned. Raises Refusal."""
-        caller = known
-        if caller is None or not caller.live or self._now() >= caller.expires:
+        key = known
+        if key is None or key.revoked or self._now() >= key.expires:
             # Also for a known key: an expired key takes as long as an unknown one.
-            caller = self.valid(text)
-        if caller is None:
+            key = self.find_valid(text)
+        if key is None:
             # One text for all causes: it does not show which keys exist.
             raise Refusal("model.unauthorized", "no valid Model API key came with the request")
-        if caller.user_id not in may_call:
+        if key.user_id not in may_call:
             text = f"the key's user may not call the model {model!r}"
-            raise Refusal("model.forbidden", text, extra=FORBIDDEN)
-        return caller
+            raise Refusal("model.forbidden", text, extra=CDSW_FORBIDDEN)
+        return key

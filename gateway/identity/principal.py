@@ -38,7 +38,7 @@ def require(
     accounts: Accounts, needs: Permission, project_id: str = "", about: str = ""
 ) -> Principal:
     """The principal, if it has the permission, in a project or concerning a user. The response to a
-    GET ends with that right.
+    GET is cut off when the user loses that permission.
 
     Raises Refusal: "auth.required", "auth.password" if the user has to choose a password first, or
     "auth.forbidden"; NotFound for a project that the user may not view.

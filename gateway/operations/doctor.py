@@ -253,7 +253,7 @@ def _port(machine: DoctorInput) -> Finding:
 def _open_files(machine: DoctorInput) -> Finding:
     """The limit of the running gateway, or of one that is started here."""
     from workers.allowance import Allowance
-    from workers.process_limits import Bound, descriptors, hard_descriptors
+    from workers.kernel_limits import Bound, descriptors, hard_descriptors
 
     bound = descriptors(machine.gateway_pid)
     most = bound.most if machine.gateway_pid else hard_descriptors()
@@ -273,7 +273,7 @@ def _open_files(machine: DoctorInput) -> Finding:
 
 
 def _tasks(machine: DoctorInput) -> Finding:
-    from workers.process_limits import tasks
+    from workers.kernel_limits import tasks
 
     bound = tasks(machine.gateway_pid)
     if bound.free >= FEW_TASKS:
@@ -284,7 +284,7 @@ def _tasks(machine: DoctorInput) -> Finding:
 
 def _memory(machine: DoctorInput) -> Finding:
     """The limit of the cgroup; without one, the machine's memory."""
-    from workers.process_limits import memory
+    from workers.kernel_limits import memory
     from workers.sizes import human_size
 
     bound = memory(machine.gateway_pid)

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs
 import msgspec
 
 from gateway.errors import Refusal, model_body
-from gateway.identity.key_index import FORBIDDEN, IndexedKey
+from gateway.identity.key_index import CDSW_FORBIDDEN, IndexedKey
 from gateway.identity.principal import token_in
 from gateway.predictions.endpoints import Endpoint, Endpoints
 from gateway.predictions.envelope import Envelope
@@ -188,11 +188,11 @@ def response_to(
     caller = call.caller
     if caller is not None and flow == caller.flow:
         # The response to the revocation said that the key gives no access any more.
-        if not caller.live:
+        if caller.revoked:
             raise Refusal("model.unauthorized", "the key was revoked while the request waited")
         if not endpoints.may_still_call(model_id, caller.user_id):
             text = "the key's user may not call the model any more"
-            raise Refusal("model.forbidden", text, extra=FORBIDDEN)
+            raise Refusal("model.forbidden", text, extra=CDSW_FORBIDDEN)
     if isinstance(outcome, Answered):
         size = len(outcome.body)
         rest = f',"ReplicaID":"{outcome.replica}","Size":{size},"StatusCode":200}}'

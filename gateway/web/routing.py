@@ -22,7 +22,7 @@ import msgspec
 from quart import Response, g, request
 from quart_trio import QuartTrio
 
-from gateway import routes
+from gateway import route_declaration
 from gateway.control import Control
 from gateway.control.accounts.sign_in import Browser
 from gateway.control.audit.audit_log import AuditEvent
@@ -37,7 +37,7 @@ from gateway.identity.session_cookie import (
     session_cookie,
     session_in,
 )
-from gateway.routes import H, RouteTable, bound_routes, declare, mark_audited
+from gateway.route_declaration import H, RouteTable, bound_routes, declare, mark_audited
 from gateway.web.csrf import SAFE_METHODS, TOKEN_FIELD, check_origin, check_token
 from gateway.web.rendering import Rendering, Viewer
 
@@ -80,7 +80,7 @@ class PageRequest(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class Page(routes.Route, frozen=True, kw_only=True):
+class Page(route_declaration.Route, frozen=True, kw_only=True):
     """The route of a page, or of a form on one. A `public` page needs no session."""
 
     public: bool = False

@@ -6,7 +6,7 @@ from quart_trio import QuartTrio
 from gateway.control import Control
 from gateway.errors import API_PREFIX, Refusal
 from gateway.identity.session_cookie import session_in
-from gateway.routes import routes_of
+from gateway.route_declaration import routes_of
 from gateway.web.csrf import SAFE_METHODS, TOKEN_HEADER, check_origin, check_token
 from gateway.web.home import HomePages
 from gateway.web.keys import KeyPages

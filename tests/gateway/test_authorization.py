@@ -14,7 +14,7 @@ import pytest
 from quart_trio import QuartTrio
 
 from gateway import app, serving
-from gateway.admin.routes import ROUTES
+from gateway.admin.route_table import ROUTES
 from gateway.admin.routing.route import AdminRoute
 from gateway.control import Control
 from gateway.errors import API_PREFIX

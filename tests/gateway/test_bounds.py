@@ -11,7 +11,7 @@ import httpx
 import pytest
 from werkzeug.datastructures import MultiDict
 
-from gateway.admin.routes import ROUTES
+from gateway.admin.route_table import ROUTES
 from gateway.admin.routing.json_body import FREE_BYTES
 from gateway.admin.routing.route import SMALL_BODY, AdminRoute
 from gateway.admin.routing.uploads import MOST_PARTS

@@ -29,7 +29,7 @@ from gateway.set_aside import Problem, read_record
 from gateway.settings import LoadedSettings
 from tests.faults.matrix import fault
 from tests.gateway.control.experiments.test_experiments import FIT, ended, run
-from tests.gateway.control.storage.test_orphans import GONE
+from tests.gateway.control.storage.test_orphan_files import GONE
 from tests.support.gateway import PATIENCE, copy_of, discovered, running, settings_for
 from tests.support.skipping import not_here
 from workers import Answered

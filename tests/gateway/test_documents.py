@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 
-from gateway.admin.routes import ROUTES
+from gateway.admin.route_table import ROUTES
 from gateway.errors import CATALOGUE
 from gateway.identity.permissions import MEANINGS, ROLES
 from gateway.predictions.call import CALL_PATHS, NAMED_PATH

@@ -20,7 +20,7 @@ import trio
 from quart_trio import QuartTrio
 
 from gateway import app, serving
-from gateway.admin.routes import admin_routes
+from gateway.admin.route_table import admin_routes
 from gateway.admin.routing.route import AdminRoute
 from gateway.control import Control
 from gateway.control.accounts.keys import NewKey

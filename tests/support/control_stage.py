@@ -30,7 +30,7 @@ from gateway.data_folder import DataFolder
 from gateway.encryption import Encryption
 from gateway.identity.accounts import Accounts
 from gateway.identity.key_index import KeyIndex
-from gateway.identity.keys import Passwords
+from gateway.identity.passwords import Passwords
 from gateway.predictions.endpoints import Endpoints
 from gateway.set_aside import SetAside
 from gateway.settings import LoadedSettings, Settings

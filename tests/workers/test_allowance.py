@@ -8,8 +8,8 @@ import pytest
 from tests.workers.test_workers import environment, open_harness
 from workers import StartFailed, allowance
 from workers.allowance import OWN_TASKS, PER_TREE, Allowance, unbounded
+from workers.kernel_limits import Bound, descriptors, tasks
 from workers.limits import Limits
-from workers.process_limits import Bound, descriptors, tasks
 from workers.shortages import Shortage, is_shortage
 
 __all__ = ["environment"]

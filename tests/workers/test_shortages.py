@@ -20,12 +20,12 @@ from tests.workers.test_workers import Harness, ask, environment, open_harness, 
 from workers import StartFailed, shortages
 from workers.cgroups import Leaf
 from workers.confinement import Confinement, Launch, LevelChoice
+from workers.kernel_limits import explain
 from workers.limits import Limits
 from workers.process.limit_monitor import LimitMonitor, MonitoredTree
 from workers.process.output import Output
 from workers.process.process import pipe
-from workers.process_limits import explain
-from workers.timeouts import Timeouts
+from workers.retry_pauses import RetryPauses
 
 __all__ = ["environment"]
 ECHO = {"do": "echo", "text": "x"}
@@ -40,7 +40,7 @@ def shortfall(monkeypatch: pytest.MonkeyPatch) -> Shortfall:
 async def harness(tmp_path: Path, environment: Path) -> AsyncIterator[Harness]:
     """Workers that retry soon, of which no process, descriptor or working copy may be left."""
     before = our_descriptors()
-    soon = Timeouts(backoff_first=0.002, retry_first=0.002)
+    soon = RetryPauses(backoff_first=0.002, retry_first=0.002)
     async with open_harness(tmp_path, environment, timeouts=soon) as harness:
         yield harness
     assert our_descriptors() <= before
@@ -227,7 +227,7 @@ def test_limit_monitor_survives_a_failed_check(until: Callable[..., None]) -> No
 
 async def test_surely_retries_and_makes_a_last_attempt_when_cancelled() -> None:
     """Work that must be done is retried; when cancelled in between, it is attempted at once."""
-    late = Timeouts(retry_first=3600, retry_most=3600)
+    late = RetryPauses(retry_first=3600, retry_most=3600)
     done = list[str]()
     tried = trio.Event()
     token = trio.lowlevel.current_trio_token()

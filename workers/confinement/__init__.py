@@ -38,7 +38,7 @@ from workers.confinement.levels import (
     LevelChoice,
     is_weaker,
 )
-from workers.confinement.memory import open_in_memory
+from workers.confinement.memory_files import open_in_memory
 from workers.confinement.view import HOME, NETWORKS, TMP, USER, Network, SandboxView
 
 __all__ = [

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
-from workers.confinement.memory import open_in_memory
+from workers.confinement.memory_files import open_in_memory
 
 # It is the same file outside and in every view.
 SHELL = ("/bin/sh", "-s")

@@ -12,7 +12,7 @@ from typing import IO, Literal, get_args
 
 import msgspec
 
-from workers.orphans import disown, make_child
+from workers.orphan_processes import disown, make_child
 
 Level = Literal["users", "userns", "landlock", "none"]
 LEVELS: tuple[Level, ...] = get_args(Level)

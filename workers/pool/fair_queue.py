@@ -27,7 +27,7 @@ from collections.abc import Iterator
 from heapq import heapify, heappop, heappush, heapreplace
 from math import inf
 
-from workers.pool.deadlines import DeadlineQueue
+from workers.pool.wait_deadlines import DeadlineQueue
 from workers.replica.ticket import Ticket
 
 # A flow leaves free at least an eighth of what it uses: a single one gets eight ninths of a queue.
@@ -51,7 +51,7 @@ class QueueBudget:
     the maximum number of requests waits (rounded down). So one count enforces both bounds.
     """
 
-    __slots__ = ("excess", "free", "least", "most_bytes", "most_requests", "size")
+    __slots__ = ("excess", "free", "min_cost", "most_bytes", "most_requests", "size")
 
     def __init__(self, most_requests: int, most_bytes: int) -> None:
         self.resize(most_requests, most_bytes)
@@ -60,8 +60,8 @@ class QueueBudget:
         """Sets other bounds and resets what is used: its queues have to `charge` it again."""
         self.most_requests = most_requests
         self.most_bytes = most_bytes
-        self.least = max(1, most_bytes // most_requests)
-        self.size = self.free = self.least * min(most_requests, most_bytes)
+        self.min_cost = max(1, most_bytes // most_requests)
+        self.size = self.free = self.min_cost * min(most_requests, most_bytes)
         # How much more waits, since before a change or taken over, than the bounds allow now.
         self.excess = 0
 
@@ -77,10 +77,10 @@ class QueueBudget:
 class Flow:
     """The requests of one caller: those that wait, and the service that it has had."""
 
-    __slots__ = ("gone", "key", "mean", "number", "tickets", "time", "used")
+    __slots__ = ("gone", "heap_time", "mean", "number", "tickets", "used", "virtual_time")
 
-    def __init__(self, time: float, mean: float) -> None:
-        self.time = time
+    def __init__(self, virtual_time: float, mean: float) -> None:
+        self.virtual_time = virtual_time
         # The moving average of what its predictions take.
         self.mean = mean
         # In order. `gone` of them have left, at most half, so that leaving costs O(1) on average.
@@ -88,10 +88,10 @@ class Flow:
         self.gone = 0
         # Of its queue's budget.
         self.used = 0
-        # Its entry in the queue's heap: the number (0: it has none), and the key, which was its
-        # time when it was inserted.
+        # Its entry in the queue's heap: the number (0: it has none), and its virtual time when it
+        # was inserted.
         self.number = 0
-        self.key = 0.0
+        self.heap_time = 0.0
 
 
 class FairQueue:
@@ -148,10 +148,10 @@ class FairQueue:
         flow = self._flows.get(ticket.flow) or self._new_flow(ticket.flow)
         own, total = self._own, self._total
         cost = total_cost = len(ticket.request)
-        if cost < own.least:
-            cost = own.least
-        if total_cost < total.least:
-            total_cost = total.least
+        if cost < own.min_cost:
+            cost = own.min_cost
+        if total_cost < total.min_cost:
+            total_cost = total.min_cost
         free, total_free = own.free - cost, total.free - total_cost
         full = flow.used > FREE_FACTOR * free or self._used > FREE_FACTOR * total_free
         if full:
@@ -160,8 +160,8 @@ class FairQueue:
             own.excess, total.excess = max(own.excess, -free), max(total.excess, -total_free)
         tickets = flow.tickets
         if not tickets:
-            if flow.time < self._time:
-                flow.time = self._time
+            if flow.virtual_time < self._time:
+                flow.virtual_time = self._time
             if not flow.number:
                 self._insert(flow)
         tickets.append(ticket)
@@ -206,10 +206,10 @@ class FairQueue:
             elif not flow.tickets:
                 flow.number = 0
                 heappop(heap)
-            elif key < flow.time and len(heap) > 1:
+            elif key < flow.virtual_time and len(heap) > 1:
                 self._number = flow.number = number = self._number + 1
-                flow.key = flow.time
-                heapreplace(heap, (flow.time, number, flow))
+                flow.heap_time = flow.virtual_time
+                heapreplace(heap, (flow.virtual_time, number, flow))
             else:
                 ticket = flow.tickets.popleft()
                 if self._deadlines.discard(ticket):
@@ -224,30 +224,30 @@ class FairQueue:
     def begin(self, ticket: Ticket) -> None:
         """Charges a ticket that is served at once, without having waited."""
         flow = self._flows.get(ticket.flow) or self._new_flow(ticket.flow)
-        if flow.time < self._time:
-            flow.time = self._time
+        if flow.virtual_time < self._time:
+            flow.virtual_time = self._time
         self._charge(flow, ticket)
 
     def settle(self, ticket: Ticket, seconds: float) -> None:
         """Corrects the charge of a ticket from `pop` or `begin`, which took `seconds`."""
         flow = self._flows.get(ticket.flow) or self._new_flow(ticket.flow)
         seconds += _LEAST_SECONDS
-        flow.time += seconds - ticket.charged
+        flow.virtual_time += seconds - ticket.charged
         flow.mean += _EWMA_WEIGHT * (seconds - flow.mean)
         self.mean_seconds += _EWMA_WEIGHT * (seconds - self.mean_seconds)
-        if flow.time < flow.key and flow.number:
+        if flow.virtual_time < flow.heap_time and flow.number:
             self._insert(flow)
 
     def _charge(self, flow: Flow, ticket: Ticket) -> None:
-        if flow.time > self._time:
-            self._time = flow.time
+        if flow.virtual_time > self._time:
+            self._time = flow.virtual_time
         else:
             # It starts at the queue's time, as new flows do. If only such flows come, the queue's
             # time still advances, at half the pace of a fair share. Otherwise they would always be
             # served before flows that have had service.
             self._time += flow.mean / (2 * len(self._heap) + 2)
         ticket.charged = flow.mean
-        flow.time += flow.mean
+        flow.virtual_time += flow.mean
 
     def _forget_gone(self, flow: Flow) -> None:
         """Drops tickets that have left, once they are more than half of the flow."""
@@ -258,10 +258,10 @@ class FairQueue:
     def _refund(self, flow: Flow, ticket: Ticket) -> None:
         own, total = self._own, self._total
         cost = total_cost = len(ticket.request)
-        if cost < own.least:
-            cost = own.least
-        if total_cost < total.least:
-            total_cost = total.least
+        if cost < own.min_cost:
+            cost = own.min_cost
+        if total_cost < total.min_cost:
+            total_cost = total.min_cost
         own.free += cost
         total.free += total_cost
         flow.used -= cost
@@ -277,13 +277,13 @@ class FairQueue:
         for flow in self._flows.values():
             flow.used = 0
         for ticket in self:
-            cost = max(len(ticket.request), own.least)
+            cost = max(len(ticket.request), own.min_cost)
             self._flows[ticket.flow].used += cost
             own.charge(cost)
 
     def total_resized(self) -> None:
         """Charges what waits here to the total budget, whose bounds have changed."""
-        least = self._total.least
+        least = self._total.min_cost
         self._used = sum(max(len(ticket.request), least) for ticket in self)
         self._total.charge(self._used)
 
@@ -300,7 +300,7 @@ class FairQueue:
         self._flows = {
             name: flow
             for name, flow in self._flows.items()
-            if flow.tickets or flow.time > self._time
+            if flow.tickets or flow.virtual_time > self._time
         }
         self._sweep_at = 2 * len(self._flows) + _SLACK
 
@@ -309,8 +309,8 @@ class FairQueue:
         if len(self._heap) > 2 * len(self._flows) + _SLACK:
             self._clear_heap()
         self._number = flow.number = self._number + 1
-        flow.key = flow.time
-        heappush(self._heap, (flow.time, flow.number, flow))
+        flow.heap_time = flow.virtual_time
+        heappush(self._heap, (flow.virtual_time, flow.number, flow))
 
     def _clear_heap(self) -> None:
         kept = []
@@ -343,15 +343,17 @@ class FairQueue:
             waiting = [ticket for ticket in flow.tickets if ticket in self._deadlines]
             assert len(waiting) == len(flow.tickets) - flow.gone, "tickets that left are counted"
             assert 2 * flow.gone <= len(flow.tickets), "more tickets that left are kept than wait"
-            costs = [max(len(ticket.request), self._own.least) for ticket in waiting]
+            costs = [max(len(ticket.request), self._own.min_cost) for ticket in waiting]
             assert flow.used == sum(costs), "a flow uses what waits"
             used += flow.used
             if waiting:
-                assert (flow.key, flow.number, flow) in self._heap, "a waiting flow is in the heap"
-                assert flow.key <= flow.time, "a waiting flow is found in time"
+                assert (flow.heap_time, flow.number, flow) in self._heap, (
+                    "a waiting flow is in the heap"
+                )
+                assert flow.heap_time <= flow.virtual_time, "a waiting flow is found in time"
         own, total = self._own, self._total
         assert -own.excess <= own.free == own.size - used, "free is what is not used"
-        costs = [max(len(ticket.request), self._total.least) for ticket in self]
+        costs = [max(len(ticket.request), self._total.min_cost) for ticket in self]
         assert self._used == sum(costs), "a queue uses what waits"
         assert -total.excess <= total.free <= total.size - self._used, "the total is not exceeded"
         assert len(self._heap) <= 2 * len(self._flows) + _SLACK + 1, "the heap is swept"

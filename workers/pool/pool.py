@@ -28,8 +28,8 @@ from workers.replica.interfaces import Check, EventLoop
 from workers.replica.lifecycle import IDLE, StopReason
 from workers.replica.replica import Replica
 from workers.replica.ticket import Answered, Busy, NotReady, Outcome, Raised, Ticket, TimedOut
+from workers.retry_pauses import RetryPauses
 from workers.spec import PoolSpec
-from workers.timeouts import Timeouts
 
 # Restarts are counted for this number of flows; of more, those with the fewest are forgotten.
 _MOST_BLAMED = 100
@@ -56,7 +56,7 @@ class Pool:
         total_budget: QueueBudget,
         tracked: Tracked,
         check: Check | None = None,
-        timeouts: Timeouts = Timeouts(),  # noqa: B008 - it is frozen
+        timeouts: RetryPauses = RetryPauses(),  # noqa: B008 - it is frozen
     ) -> None:
         self.spec = spec
         self.check_answer = check

@@ -32,8 +32,8 @@ from workers.replica.interfaces import EventLoop, ReplicaOwner
 from workers.replica.lifecycle import BUSY, IDLE, STARTING, StopReason
 from workers.replica.replica import Replica
 from workers.replica.ticket import NotReady
+from workers.retry_pauses import RetryPauses
 from workers.spec import PoolSpec
-from workers.timeouts import Timeouts
 
 # A replica that ends by itself sooner than this after it was ready has failed to start.
 _STEADY = 5.0
@@ -65,7 +65,7 @@ class ReplicaSlots:
         launch: StartReplica,
         log: Log | None,
         owner: ReplicaOwner,
-        timeouts: Timeouts,
+        timeouts: RetryPauses,
     ) -> None:
         self.slot_of: dict[Replica, Slot] = {}
         self.failure: StartFailed | None = None

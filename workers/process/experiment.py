@@ -1,4 +1,4 @@
-"""A script of a build, run to its end in a working copy of its own.
+"""The script of an experiment, run to its end in a working copy of its own.
 
 The copy is removed when this returns, and every process of the script is dead. What it wrote into
 its kept folders stays, as plain files and folders of ours, so that a link cannot lead a later
@@ -14,16 +14,16 @@ import trio
 from workers import untrusted_tree
 from workers.confinement import HOME, SandboxView
 from workers.process import workspace
+from workers.process.command import Ended, LineLog, run_command
 from workers.process.environment import INSIDE, environment_of
-from workers.process.script import Ended, LineLog, run_script
 from workers.process.tree import ProcessTree
 from workers.shortages import in_thread, is_shortage
-from workers.spec import RunSpec
+from workers.spec import ExperimentSpec
 
 RUNNER = INSIDE.with_name("run.py")
 
 
-async def run_experiment(tree: ProcessTree, spec: RunSpec, log: LineLog) -> Ended:
+async def run_experiment(tree: ProcessTree, spec: ExperimentSpec, log: LineLog) -> Ended:
     """How the script ended; what it prints goes to `log`. `tree` is a new one.
 
     It has no time limit: a caller can cancel it. Raises OSError where it cannot be started. On
@@ -33,7 +33,7 @@ async def run_experiment(tree: ProcessTree, spec: RunSpec, log: LineLog) -> Ende
     try:
         with trio.CancelScope(shield=True):  # half a copy is of no use
             await in_thread(_make, spec)
-        return await run_script(
+        return await run_command(
             tree,
             [spec.environment / "bin" / "python", RUNNER, spec.script, *spec.arguments],
             cwd=work / "code",
@@ -74,7 +74,7 @@ def clear_run(folder: Path, kept: Iterable[Path]) -> dict[Path, OSError]:
     return left
 
 
-def _end(spec: RunSpec, log: LineLog) -> None:
+def _end(spec: ExperimentSpec, log: LineLog) -> None:
     for each, error in clear_run(spec.folder, spec.kept).items():
         untrusted_tree.remove(each)  # what cannot be read safely is not kept
         if each in spec.kept:
@@ -85,7 +85,7 @@ def _work(folder: Path) -> Path:
     return folder / "work"
 
 
-def _make(spec: RunSpec) -> None:
+def _make(spec: ExperimentSpec) -> None:
     """The working copy. Raises OSError."""
     for each in spec.kept:
         each.mkdir(parents=True, exist_ok=True)

@@ -10,8 +10,8 @@ from workers.cgroups import Cgroups
 from workers.confinement import Confinement
 from workers.process.limit_monitor import LimitMonitor
 from workers.process.output import Output
+from workers.retry_pauses import RetryPauses
 from workers.shortages import in_thread
-from workers.timeouts import Timeouts
 
 
 class ProcessHost(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,7 +23,7 @@ class ProcessHost(msgspec.Struct, frozen=True, kw_only=True):
     cgroups: Cgroups
     confinement: Confinement
     allowance: Allowance
-    timeouts: Timeouts = Timeouts()
+    timeouts: RetryPauses = RetryPauses()
 
     @asynccontextmanager
     async def reserved_tree(self) -> AsyncIterator[None]:

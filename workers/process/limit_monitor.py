@@ -28,7 +28,7 @@ from workers.limits import (
     reached_processes,
     throttling_note,
 )
-from workers.orphans import reap_orphans
+from workers.orphan_processes import reap_orphans
 from workers.process.usage import ProcessInfo, Usage, all_processes, trees
 from workers.sizes import human_size
 from workers.untrusted_tree import measure

@@ -28,7 +28,7 @@ import trio
 from workers.allowance import OWN_TASKS
 from workers.confinement import SHELL, Launch
 from workers.confinement.levels import program
-from workers.orphans import disown, kill_orphans, make_child
+from workers.orphan_processes import disown, kill_orphans, make_child
 from workers.process.usage import process_info
 from workers.shortages import is_shortage
 

@@ -20,6 +20,7 @@ import trio
 from workers import untrusted_tree
 from workers.confinement import HOME, SandboxView
 from workers.errors import StartFailed
+from workers.kernel_limits import explain
 from workers.limits import ExitReason
 from workers.log import Log
 from workers.process import workspace
@@ -29,7 +30,6 @@ from workers.process.limit_monitor import MonitoredTree
 from workers.process.output import Sink
 from workers.process.process import Process, pipe
 from workers.process.tree import ProcessTree, TreeExit
-from workers.process_limits import explain
 from workers.replica.lifecycle import State, StopReason
 from workers.replica.replica import Replica
 from workers.shortages import Shortage, in_thread, is_shortage

@@ -17,10 +17,10 @@ from typing import TypeAlias, get_origin
 import msgspec
 from werkzeug.datastructures import FileStorage, MultiDict
 
-from gateway import routes
+from gateway import route_declaration
 from gateway.errors import API_PREFIX
 from gateway.identity.permissions import Permission
-from gateway.routes import H, Handler
+from gateway.route_declaration import H, Handler
 
 # The largest body of a route that does not declare another, in bytes.
 SMALL_BODY = 128 * 1024
@@ -28,7 +28,7 @@ JSON = ("application/json",)
 BodyType: TypeAlias = type[msgspec.Struct] | type[MultiDict[str, FileStorage]]
 
 
-class AdminRoute(routes.Route, frozen=True, kw_only=True):
+class AdminRoute(route_declaration.Route, frozen=True, kw_only=True):
     """One route of the admin API. `path` is below the prefix.
 
     `permission` is required in the project, or about the user, that the path names. `max_body` is
@@ -100,7 +100,7 @@ class _Method:
             )
             named = {*re.findall(r"<(?:path:)?(\w+)>", path), *declared.constants}
             assert named <= {*inspect.signature(handler).parameters}, path
-            return routes.declare(handler, declared)
+            return route_declaration.declare(handler, declared)
 
         return decorate
 

@@ -31,7 +31,7 @@ from gateway.errors import API_PREFIX, Refusal
 from gateway.identity.accounts import Accounts
 from gateway.identity.grants import Principal
 from gateway.identity.principal import principal, require, require_again
-from gateway.routes import Handler, RouteTable, mark_audited
+from gateway.route_declaration import Handler, RouteTable, mark_audited
 
 # Requests that run at once, in total and of one user.
 _MAX_RUNNING, _MAX_RUNNING_OF_ONE = 32, 16

@@ -12,7 +12,8 @@ from gateway.control.permission_changes import PermissionChanges, PermissionInde
 from gateway.errors import Refusal
 from gateway.identity.accounts import Accounts
 from gateway.identity.grants import Principal
-from gateway.identity.keys import admin_key, new_key, read_secret
+from gateway.identity.keys import admin_key, new_key
+from gateway.identity.secret_file import read_secret
 from store import Database, Key, KeyKind, User
 
 _YEAR = timedelta(days=365)

@@ -21,7 +21,7 @@ import trio
 
 from gateway.control.fair_semaphore import FairSemaphore
 from gateway.errors import Refusal
-from gateway.identity.keys import Passwords
+from gateway.identity.passwords import Passwords
 
 T = TypeVar("T")
 

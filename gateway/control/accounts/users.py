@@ -10,7 +10,7 @@ from gateway.control.accounts.password_hashing import PasswordHashing
 from gateway.control.permission_changes import PermissionChanges, PermissionIndex
 from gateway.errors import Refusal
 from gateway.identity.accounts import Accounts
-from gateway.identity.keys import new_password
+from gateway.identity.passwords import new_password
 from store import Database, User
 
 # Who can read the data folder acts as this user, the first one.

@@ -96,7 +96,7 @@ class AuditLog:
         self._tasks = tasks
         self._anonymous = AnonymousRefusalLimiter(trio.current_time())
         self._frequent = ChangeCounter()
-        self._later: set[trio.Event] = set()
+        self._pending_refusals: set[trio.Event] = set()
 
     async def run_audited(
         self, event: AuditEvent, work: Callable[[*Args], Awaitable[T]], *args: *Args
@@ -145,19 +145,19 @@ class AuditLog:
     def refused_later(self, event: AuditEvent, code: str) -> None:
         """As `refused`, after the request has been answered."""
         entered = trio.Event()
-        self._later.add(entered)
+        self._pending_refusals.add(entered)
         self._tasks.start(self._refused_later, event, code, entered)
 
     async def _refused_later(self, event: AuditEvent, code: str, entered: trio.Event) -> None:
         try:
             await self.refused(event, code)
         finally:
-            self._later.discard(entered)
+            self._pending_refusals.discard(entered)
             entered.set()
 
     async def flushed(self) -> None:
         """Returns when every refusal of `refused_later` so far is entered."""
-        for entered in list(self._later):
+        for entered in list(self._pending_refusals):
             await entered.wait()
 
     async def append(self, event: AuditEvent) -> None:

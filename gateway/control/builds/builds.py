@@ -19,10 +19,11 @@ from builder import match
 from gateway.background import Tasks
 from gateway.control import failures
 from gateway.control.admission import Admission
+from gateway.control.backlog import Backlog
 from gateway.control.builds.build_task import BuildServices, BuildTask
 from gateway.control.builds.vanished_interpreter import VanishedInterpreters
 from gateway.control.disk.removal_queue import RemovalQueue
-from gateway.control.fair_semaphore import Backlog, FairSemaphore
+from gateway.control.fair_semaphore import FairSemaphore
 from gateway.control.operation import Operations, ended_log
 from gateway.control.runtime_settings import RuntimeSettings
 from gateway.control.sandbox import Sandbox

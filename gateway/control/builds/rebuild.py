@@ -35,8 +35,8 @@ async def replacing(build_store: BuildStore, build_id: str) -> AsyncIterator[Non
     """Inside, the folder of the build is free; afterwards it is the new one if that is complete,
     else the one from before."""
     try:
-        await build_store.set_aside(build_id)
+        await build_store.park(build_id)
         yield
     finally:
         with trio.CancelScope(shield=True):
-            await build_store.put_back(build_id)
+            await build_store.unpark(build_id)

@@ -25,7 +25,7 @@ class Snapshots:
     def __init__(self, data: DataFolder, runner: BuildRunner) -> None:
         self._data = data
         self._runner = runner
-        self._semaphore = FairSemaphore(_LIMIT, each=1)
+        self._semaphore = FairSemaphore(_LIMIT, per_holder=1)
 
     async def take(self, project: Project, name: str, log: BuildLog) -> Snapshot:
         """Raises SnapshotFailed or OSError."""

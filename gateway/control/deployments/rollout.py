@@ -29,8 +29,8 @@ logger = logging.getLogger(__name__)
 class Rollout:
     """A deployment that waits, starts, serves or drains.
 
-    The milestone of its operation: its replicas are starting, or never will. `rollouts` are those
-    that run now, this one among them.
+    `operation.milestone` is set when its replicas start, or when it is certain that they never
+    will. `rollouts` are those that run now, this one among them.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Rollout:
         self.pool: Pool | None = None
         self.operation = Operation(self._log_wait)
         self._services = services
-        self._turn = turn
+        self._model_lock = turn
         self._rollouts = rollouts
         # The variables by which its replicas find their key.
         self._key: dict[str, str] = {}
@@ -64,7 +64,7 @@ class Rollout:
         number = self.deployment.number
         with self.operation.lifetime():
             try:
-                await self._run()
+                await self._run_with_key()
             except store.NotFound:
                 logger.info("deployment.model_deleted number=%d", number)
                 await self._tear_down()
@@ -78,24 +78,24 @@ class Rollout:
         if self.pool is not None:
             await self.pool.closed.wait()
 
-    async def _run(self) -> None:
+    async def _run_with_key(self) -> None:
         user, project_id = self.deployment.deployer, self.deployment.project_id
         with self._services.keys.issued(user, project_id, "model") as self._key:
-            failure = await self._serve()
+            failure = await self._serve_until_closed()
             if self._services.pools.is_closing:
                 return  # the next gateway serves what is wanted
             await self._end(failure)
 
-    async def _serve(self) -> Failure | None:
+    async def _serve_until_closed(self) -> Failure | None:
         """Returns when the pool is closed, or why the deployment cannot be served."""
         assert self.deployment.build_id is not None
         failure, lost = None, False
         try:
-            build = await self._ended_build(self.deployment.build_id)
-            if build is not None and await self._decrypted():
-                if self._turn.locked():
+            build = await self._wait_for_build(self.deployment.build_id)
+            if build is not None and await self._wait_until_decryptable():
+                if self._model_lock.locked():
                     self.operation.wait_for("the rollout of another deployment of its model")
-                async with self._turn:
+                async with self._model_lock:
                     self.operation.waiting_for = ""
                     failure = await self._roll_out(build)
         except store.IllegalTransition:
@@ -110,9 +110,9 @@ class Rollout:
             return failure
         deployment = await self._services.database.read(store.deployments.get, self.deployment.id)
         self.deployment, self.pool = deployment, None
-        return await self._serve()
+        return await self._serve_until_closed()
 
-    async def _ended_build(self, build_id: str) -> Build | None:
+    async def _wait_for_build(self, build_id: str) -> Build | None:
         """The build at its end; None if the deployment was stopped meanwhile. A rebuild that fails
         does not end what was deployed: it is tried again."""
         timeouts = self._services.timeouts
@@ -129,7 +129,7 @@ class Rollout:
                 pause = min(2 * pause, timeouts.longest_rebuild_retry)
         return None
 
-    async def _decrypted(self) -> bool:
+    async def _wait_until_decryptable(self) -> bool:
         """False if the deployment was stopped meanwhile. Variables that cannot be decrypted do not
         end what was deployed: they may be set again, or the next gateway may have the right
         `secret.key`."""
@@ -164,9 +164,9 @@ class Rollout:
             self.deployment = await self._services.writer.write_until_accepted(
                 store.deployments.advance, self.deployment.id, "started"
             )
-        return await self._replace(build)
+        return await self._start_and_switch(build)
 
-    async def _replace(self, build: Build) -> Failure | None:
+    async def _start_and_switch(self, build: Build) -> Failure | None:
         """Starts a new pool and switches to it from the one that serves, if one does."""
         try:
             async with AsyncExitStack() as starting:

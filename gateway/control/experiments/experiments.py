@@ -17,12 +17,13 @@ from builder import Folder, match
 from gateway.background import Tasks
 from gateway.control import failures
 from gateway.control.admission import Admission
+from gateway.control.backlog import Backlog
 from gateway.control.deployments.new_deployment import NewDeployment, check_deployment
 from gateway.control.experiments.environments import Environments
 from gateway.control.experiments.metrics_file import read_metrics_file
 from gateway.control.experiments.run_files import RunFiles
 from gateway.control.experiments.run_task import RunServices, RunTask
-from gateway.control.fair_semaphore import Backlog, FairSemaphore
+from gateway.control.fair_semaphore import FairSemaphore
 from gateway.control.interpreters import Interpreters
 from gateway.control.operation import Operations, ended_log
 from gateway.control.runtime_settings import RuntimeSettings

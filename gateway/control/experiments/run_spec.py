@@ -7,7 +7,7 @@ from gateway.control.sandbox import Sandbox
 from gateway.control.variables import ProcessVariables
 from gateway.data_folder import ExperimentFolder
 from store import Experiment, Project
-from workers import RunSpec
+from workers import ExperimentSpec
 from workers.sizes import MIB
 
 
@@ -33,11 +33,11 @@ class RunSpecs:
         experiment: Experiment,
         folder: ExperimentFolder,
         key: dict[str, str],
-    ) -> RunSpec:
+    ) -> ExperimentSpec:
         """`key` are the variables by which the script finds its key. Raises CannotDecrypt."""
         sealed = self._build_store.folder(experiment.environment_id)
         limits = self._sandbox.limits(experiment.memory_mb * MIB, experiment.cpu_millicores)
-        return RunSpec(
+        return ExperimentSpec(
             code=sealed / "code",
             environment=sealed / "environment",
             prefix=self._build_store.prefix(experiment.environment_id),

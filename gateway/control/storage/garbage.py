@@ -28,7 +28,7 @@ from gateway.control.builds.builds import Builds
 from gateway.control.disk.removal_queue import Removal, RemovalQueue, remove
 from gateway.control.disk.trash import Trash
 from gateway.control.experiments.environments import Environments
-from gateway.control.storage.orphans import Ids, id_of, ids
+from gateway.control.storage.orphan_files import Ids, id_of, ids
 from gateway.data_folder import DataFolder
 from gateway.set_aside import SetAside
 from store import Build, Database, Deployment, Model

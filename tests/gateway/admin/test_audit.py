@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from gateway.admin.routes import ROUTES
+from gateway.admin.route_table import ROUTES
 from gateway.control.audit.refusal_limit import PER_ADDRESS
 from tests.faults.matrix import fault
 from tests.support.gateway import Gateway, Json, refusal

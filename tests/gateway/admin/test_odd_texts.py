@@ -13,8 +13,8 @@ import msgspec
 import pytest
 import trio
 
-from gateway.admin import tree
-from gateway.admin.routes import ROUTES
+from gateway.admin import file_operations
+from gateway.admin.route_table import ROUTES
 from gateway.admin.routing.route import AdminRoute
 from gateway.errors import API_PREFIX, Refusal
 from tests.faults.matrix import fault
@@ -214,7 +214,7 @@ def test_what_lies_too_deep(tmp_path: Path) -> None:
     """A path with too many folders is refused by name. Folders that are there, as deep as may be,
     are removed; a folder with too many files is refused, not held in memory."""
     with pytest.raises(Refusal, match="levels"):
-        tree.names_of("d/" * 300 + "x")
+        file_operations.names_of("d/" * 300 + "x")
     here = os.open(tmp_path, os.O_RDONLY)
     for _ in range(2500):
         os.mkdir("d", dir_fd=here)
@@ -222,20 +222,20 @@ def test_what_lies_too_deep(tmp_path: Path) -> None:
         os.close(here)
         here = below
     os.close(here)
-    tree.remove(tmp_path, "d")
+    file_operations.remove(tmp_path, "d")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_of_too_many_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """More entries than a list may have are refused, in one folder or in all together."""
-    monkeypatch.setattr(tree, "MOST_LISTED", 5)
+    monkeypatch.setattr(file_operations, "MOST_LISTED", 5)
     for number in range(6):
         (tmp_path / "in" / f"{number % 2}").mkdir(parents=True, exist_ok=True)
         (tmp_path / "in" / f"{number % 2}" / f"{number}").touch()
-    assert len(tree.listing(tmp_path, "in")) == 2
+    assert len(file_operations.listing(tmp_path, "in")) == 2
     with pytest.raises(Refusal, match="more than 5 files"):
-        tree.all_files(tmp_path)
+        file_operations.all_files(tmp_path)
     for number in range(4):
         (tmp_path / "in" / f"more{number}").touch()
     with pytest.raises(Refusal, match="more than 5 files"):
-        tree.listing(tmp_path, "in")
+        file_operations.listing(tmp_path, "in")

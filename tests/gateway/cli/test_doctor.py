@@ -12,7 +12,7 @@ from gateway.operations import doctor
 from gateway.operations.doctor import DoctorInput, Finding, examine
 from tests.gateway.cli.conftest import Predictd
 from tests.support.fake_admin_api import State
-from workers.process_limits import Bound
+from workers.kernel_limits import Bound
 
 
 class Python(NamedTuple):
@@ -166,7 +166,7 @@ def test_tasks_and_memory(
 ) -> None:
     """Where little is left, the limit is named, and how it is raised."""
     bound = Bound(most=free + 7, used=7, source="pids.max of /x", remedy="raise it there")
-    monkeypatch.setattr(f"workers.process_limits.{limit}", lambda pid: bound)
+    monkeypatch.setattr(f"workers.kernel_limits.{limit}", lambda pid: bound)
     finding = look(machine(tmp_path), name)
     assert finding.state == state
     assert "by pids.max of /x" in finding.found

@@ -63,7 +63,7 @@ def test_the_project_with_the_fewest_running_is_next() -> None:
 
 def test_of_equals_the_one_that_had_less_time_is_next() -> None:
     """A project of long builds gets as much time as one of short ones, and no more."""
-    schedule: FairSchedule[str] = FairSchedule(1, each=1)
+    schedule: FairSchedule[str] = FairSchedule(1, per_holder=1)
     now, had = 0.0, Counter[str]()
     lasts = {"A": 10.0, "B": 1.0, "C": 1.0}
     for number in range(200):
@@ -80,7 +80,7 @@ def test_of_equals_the_one_that_had_less_time_is_next() -> None:
 
 def test_having_been_idle_earns_nothing() -> None:
     """A project that comes late is not served until it has had as much as the others before it."""
-    schedule: FairSchedule[str] = FairSchedule(1, each=1)
+    schedule: FairSchedule[str] = FairSchedule(1, per_holder=1)
     for number in range(10):
         join(schedule, f"A{number}", f"B{number}", now=10.0 * number)
         assert len(begun(schedule, 10.0 * number)) == 2
@@ -128,8 +128,8 @@ def test_the_number_of_remembered_idle_projects_is_bounded() -> None:
         schedule.join(name, name, now)
         assert begun(schedule, now) == [name]
         schedule.end(name, now + (0.9 if number == 7 else 0.1))
-    assert len(schedule._projects) <= MAX_IDLE
-    assert "network 7" in schedule._projects
+    assert len(schedule._holders) <= MAX_IDLE
+    assert "network 7" in schedule._holders
 
 
 @given(
@@ -192,7 +192,7 @@ async def test_a_cancelled_task_keeps_no_permit(
 @pytest.mark.parametrize("waiters", [1, 3])
 async def test_each_project_has_its_own_bound(waiters: int) -> None:
     """With a bound for each, more of one project wait, and no other project does."""
-    semaphore = FairSemaphore(2, each=1)
+    semaphore = FairSemaphore(2, per_holder=1)
     async with trio.open_nursery() as nursery:
 
         async def hold() -> None:

@@ -107,7 +107,7 @@ class People(ControlStage):
         return {
             "users": directory.users(),
             "keys": [directory.keys_of(user) for user in directory.users()],
-            "live": [self.endpoints.callers.is_live(self.key.id)],
+            "live": [self.endpoints.callers.is_valid(self.key.id)],
             "known": directory.principal(self.key_text, ""),
             "sessions": [directory.sessions_of(user) for user in directory.users()],
             "session": directory.session(self.token),

@@ -242,7 +242,7 @@ async def test_a_backlog_is_bounded(
 ) -> None:
     """A project with too many builds or experiments that have not ended is told to wait, also where
     they are asked for at once; another is not."""
-    monkeypatch.setattr("gateway.control.fair_semaphore.MAX_UNFINISHED", 3)
+    monkeypatch.setattr("gateway.control.backlog.MAX_UNFINISHED", 3)
     folder, gate = add_that_waits(tmp_path)
     (folder / "wait.py").write_text("pass")
     project = await gateway.project(folder, "greedy")

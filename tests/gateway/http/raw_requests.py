@@ -10,7 +10,7 @@ from typing import NamedTuple
 from hypothesis import strategies as st
 
 from gateway.http.chunked import ChunkedDecoder
-from gateway.http.request_head import ProtocolError, RequestHead, end_of_head, read_head
+from gateway.http.request_head import ProtocolError, RequestHead, end_of_head, parse_head
 
 HERE = Path(__file__).parent
 BAD = sorted((HERE / "bad_requests").glob("*.http"))
@@ -66,7 +66,7 @@ def _next(sent: bytes) -> tuple[Request, bytes] | None:
     end = end_of_head(sent)
     if not end:
         return None
-    head, rest = read_head(sent[:end]), sent[end:]
+    head, rest = parse_head(sent[:end]), sent[end:]
     if not head.chunked:
         complete = len(rest) >= head.length
         return (Request(head, rest[: head.length]), rest[head.length :]) if complete else None

@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from gateway.http.access_log import AccessLog, AccessRecord, line, open_access_log, writing
-from gateway.http.request_head import RequestHead, read_head
+from gateway.http.request_head import RequestHead, parse_head
 from gateway.settings import SettingsError
 from tests.support.gateway import running, settings_for
 from tests.support.http_stage import Stage, post, request
@@ -19,7 +19,7 @@ LINE = re.compile(
     r'(?P<address>\S+) - - \[(?P<when>\d\d/\w{3}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4})\] "(?P<asked>.*)" '
     r"(?P<status>\d{3}|-) (?P<size>\d+|-) (?P<micros>\d+) (?P<id>\S+)"
 )
-CALL = read_head(b"POST /model?accessKey=secret HTTP/1.1\r\nHost: x\r\n\r\n")
+CALL = parse_head(b"POST /model?accessKey=secret HTTP/1.1\r\nHost: x\r\n\r\n")
 
 
 INTERVAL = 0.01

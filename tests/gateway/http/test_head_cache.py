@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.http.head_cache import _GENERATION, _LONGEST, HeadCache, parse_head
+from gateway.http.head_cache import _GENERATION, _LONGEST, HeadCache, classify_head
 from gateway.http.request_head import ProtocolError
 from tests.support.http_stage import request
 
@@ -12,7 +12,7 @@ LIMIT = 100
 def meaning(method: str, path: str, *lines: str) -> tuple[bool, bool, str, bool]:
     """Whether it is a call, has its response, the code of its refusal, and whether it is for the
     other server."""
-    read = parse_head(request(method, path, *lines), LIMIT)
+    read = classify_head(request(method, path, *lines), LIMIT)
     code = read.refusal.code if read.refusal is not None else ""
     return read.call is not None, read.response is not None, code, read.is_fallback
 
@@ -83,6 +83,6 @@ def test_cache_is_bounded() -> None:
 
 def test_cached_refusal_keeps_no_frames() -> None:
     """It keeps no frames, and so no bytes, of the parse alive."""
-    refused = parse_head(request("PUT", "/model"), LIMIT).refusal
+    refused = classify_head(request("PUT", "/model"), LIMIT).refusal
     assert refused is not None
     assert refused.__traceback__ is None

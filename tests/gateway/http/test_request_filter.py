@@ -11,7 +11,7 @@ import trio
 from trio.testing import MemoryReceiveStream, MemorySendStream, memory_stream_one_way_pair
 
 from gateway.http.request_filter import READ_AHEAD, Disconnected, RequestFilter, serialize_head
-from gateway.http.request_head import ProtocolError, read_head
+from gateway.http.request_head import ProtocolError, parse_head
 from tests.faults.matrix import fault
 from tests.gateway.http.raw_requests import BAD, GOOD, read, status_of
 from tests.support.http_stage import TIMEOUTS
@@ -213,7 +213,7 @@ async def test_stop_ends_what_has_not_begun() -> None:
 
 def test_serialized_head() -> None:
     """It has all that an application needs, once; the framing is rewritten."""
-    head = read_head(
+    head = parse_head(
         b"PUT http://y/z?a=b HTTP/1.1\r\nHost: x\r\nCookie: a=b\r\nCookie: c=d\r\n"
         b"Connection: Upgrade, HTTP2-Settings, close\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMA\r\n"
         b"Content-Length: 007\r\nExpect: 100-continue\r\nX-Latin: \xe9\r\n\r\n"

@@ -17,7 +17,7 @@ from gateway.http.request_head import (
     ProtocolError,
     RequestHead,
     end_of_head,
-    read_head,
+    parse_head,
 )
 from tests.gateway.http.raw_requests import BAD, GOOD, mistaken, read, status_of
 
@@ -25,7 +25,7 @@ GET = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 def head(*lines: str) -> RequestHead:
-    return read_head("\r\n".join([*lines, "", ""]).encode("latin-1"))
+    return parse_head("\r\n".join([*lines, "", ""]).encode("latin-1"))
 
 
 def get(*lines: str) -> RequestHead:
@@ -54,7 +54,7 @@ def test_message_says_what_is_wrong() -> None:
     with pytest.raises(ProtocolError, match="not METHOD /path"):
         head("hello")
     with pytest.raises(ProtocolError, match="does not end with CR LF"):
-        read_head(GET.replace(b"\r", b""))
+        parse_head(GET.replace(b"\r", b""))
     with pytest.raises(ProtocolError, match="several host headers"):
         get("host: y")
 
@@ -125,7 +125,7 @@ def test_limits_are_exact() -> None:
     size = HEAD_LIMIT - len(GET)
     filled = GET[:-2] + b"A: " + b"b" * (size - 5) + b"\r\n\r\n"
     assert len(filled) == HEAD_LIMIT == end_of_head(filled)
-    assert read_head(filled).headers["a"]
+    assert parse_head(filled).headers["a"]
     assert read(filled.replace(b"A: ", b"AA: ")).refused == 431
     many = [f"A{number}: b" for number in range(FIELDS_LIMIT - 1)]
     assert len(get(*many).headers) == FIELDS_LIMIT
@@ -168,7 +168,7 @@ def test_any_bytes_are_a_head_or_a_protocol_error(block: bytes) -> None:
     for whole in (block, block + b"\r\n\r\n"):
         assert read(whole).refused in (0, 400, 431, 501, 505)
         with suppress(ProtocolError):
-            read_head(whole)
+            parse_head(whole)
 
 
 @given(mistaken())

@@ -148,7 +148,7 @@ def test_who_is_disabled_has_nothing(stage: Stage) -> None:
     assert caller is not None
     stage.directory.put_user(msgspec.structs.replace(stage.bob, disabled=True))
     assert asks(stage, token) is None
-    assert not caller.live
+    assert caller.revoked
     assert stage.directory.session("held by bob") is None
     assert stage.directory.may_call(stage.model(visibility="public")) == frozenset("a")
     stage.directory.put_user(stage.bob)
@@ -163,7 +163,7 @@ def test_a_key_told_twice_is_one(stage: Stage) -> None:
     stage.directory.put_user(msgspec.structs.replace(stage.bob, full_name="Bob"))
     stage.directory.forget_key(token.partition(".")[0])
     assert remembered is not None
-    assert not remembered.live
+    assert remembered.revoked
 
 
 def test_sessions(stage: Stage) -> None:

@@ -73,6 +73,6 @@ def test_a_key_is_live_until_its_time() -> None:
     for name, expires in (("a", 20.0), ("b", 30.0)):
         callers.put(Key(id=name, kind="api", user_id="u", digest="d"), expires)
     now[0] = 19.9
-    assert [callers.is_live(name) for name in "abc"] == [True, True, False]
+    assert [callers.is_valid(name) for name in "abc"] == [True, True, False]
     now[0] = 20.0
-    assert [callers.is_live(name) for name in "ab"] == [False, True]
+    assert [callers.is_valid(name) for name in "ab"] == [False, True]

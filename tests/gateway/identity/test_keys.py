@@ -7,18 +7,9 @@ from pathlib import Path
 import pytest
 from argon2 import PasswordHasher
 
-from gateway.identity.keys import (
-    _DECOY,
-    Passwords,
-    SecretUnreadable,
-    access_key,
-    make_secret,
-    new_key,
-    new_password,
-    parse_key,
-    read_secret,
-    verify,
-)
+from gateway.identity.keys import access_key, new_key, parse_key, verify
+from gateway.identity.passwords import _DECOY, Passwords, new_password
+from gateway.identity.secret_file import SecretUnreadable, make_secret, read_secret
 from store import KeyKind
 
 FORMATS: dict[KeyKind, str] = {

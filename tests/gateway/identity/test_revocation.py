@@ -23,7 +23,7 @@ import trio
 import trustme
 
 from gateway.admin.lookup import Lookup
-from gateway.admin.routes import ROUTES
+from gateway.admin.route_table import ROUTES
 from gateway.client import ApiError, Client
 from gateway.errors import API_PREFIX
 from gateway.settings import Settings

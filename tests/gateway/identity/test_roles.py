@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.admin.routes import ROUTES
+from gateway.admin.route_table import ROUTES
 from gateway.admin.routing.route import AdminRoute
 from gateway.identity.permissions import MEANINGS, Permission
 from store import Visibility

@@ -11,7 +11,7 @@ import httpx
 import pytest
 import trio
 
-from gateway.identity.keys import make_secret
+from gateway.identity.secret_file import make_secret
 from tests.faults.matrix import fault
 from tests.support.gateway import (
     Gateway,

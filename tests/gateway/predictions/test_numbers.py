@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.admin.routes import ROUTES
+from gateway.admin.route_table import ROUTES
 from gateway.admin.routing.json_body import _alternatives
 from gateway.admin.routing.route import AdminRoute
 from tests.support.gateway import Gateway, copy_of

@@ -370,10 +370,10 @@ class AnyUse(RuleBasedStateMachine):
     def push(self, which: int, flow: str, size: int, limit: float, adopted: bool) -> None:
         ticket = a_ticket(flow, size, self.now + limit)
         own, total = self.rooms[which], self.total
-        held = [max(len(t.request), own.least) for line in self.lines(which) for t in line]
-        of_all = [max(len(t.request), total.least) for queue in self.queues for t in queue]
-        free = own.size - sum(held) - max(size, own.least)
-        free = min(free, total.size - sum(of_all) - max(size, total.least))
+        held = [max(len(t.request), own.min_cost) for line in self.lines(which) for t in line]
+        of_all = [max(len(t.request), total.min_cost) for queue in self.queues for t in queue]
+        free = own.size - sum(held) - max(size, own.min_cost)
+        free = min(free, total.size - sum(of_all) - max(size, total.min_cost))
         try:
             self.queues[which].push(ticket, adopted=adopted)
         except QueueFull:

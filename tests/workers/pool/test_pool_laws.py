@@ -158,7 +158,9 @@ class AnyOrder(RuleBasedStateMachine):
     def who_leaves_makes_room(self) -> None:
         budget = self.stage.budget
         tickets = [ticket for pool in self.pools for ticket in pool._queue]
-        assert budget.size - budget.free == sum(max(len(t.request), budget.least) for t in tickets)
+        assert budget.size - budget.free == sum(
+            max(len(t.request), budget.min_cost) for t in tickets
+        )
 
     @invariant()
     def no_outcome_comes_twice(self) -> None:

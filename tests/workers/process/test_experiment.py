@@ -10,7 +10,7 @@ import trio
 
 from tests.faults.matrix import fault
 from tests.support.skipping import not_here
-from workers import ConfinementUnavailable, Limits, RunSpec, Workers, open_workers
+from workers import ConfinementUnavailable, ExperimentSpec, Limits, Workers, open_workers
 from workers.confinement import open_confinement
 from workers.limits import Cause
 from workers.process.process import marked
@@ -57,7 +57,7 @@ async def workers(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
     assert marked(f"{instance_id}/") == []
 
 
-def spec_of(tmp_path: Path, script: str, **more: object) -> RunSpec:
+def spec_of(tmp_path: Path, script: str, **more: object) -> ExperimentSpec:
     """A run of a script that lies in a sealed folder beside some data."""
     data = tmp_path / "data"
     sealed, environment = data / "sealed", data / "environment"
@@ -68,7 +68,7 @@ def spec_of(tmp_path: Path, script: str, **more: object) -> RunSpec:
     (environment / "bin" / "python").symlink_to(Path(sys.executable).resolve())
     folder = data / "experiments" / "one"
     variables = {"KEPT": str(folder / "kept"), "SEALED": str(sealed)}
-    return RunSpec(
+    return ExperimentSpec(
         code=sealed,
         environment=environment,
         prefix=Path(sys.base_prefix),

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pytest
 import trio
 
-from gateway.admin.routes import ROUTES
+from gateway.admin.route_table import ROUTES
 from gateway.admin.routing.openapi import openapi
 from gateway.errors import CATALOGUE
 from tests.faults.matrix import fault

@@ -9,7 +9,7 @@ import trio.testing
 
 from gateway.control.accounts.password_hashing import MOST_WAITING, NICE, PasswordHashing
 from gateway.errors import Refusal
-from gateway.identity.keys import Passwords
+from gateway.identity.passwords import Passwords
 
 
 def _nice() -> int:

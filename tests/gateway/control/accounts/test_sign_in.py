@@ -10,7 +10,7 @@ from argon2 import PasswordHasher
 from gateway.control.accounts.sign_in import LINK_SECONDS, SESSION_LIFE, Browser
 from gateway.control.accounts.users import NewUser
 from gateway.errors import Refusal
-from gateway.identity.keys import Passwords
+from gateway.identity.passwords import Passwords
 from store import User, audit, sessions, users
 from tests.support.control_stage import HERE, PASSWORD, Clock, ControlStage, opened
 

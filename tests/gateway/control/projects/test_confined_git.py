@@ -12,7 +12,7 @@ import pytest
 from builder import CloneFailed, Run, clone, read_address, take_snapshot
 from builder.errors import SnapshotFailed
 from builder.snapshot.snapshot import write_out
-from gateway.admin import tree
+from gateway.admin import file_operations
 from gateway.errors import Refusal
 from tests.support.builder import Lines
 from tests.support.skipping import not_here
@@ -104,16 +104,18 @@ async def test_a_hostile_repository(run: Run, tmp_path: Path, hostile: Path) -> 
     for path in target.rglob("*"):
         assert path.lstat().st_uid == os.geteuid()
     assert [path.name for path in target.parent.iterdir()] == ["one"]
-    links = {each["path"]: each["link"] for each in tree.listing(target, "") if "link" in each}
+    links = {
+        each["path"]: each["link"] for each in file_operations.listing(target, "") if "link" in each
+    }
     assert links == {"passwd": "/etc/passwd", "up": "../../../../admin.key"}
     for name in links:
         with pytest.raises(Refusal):
-            tree.opened(target, name)
+            file_operations.opened(target, name)
     store = tmp_path / "data" / "snapshots" / "one.git"
     with pytest.raises(SnapshotFailed, match="passwd -> /etc/passwd, up -> "):
         await take_snapshot(target, store, "one", Lines(), run=run)
     for name in links:
-        tree.remove(target, name)
+        file_operations.remove(target, name)
     snapshot = await take_snapshot(target, store, "one", Lines(), run=run)
     await write_out(snapshot, tmp_path / "copy")
     assert (tmp_path / "copy/model.py").read_text() == (hostile / "model.py").read_text()

@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.polling import until
 from tests.workers.process.test_process import instance_id, start, wait
-from workers.orphans import reap_orphans
+from workers.orphan_processes import reap_orphans
 from workers.process import process
 from workers.process.process import kill_tree, marked
 

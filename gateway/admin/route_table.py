@@ -18,7 +18,7 @@ from gateway.admin.site_settings import SiteSettingRoutes
 from gateway.admin.users import UserRoutes
 from gateway.control import Control
 from gateway.http.context import ConnectionStats
-from gateway.routes import bound_routes, routes_of
+from gateway.route_declaration import bound_routes, routes_of
 
 NOUNS = (
     *(ProjectRoutes, CollaboratorRoutes, FileRoutes, ModelRoutes, BuildRoutes, DeploymentRoutes),

@@ -114,7 +114,7 @@ class OrphanSweep:
         builds = self._build_store
         for name in await trio.to_thread.run_sync(builds.aside):
             with self._set_aside.item(f"build {name}", builds.folder(name)):
-                await builds.put_back(name)
+                await builds.unpark(name)
         names = await trio.to_thread.run_sync(self._set_damaged_aside, ids)
         kept = ids.built | ids.environments
         left = [name for name in names if name not in kept or builds.sealed(name) is None]

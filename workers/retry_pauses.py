@@ -3,7 +3,7 @@
 import msgspec
 
 
-class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
+class RetryPauses(msgspec.Struct, frozen=True, kw_only=True):
     """All in seconds."""
 
     # Between two attempts at what must be done at the end of a process: doubled each time.

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from builder import Folder
-from gateway.admin import tree
+from gateway.admin import file_operations
 from gateway.errors import Refusal
 
 
@@ -40,13 +40,13 @@ def swapped_before(monkeypatch: pytest.MonkeyPatch, name: str, entry: Path, targ
 
 
 ACTIONS: dict[str, Callable[[Path], object]] = {
-    "list": lambda root: tree.listing(root, "sub/deep"),
-    "read": lambda root: tree.opened(root, "sub/deep/file").read(),
-    "write": lambda root: tree.save(BytesIO(b"planted"), root, "sub/deep/file"),
-    "make": lambda root: tree.save(BytesIO(b"planted"), root, "sub/deep/new/file"),
-    "remove": lambda root: tree.remove(root, "sub/deep/file"),
-    "remove all": lambda root: tree.remove(root, "sub/deep"),
-    "walk": tree.all_files,
+    "list": lambda root: file_operations.listing(root, "sub/deep"),
+    "read": lambda root: file_operations.opened(root, "sub/deep/file").read(),
+    "write": lambda root: file_operations.save(BytesIO(b"planted"), root, "sub/deep/file"),
+    "make": lambda root: file_operations.save(BytesIO(b"planted"), root, "sub/deep/new/file"),
+    "remove": lambda root: file_operations.remove(root, "sub/deep/file"),
+    "remove all": lambda root: file_operations.remove(root, "sub/deep"),
+    "walk": file_operations.all_files,
 }
 
 
@@ -78,21 +78,21 @@ def test_a_file_that_becomes_a_link(project: Path, monkeypatch: pytest.MonkeyPat
     file, secret = project / "sub/deep/file", project.parent / "outside/sub/deep/file"
     swapped_before(monkeypatch, "file", file, secret)
     with pytest.raises(Refusal, match="there is no file"):
-        tree.opened(project, "sub/deep/file")
-    tree.save(BytesIO(b"mine"), project, "sub/deep/file")
+        file_operations.opened(project, "sub/deep/file")
+    file_operations.save(BytesIO(b"mine"), project, "sub/deep/file")
     assert (file.is_symlink(), file.read_text()) == (False, "mine")
     assert outside(project) == {"sub/deep/file": "secret"}
 
 
 def test_one_pass_through_each_folder(project: Path) -> None:
     """Without a swap each of the actions does its work."""
-    assert [f["path"] for f in tree.all_files(project)] == ["sub/deep/file"]
-    assert [f["path"] for f in tree.listing(project, "sub/./deep/")] == ["sub/deep/file"]
-    tree.save(BytesIO(b"1"), project, "a/b/c")
+    assert [f["path"] for f in file_operations.all_files(project)] == ["sub/deep/file"]
+    assert [f["path"] for f in file_operations.listing(project, "sub/./deep/")] == ["sub/deep/file"]
+    file_operations.save(BytesIO(b"1"), project, "a/b/c")
     assert (project / "a/b/c").read_bytes() == b"1"
     assert (project / "a/b/c").stat().st_mode & 0o777 == 0o644
     assert [p.name for p in (project / "a/b").iterdir()] == ["c"]
-    tree.remove(project, "a")
+    file_operations.remove(project, "a")
     assert not (project / "a").exists()
 
 
@@ -114,5 +114,5 @@ def test_a_failed_write_leaves_nothing(project: Path) -> None:
             raise OSError("gone")
 
     with pytest.raises(OSError, match="gone"):
-        tree.save(Broken(), project, "sub/new")
+        file_operations.save(Broken(), project, "sub/new")
     assert [p.name for p in (project / "sub").iterdir()] == ["deep"]

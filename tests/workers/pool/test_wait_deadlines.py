@@ -3,7 +3,7 @@
 import hypothesis.strategies as st
 from hypothesis import given, settings
 
-from workers.pool.deadlines import DeadlineQueue
+from workers.pool.wait_deadlines import DeadlineQueue
 from workers.replica.ticket import Ticket
 
 

@@ -12,8 +12,8 @@ import trio
 from tests.faults.matrix import fault
 from tests.support.process_host import open_host
 from workers.limits import Limits
+from workers.process.command import run_command
 from workers.process.process import kill_tree, marked
-from workers.process.script import run_script
 from workers.process.tree import ProcessTree
 
 Run = Callable[..., Awaitable[int]]
@@ -42,7 +42,7 @@ async def run(tmp_path: Path, log: Lines, instance_id: str) -> AsyncIterator[Run
     with open_host(tmp_path, instance_id) as host:
 
         async def run(script: str, time_limit: float = 20.0) -> int:
-            ended = await run_script(
+            ended = await run_command(
                 ProcessTree(host, "script", Limits(processes=100), (tmp_path,)),
                 ["/bin/bash", "-c", script],
                 cwd=tmp_path,
@@ -127,7 +127,7 @@ async def test_what_cannot_be_started_raises(tmp_path: Path, log: Lines, instanc
     """A folder that is not there is an OSError, and leaves no descriptor."""
     before = os.listdir("/proc/self/fd")
     with open_host(tmp_path, instance_id) as host, pytest.raises(FileNotFoundError):
-        await run_script(
+        await run_command(
             ProcessTree(host, "script", Limits(), (tmp_path,)),
             ["true"], cwd=tmp_path / "nowhere", variables={}, view=None, log=log, time_limit=1.0,
         )  # fmt: skip

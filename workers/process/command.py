@@ -33,7 +33,7 @@ class LineLog(Protocol):
     def write(self, line: str) -> None: ...
 
 
-async def run_script(
+async def run_command(
     tree: ProcessTree,
     command: Sequence[str | Path],
     *,
@@ -53,7 +53,7 @@ async def run_script(
     try:
         await in_thread(tree.prepare, view, limiter=tree.limiter)
         process, out = _spawn(tree, command, cwd, variables, view)
-        script = _Script(tree, process, log)
+        script = _CommandOwner(tree, process, log)
         await tree.run(process, [(out, script.write)], script, time_limit=time_limit)
     finally:
         await tree.remove()
@@ -82,7 +82,7 @@ def _spawn(
     return process, out
 
 
-class _Script:
+class _CommandOwner:
     """The owner of a script's tree: records how it ended."""
 
     def __init__(self, tree: ProcessTree, process: Process, log: LineLog) -> None:
