@@ -191,32 +191,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return "https" if self.tls_certificate else "http"
 
 
-# The earlier names of settings. A start that still uses one is refused with the present name: to
-# ignore a limit would remove it.
-RENAMED = {
-    "plain_http": "allow_plain_http",
-    "python": "default_python",
-    "max_requests": "recycle_after_requests",
-    "max_memory": "recycle_above_memory",
-    "request_limit": "max_request_size",
-    "reply_limit": "max_response_size",
-    "unfinished_bytes": "max_inflight_bytes",
-    "connections": "max_connections",
-    "connections_per_address": "max_connections_per_address",
-    "queue_requests": "max_queued_requests",
-    "queue_bytes": "max_queued_bytes",
-    "queue_requests_total": "max_queued_requests_total",
-    "queue_bytes_total": "max_queued_bytes_total",
-    "upload_limit": "max_upload_size",
-    "processes": "max_processes",
-    "disk_limit": "max_disk",
-    "disk_reserve": "min_free_disk",
-    "metrics_age": "metrics_retention_days",
-    "metrics_size": "metrics_max_size",
-    "concurrent_builds": "max_concurrent_builds",
-    "concurrent_experiments": "max_concurrent_experiments",
-    "readable": "shared_folders",
-}
+# Variables with our prefix that are not settings: of the command line, and of processes of ours.
+OTHER_VARIABLES = {"PREDICTD_URL", "PREDICTD_API_KEY", "PREDICTD_TREE", "PREDICTD_RUN_METRICS"}
 
 
 class SettingInfo(NamedTuple):
@@ -312,15 +288,15 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     # The name that administrators of CDSW know.
     if seconds := environment.get("MODEL_REQUEST_TIMEOUT_SECONDS"):
         found["model_request_timeout"] = seconds
-    for name in (*SETTINGS, *RENAMED):
-        if name != "environment" and (value := environment.get(f"PREDICTD_{name.upper()}")):
+    # All of them: a limit with a misspelt name would otherwise be no limit.
+    for variable, value in environment.items():
+        name = variable.removeprefix("PREDICTD_").lower()
+        if variable.startswith("PREDICTD_") and variable not in OTHER_VARIABLES and value:
             found[name] = value
     return found
 
 
 def _convert(name: str, value: object, source: str) -> object:
-    if (present := RENAMED.get(name)) is not None:
-        raise SettingsError(f"{source} sets {name!r}, which is now called {present!r}")
     if name not in SETTINGS:
         known = ", ".join(SETTINGS)
         raise SettingsError(f"{source} sets {name!r}, which is not a setting; there are: {known}")

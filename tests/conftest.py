@@ -77,9 +77,9 @@ def _ended_is_failed(item: pytest.Item) -> Generator[None, object, object]:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """PREDICTD_TESTS_SKIP_NOTHING is set by `.ci/run`."""
+    """TESTS_SKIP_NOTHING is set by `.ci/run`."""
     report = yield
-    nothing = os.environ.get("PREDICTD_TESTS_SKIP_NOTHING")
+    nothing = os.environ.get("TESTS_SKIP_NOTHING")
     if nothing and report.skipped and NOT_HERE not in str(report.longrepr):
         report.outcome = "failed"
         report.longrepr = f"skipped where nothing may be: {report.longrepr}"

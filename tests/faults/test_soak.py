@@ -20,7 +20,7 @@ from tests.support.served_gateway import (
     at,
 )
 
-# The whole form; PREDICTD_SOAK gives a part of it, such as 0.02.
+# The whole form; SOAK gives a part of it, such as 0.02.
 REQUESTS, DEPLOYMENTS = 50_000, 500
 MB = 1_000_000
 FAULTS: list[Json] = [
@@ -42,7 +42,7 @@ FAULTS: list[Json] = [
 )
 def test_soak(tmp_path: Path, observe: Observe) -> None:
     """Nothing that predictd does leaves anything behind."""
-    part = float(os.environ.get("PREDICTD_SOAK", "1"))
+    part = float(os.environ.get("SOAK", "1"))
     requests, deployments = int(REQUESTS * part), int(DEPLOYMENTS * part)
     chance = random.Random(20261121)
     with open_bench(tmp_path) as bench:

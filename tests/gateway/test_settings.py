@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from gateway.setting_kinds import MIB, parse_size
-from gateway.settings import RENAMED, SETTINGS, Settings, SettingsError, load
+from gateway.settings import OTHER_VARIABLES, Settings, SettingsError, load
 
 
 @pytest.fixture
@@ -122,18 +122,11 @@ def test_an_unknown_name_is_refused_with_those_there_are(config: Path) -> None:
         load({}, config, {})
 
 
-def test_an_earlier_name_is_refused_with_the_present_one(config: Path) -> None:
-    """A setting by its earlier name is refused, in the file as in the environment: a limit that was
-    ignored would be no limit."""
-    for earlier, present in RENAMED.items():
-        assert present in SETTINGS
-        assert earlier not in SETTINGS
-        called = f"{earlier!r}, which is now called {present!r}"
-        with pytest.raises(SettingsError, match=f"the environment sets {called}"):
-            load({}, None, {f"PREDICTD_{earlier.upper()}": "1"})
-    config.write_text("request_limit = 1")
-    with pytest.raises(SettingsError, match="which is now called 'max_request_size'"):
-        load({}, config, {})
+def test_an_unknown_variable_is_refused_and_others_are_not_settings() -> None:
+    """A variable that is misspelt is refused: a limit that was ignored would be no limit."""
+    with pytest.raises(SettingsError, match="the environment sets 'max_request_siz', which is not"):
+        load({}, None, {"PREDICTD_MAX_REQUEST_SIZ": "1"})
+    load({}, None, dict.fromkeys(OTHER_VARIABLES, "x"))
 
 
 def test_a_choice_that_does_not_exist_is_refused_with_those_there_are() -> None:
