@@ -1,5 +1,6 @@
 """The project's own checks, so that one command runs them all; and the bound on each test."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -52,7 +53,9 @@ def test_hanging_test_is_ended_with_its_stacks(tmp_path: Path, workers: str) -> 
     (tmp_path / "test_it.py").write_text(HANGING)
     command = [sys.executable, "-m", "pytest", "-c", str(ROOT / "pyproject.toml"), "-n", workers]
     command += ["--rootdir", str(tmp_path), "-m", "", "-o", "faulthandler_timeout=1", str(tmp_path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)
+    # Options of this run, such as its base folder, are not for the one inside it.
+    own = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    done = subprocess.run(command, cwd=ROOT, env=own, capture_output=True, text=True, timeout=100)
     assert "2 failed, 1 passed, 1 error" in done.stdout, done.stdout
     assert done.stdout.count("had not ended after 1 s") >= 3
     assert "in test_hanging_thread" in done.stderr
