@@ -36,7 +36,7 @@ def refused(change: Callable[[], object]) -> None:
     with pytest.raises(ApiError) as told:
         change()
     assert (told.value.status, told.value.code) == (507, "disk.full")
-    assert "make room" in told.value.advice
+    assert "free space on the disk" in told.value.advice
 
 
 @fault(

@@ -224,4 +224,4 @@ def test_little_memory(tmp_path: Path) -> None:
                     assert gateway.call(hog, {"do": "memory", "bytes": 500 << 20}).status == 502
                 until(lambda: gateway.call(hog, {"do": "nothing"}).status == 200)
             told = gateway.cli("doctor", "--port", gateway.url.rpartition(":")[2]).out
-            assert "of 400 MiB by the cgroup" in told
+            assert "of 400 MiB, limited by the cgroup" in told

@@ -23,20 +23,26 @@ __all__ = ["instance_id"]
 def dead_children() -> set[int]:
     """The children of this process that have ended and are not reaped."""
     found = set()
-    for task in Path("/proc/self/task").iterdir():
-        for pid in (task / "children").read_text().split():
-            with suppress(FileNotFoundError):
-                state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-                if state == "Z":
-                    found.add(int(pid))
+    for pid in all_children():
+        with suppress(FileNotFoundError):
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+            if state == "Z":
+                found.add(pid)
     return found
 
 
 def living_children() -> set[int]:
     """The children of this process that have not ended."""
-    tasks = Path("/proc/self/task").iterdir()
-    found = {int(pid) for task in tasks for pid in (task / "children").read_text().split()}
-    return found - dead_children()
+    return all_children() - dead_children()
+
+
+def all_children() -> set[int]:
+    """The children of each thread of this process; a thread may end meanwhile."""
+    found = set[int]()
+    for task in Path("/proc/self/task").iterdir():
+        with suppress(FileNotFoundError):
+            found |= set(map(int, (task / "children").read_text().split()))
+    return found
 
 
 @pytest.fixture

@@ -129,7 +129,7 @@ async def test_it_is_rebuilding_meanwhile(tmp_path: Path) -> None:
         await gateway.until(build, ended_build)
         await gateway.until(model, status_is("rebuilding"))
         log = (await gateway.admin.get(f"{build}/log")).text
-        assert "names /home/cdsw, which is not there with isolation 'none'" in log
+        assert "names /home/cdsw, which does not exist with isolation 'none'" in log
     assert folder.stat().st_ino == inode
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
     async with at(HERE[0], data) as gateway:
