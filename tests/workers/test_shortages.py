@@ -10,21 +10,29 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 import trio.testing
 
 from tests.faults.matrix import fault
+from tests.support.process_host import open_host
+from tests.support.reactor_stage import REPLICA, Stage
 from tests.workers.shortfall import NO_MEMORY, Shortfall
 from tests.workers.test_workers import Harness, ask, environment, open_harness, our_descriptors
 from workers import StartFailed, shortages
-from workers.cgroups import Leaf
+from workers.cgroups import Cgroups, Leaf
 from workers.confinement import Confinement, Launch, LevelChoice
 from workers.kernel_limits import explain
 from workers.limits import Limits
+from workers.log import Log
 from workers.process.limit_monitor import LimitMonitor, MonitoredTree
 from workers.process.output import Output
 from workers.process.process import pipe
+from workers.process.tree import ProcessTree
+from workers.replica.interfaces import Check
+from workers.replica.replica import Replica
+from workers.replica.supervisor import supervise
 from workers.retry_pauses import RetryPauses
 
 __all__ = ["environment"]
@@ -149,6 +157,85 @@ async def test_unexpected_error_of_a_supervisor_costs_one_start(
         assert await ask(pool, ECHO) == ECHO
     assert failing.launches == 2
     assert "a mistake" in caplog.text
+
+
+class StuckLeaf(Leaf):
+    """The kernel has no memory for its removal. `tried` is set after the first attempt."""
+
+    def __init__(self) -> None:
+        super().__init__((), "stuck")
+        self.tried = trio.Event()
+        self._token = trio.lowlevel.current_trio_token()
+
+    def remove(self, *, seconds: float = 1.0) -> None:
+        if not self.tried.is_set():
+            self._token.run_sync_soon(self.tried.set)
+        raise MemoryError
+
+
+class StuckCgroups(Cgroups):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stuck = StuckLeaf()
+
+    def leaf(self, name: str) -> Leaf:
+        return self.stuck
+
+
+class Owner:
+    """Records that the replica was reported as cleaned."""
+
+    check_answer: Check | None = None
+    cleaned = False
+
+    def replica_ready(self, replica: Replica) -> None: ...
+    def replica_settled(self, replica: Replica, *rest: Any) -> None: ...
+    def replica_tracked(self, body: bytes | bytearray) -> None: ...
+    def replica_leaving(self, replica: Replica) -> None: ...
+    def replica_gone(self, replica: Replica) -> None: ...
+
+    def replica_cleaned(self, replica: Replica) -> None:
+        self.cleaned = True
+
+
+async def test_working_copy_is_removed_when_its_cgroup_cannot_be(tmp_path: Path) -> None:
+    """If the gateway ends while a cgroup cannot be removed, no working copy is left."""
+    cgroups = StuckCgroups()
+    code, folder, owner = tmp_path / "code", tmp_path / "copy", Owner()
+    code.mkdir()
+    stage = Stage()
+    spec = msgspec.structs.replace(REPLICA, code=code)
+    replica = Replica("r", spec, stage.reactor, owner)
+    with open_host(tmp_path / "confinement", "test-stuck") as open_one:
+        host = msgspec.structs.replace(
+            open_one,
+            cgroups=cgroups,
+            confinement=FailingConfinement(tmp_path, OSError(2, "no such file")),
+            timeouts=RetryPauses(retry_first=3600, retry_most=3600),
+        )
+        async with trio.open_nursery() as nursery:
+            work = partial(supervise, replica, log=Log(tmp_path / "log"), host=host)
+            threads = trio.CapacityLimiter(1)
+            nursery.start_soon(partial(work, folder=folder, threads=threads))
+            await cgroups.stuck.tried.wait()
+            assert folder.exists()
+            nursery.cancel_scope.cancel()
+    stage.close()
+    assert owner.cleaned
+    assert not folder.exists()
+
+
+async def test_tree_without_a_cgroup_has_none_to_remove(tmp_path: Path) -> None:
+    """A start that fails before its cgroup is made does not wait for the removal of one."""
+    with open_host(tmp_path / "confinement", "test-none") as open_one:
+        host = msgspec.structs.replace(
+            open_one,
+            cgroups=StuckCgroups(),
+            timeouts=RetryPauses(retry_first=3600, retry_most=3600),
+        )
+        tree = ProcessTree(host, "script", Limits(), [tmp_path])
+        with trio.fail_after(20):
+            await tree.remove()
 
 
 class Stubborn:

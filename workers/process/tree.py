@@ -92,6 +92,7 @@ class ProcessTree:
         self.limits = host.allowance.within(limits)
         self.limiter = limiter
         self._leaf = host.cgroups.leaf(name)
+        self._has_leaf = False
         self._mark = f"{host.instance_id}/{uuid.uuid4().hex}/"
         self._folders = folders
         # The bytes in the folders before the process started.
@@ -106,6 +107,7 @@ class ProcessTree:
         Raises OSError."""
         if view is not None:
             self.host.confinement.chown_writable(view)
+        self._has_leaf = True
         self._leaf.make(self.limits)
         if self.limits.disk:
             self._base = sum(map(measure, self._folders))
@@ -204,7 +206,8 @@ class ProcessTree:
 
     async def remove(self) -> None:
         """Removes the leaf. Call it in every case, also where the process was never started."""
-        await self.surely(self._leaf.remove)
+        if self._has_leaf:
+            await self.surely(self._leaf.remove)
 
     async def surely(self, work: Callable[[*Args], object], *args: *Args) -> None:
         """Does blocking work that must be done at the end of the tree; see `shortages.surely`."""

@@ -58,8 +58,10 @@ async def supervise(
         _not_started(replica, error)
     finally:
         try:
-            await tree.remove()
-            await tree.surely(untrusted_tree.remove, folder)
+            try:
+                await tree.remove()
+            finally:  # also where that was cancelled
+                await tree.surely(untrusted_tree.remove, folder)
         except Exception:
             logger.exception("replica.not_removed name=%s", replica.name)
         finally:
