@@ -80,7 +80,7 @@ def test_what_runs_inside_a_model_stands_alone() -> None:
                 "builder/git/git_store.py",
                 "builder/interpreters.py",
                 "builder/files/remove_tree.py",
-                "gateway/cli/demo.py",
+                "gateway/cli/commands/demo.py",
                 "gateway/operations/doctor.py",
             ),
         ),

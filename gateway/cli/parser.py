@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Any, NoReturn
 
-from gateway.cli import (
+from gateway.cli.command import Command
+from gateway.cli.commands import (
     audit,
     backup,
     build,
@@ -36,7 +37,6 @@ from gateway.cli import (
     unit,
     user,
 )
-from gateway.cli.command import Command
 from gateway.cli.context import Exit
 
 EXIT_CODES = """\

@@ -8,7 +8,7 @@ import trio
 from quart_trio import QuartTrio
 
 from gateway.http.context import HttpContext
-from gateway.http.hypercorn_server import HypercornServer
+from gateway.http.hypercorn.server import HypercornServer
 from gateway.http.listener import Listener
 from workers import Reactor
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cli.status import set_aside_lines
+from gateway.cli.commands.status import set_aside_lines
 from gateway.data_folder import DataFolder
 from gateway.set_aside import SetAside, read_record
 from store import StoreFailed

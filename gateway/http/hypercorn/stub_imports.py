@@ -1,7 +1,7 @@
 """Stubs for protocols that the gateway does not speak, so that they are not loaded.
 
 Importing anything of Hypercorn loads HTTP/2, and importing Quart loads Hypercorn's asyncio server.
-Neither is used here (hypercorn_connection.py speaks HTTP/1.1, on Trio). Loading them takes a tenth
+Neither is used here (connection.py speaks HTTP/1.1, on Trio). Loading them takes a tenth
 of the start, and code that is not loaded cannot be attacked.
 """
 

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from gateway.cli.command import OneOf, argument, command
+from gateway.cli.commands.status import model_table
 from gateway.cli.context import CommandFailed, Context, Exit
 from gateway.cli.lookup import find_project
 from gateway.cli.options import PROJECT, YES
-from gateway.cli.status import model_table
 from gateway.cli.terminal import facts, table
 from gateway.cli.watch import poll
 from gateway.client import Client, Json

@@ -1,13 +1,19 @@
 """The verbs `predictd model ...`: redeploy, rebuild, restart, stop, rotate-key, rm."""
 
 from gateway.cli.arguments import count
-from gateway.cli.build import like_the_last
 from gateway.cli.command import argument, command
+from gateway.cli.commands.build import like_the_last
+from gateway.cli.commands.deploy import (
+    deploy_build,
+    deployment_options,
+    served_line,
+    start,
+    watch_started,
+)
+from gateway.cli.commands.status import ACTIVE, current_deployment
 from gateway.cli.context import CommandFailed, Context, Exit
-from gateway.cli.deploy import deploy_build, deployment_options, served_line, start, watch_started
 from gateway.cli.lookup import deployment_path, find_build, find_model, full_name, model_path
 from gateway.cli.options import BUILD_OPTIONS, DEPLOYMENT_OPTIONS, MODEL, YES
-from gateway.cli.status import ACTIVE, current_deployment
 from gateway.cli.watch import poll
 
 

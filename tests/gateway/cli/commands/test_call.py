@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.gateway.cli.commands.test_deploy import press_control_c
 from tests.gateway.cli.conftest import Predictd
-from tests.gateway.cli.test_deploy import press_control_c
 from tests.support.fake_admin_api import State
 
 

@@ -2,8 +2,8 @@
 
 from gateway.cli.arguments import count
 from gateway.cli.command import argument, command
+from gateway.cli.commands.deploy import build_network
 from gateway.cli.context import Context
-from gateway.cli.deploy import build_network
 from gateway.cli.lookup import build_path, find_build, find_model, full_name, model_path
 from gateway.cli.options import BUILD_OPTIONS, MODEL, YES, network
 from gateway.cli.terminal import printable, table, when

@@ -16,6 +16,9 @@ from typing import TYPE_CHECKING
 
 from gateway.cli.arguments import expiry
 from gateway.cli.command import argument, command
+from gateway.cli.commands.deploy import find_model_of, start, watch_started
+from gateway.cli.commands.key import new_model_key
+from gateway.cli.commands.project import create_project
 from gateway.cli.context import (
     HOST,
     PORT,
@@ -26,10 +29,7 @@ from gateway.cli.context import (
     answering_address,
     running_address,
 )
-from gateway.cli.deploy import find_model_of, start, watch_started
-from gateway.cli.key import new_model_key
 from gateway.cli.lookup import model_path
-from gateway.cli.project import create_project
 from gateway.client import Json
 
 if TYPE_CHECKING:

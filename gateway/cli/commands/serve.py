@@ -60,7 +60,7 @@ def _run(context: Context, chosen: "LoadedSettings") -> None:
     gc.disable()
     import trio
 
-    from gateway.http import stub_imports
+    from gateway.http.hypercorn import stub_imports
 
     stub_imports.stub_unused_protocols()
     from gateway import serving

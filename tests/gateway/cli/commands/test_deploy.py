@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cli.deploy import build_network
+from gateway.cli.commands.deploy import build_network
 from gateway.errors import CATALOGUE
 from tests.gateway.cli.conftest import Predictd
 from tests.support.fake_admin_api import State

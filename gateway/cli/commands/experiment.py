@@ -13,8 +13,8 @@ from typing import Any
 
 from gateway.cli.arguments import cpu, memory
 from gateway.cli.command import argument, command
+from gateway.cli.commands.deploy import current_project
 from gateway.cli.context import CommandFailed, Context, Exit
-from gateway.cli.deploy import current_project
 from gateway.cli.lookup import experiment_path, find_experiment, find_project
 from gateway.cli.options import KERNEL, OF_PROJECT, YES, network
 from gateway.cli.terminal import plural, printable, table, when

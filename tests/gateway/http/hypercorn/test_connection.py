@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from quart import Response, request
 from quart_trio import QuartTrio
 
-from gateway.http.hypercorn_server import HypercornServer
+from gateway.http.hypercorn.server import HypercornServer
 from gateway.http.proxies import Proxies
 from gateway.http.timeouts import HttpTimeouts
 from tests.gateway.http.raw_requests import mistaken, read

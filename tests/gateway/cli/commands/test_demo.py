@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from gateway.cli import demo
+from gateway.cli.commands import demo
 from tests.gateway.cli.conftest import Predictd
 from tests.support.fake_admin_api import State
 
@@ -65,7 +65,8 @@ def test_demo_serves_until_control_c(data: Path, tmp_path: Path) -> None:
     """Without --once the gateway stays after the answer; Ctrl-C ends both in good order."""
     code = f"""
 import sys
-from gateway.cli import demo, main
+from gateway.cli import main
+from gateway.cli.commands import demo
 demo.SERVE = {FAKE!r}
 sys.exit(main(["demo", "--port", "0"]))
 """

@@ -14,8 +14,8 @@ from hypercorn.trio.worker_context import WorkerContext
 from quart_trio import QuartTrio
 
 from gateway.http.context import HttpContext
-from gateway.http.hypercorn_connection import HypercornConnection, ServerContext
-from gateway.http.send_deadlines import SendDeadlines
+from gateway.http.hypercorn.connection import HypercornConnection, ServerContext
+from gateway.http.hypercorn.send_deadlines import SendDeadlines
 from gateway.http.tls import Stream
 
 

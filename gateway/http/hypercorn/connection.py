@@ -26,10 +26,10 @@ from gateway.client_network import network_of
 from gateway.errors import API_PREFIX, Refusal, admin_body, refusal
 from gateway.http.body import ForwardedBody
 from gateway.http.context import HttpContext
+from gateway.http.hypercorn.request_filter import Disconnected, RequestFilter
+from gateway.http.hypercorn.send_deadlines import SendDeadlines
 from gateway.http.proxies import plain
-from gateway.http.request_filter import Disconnected, RequestFilter
 from gateway.http.request_head import ProtocolError, RequestHead
-from gateway.http.send_deadlines import SendDeadlines
 from gateway.http.tls import Stream
 from gateway.predictions.call import CallResponse, is_call, refusal_response
 

@@ -40,7 +40,7 @@ def test_audit_follow_shows_each_entry_once(
             raise KeyboardInterrupt
         state.audit.append(entry(len(state.audit) + 1))
 
-    monkeypatch.setattr("gateway.cli.audit.time.sleep", wait)
+    monkeypatch.setattr("gateway.cli.commands.audit.time.sleep", wait)
     outcome = predictd("audit", "--follow")
     assert outcome.code == 130
     assert len(outcome.out.splitlines()) == 3

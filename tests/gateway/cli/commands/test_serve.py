@@ -105,7 +105,7 @@ def test_defects_show_their_traceback(
 
 CHILD = """
 import os
-from gateway.cli.serve import _end_with
+from gateway.cli.commands.serve import _end_with
 _end_with(os.getppid())
 print("ready", flush=True)
 os.read(0, 1)

@@ -10,7 +10,12 @@ import pytest
 import trio
 from trio.testing import MemoryReceiveStream, MemorySendStream, memory_stream_one_way_pair
 
-from gateway.http.request_filter import READ_AHEAD, Disconnected, RequestFilter, serialize_head
+from gateway.http.hypercorn.request_filter import (
+    READ_AHEAD,
+    Disconnected,
+    RequestFilter,
+    serialize_head,
+)
 from gateway.http.request_head import ProtocolError, parse_head
 from tests.faults.matrix import fault
 from tests.gateway.http.raw_requests import BAD, GOOD, read, status_of

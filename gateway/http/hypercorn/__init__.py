@@ -1,0 +1,1 @@
+"""Hypercorn behind a filter: the server of everything that is not a call of a model."""
