@@ -1,4 +1,4 @@
-"""The plan of the house, held to the code: who may import whom, and who may touch what."""
+"""The architecture: which package may import which, and which file may use what."""
 
 import ast
 import subprocess
@@ -43,11 +43,24 @@ def importers_of(*modules: str) -> set[str]:
     }
 
 
-def test_the_star_holds() -> None:
-    """The gateway imports the engines; the engines import neither it nor each other."""
+def test_layers_hold() -> None:
+    """The gateway imports the three packages; they import neither it nor each other."""
     linter = Path(sys.executable).parent / "lint-imports"
     done = subprocess.run([linter], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_gateway_imports_no_part_of_a_part() -> None:
+    """The gateway imports `workers`, `builder`, `store` and their direct modules, nothing deeper:
+    what is in their folders is exported above."""
+    deep = {
+        f"{name_of(path)}: {imported}"
+        for path in (ROOT / "gateway").rglob("*.py")
+        if "project_templates" not in path.parts
+        for imported in imports(path)
+        if imported.split(".")[0] in {"workers", "builder", "store"} and imported.count(".") > 1
+    }
+    assert not deep
 
 
 def test_what_runs_inside_a_model_stands_alone() -> None:

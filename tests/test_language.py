@@ -23,8 +23,8 @@ EVENT = re.compile(r"[a-z_]+\.[a-z_]+( [a-z_]+=%\S+)*(: %s)?")
 LOG_METHODS = {"debug", "info", "warning", "error", "exception", "critical"}
 
 BANNED = re.compile(
-    r"\b(nobody|whoever|somebody|anybody|whatever|anew|of late|it is none|in vain|lets in|let in"
-    r"|speaks? of|tells? of|as good as|takes away|at hand|comes to|goes on)\b",
+    r"\b(house|nobody|whoever|somebody|anybody|whatever|anew|of late|it is none|in vain|lets in"
+    r"|let in|speaks? of|tells? of|as good as|takes away|at hand|comes to|goes on)\b",
     re.IGNORECASE,
 )
 # The Unix user: as a constant, in quotes or by kind.

@@ -18,6 +18,7 @@ from workers.process.experiment import clear_run
 from workers.process.usage import Usage, all_processes, process_info
 from workers.reactor.reactor import READABLE, WRITABLE, Reactor
 from workers.reactor.timers import MovableTimer
+from workers.replica.interfaces import Checked
 from workers.replica.ticket import (
     Answered,
     Busy,
@@ -42,6 +43,7 @@ __all__ = [
     "Busy",
     "Cause",
     "Cgroups",
+    "Checked",
     "ConfinementUnavailable",
     "Crns",
     "Died",

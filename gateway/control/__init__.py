@@ -1,6 +1,6 @@
 """The orchestration: how a build becomes a deployment becomes a pool. No HTTP and no SQL here.
 
-The engines know nothing of each other; this package alone introduces them.
+`store`, `builder` and `workers` do not know each other; this package connects them.
 """
 
 from gateway.control.control import Control

@@ -12,8 +12,18 @@ from pathlib import Path
 import msgspec
 
 from gateway.predictions.envelope import Envelope, InvalidEnvelope
-from workers import Answered, Busy, NotReady, Outcome, Pool, PoolSpec, ReplicaSpec, Ticket, Workers
-from workers.replica.interfaces import Checked
+from workers import (
+    Answered,
+    Busy,
+    Checked,
+    NotReady,
+    Outcome,
+    Pool,
+    PoolSpec,
+    ReplicaSpec,
+    Ticket,
+    Workers,
+)
 
 # Up to this size, no input takes longer than a millisecond to parse.
 INLINE_LIMIT = 256 * 1024

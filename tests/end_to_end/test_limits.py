@@ -42,10 +42,10 @@ def needs(held: tuple[str, ...], what: str) -> None:
 
 def leaves(gateway: Gateway) -> list[Path]:
     """The cgroups that there are for this gateway's processes."""
-    house = f"{PREFIX}{DataFolder(gateway.data.resolve()).instance_id}"
+    instance = f"{PREFIX}{DataFolder(gateway.data.resolve()).instance_id}"
     bases = [place.folder for place in own_memberships()]
     bases += [base.parent for base in bases]
-    found = {leaf for base in bases for leaf in (base / house).glob("*/")}
+    found = {leaf for base in bases for leaf in (base / instance).glob("*/")}
     return sorted(found)
 
 

@@ -1,5 +1,5 @@
 """The machine runs out of descriptors, threads, processes or memory: it costs the start that met
-it, which is tried again; no other replica, and not the engine."""
+it, which is tried again; no other replica, and not the gateway."""
 
 import math
 import os

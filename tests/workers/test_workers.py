@@ -254,7 +254,7 @@ async def test_a_model_that_cannot_start_says_why(
 
 
 @fault(
-    "an endless import (engine)",
+    "an endless import (workers)",
     injection="a model file that sleeps",
     bound="cut off with its reason in time",
 )
@@ -291,7 +291,7 @@ async def test_a_failed_start_is_told_though_a_thread_lives_on(
 
 @pytest.mark.parametrize("value", ["nul\0", "\ud800"])
 async def test_a_variable_that_no_process_can_have(harness: Harness, value: str) -> None:
-    """It fails the start of its own replica and leaves the engine and the models beside it be."""
+    """It fails the start of its own replica; other models are not affected."""
     neighbour = await harness.serve("add", "add")
     pool = harness.workers.open_pool(harness.spec("add", "add", {"ODD": value}, start_tries=2))
     with pytest.raises(StartFailed, match="could not be started"), trio.fail_after(PATIENCE):
@@ -440,7 +440,7 @@ async def test_a_cancelled_prediction_leaves_the_replica_in_step(harness: Harnes
 
 
 async def test_a_new_engine_sweeps_what_an_old_one_left(tmp_path: Path) -> None:
-    """Processes and working copies of an earlier engine do not survive the next start."""
+    """Processes and working copies of an earlier gateway do not survive the next start."""
     name = f"test-{os.getpid()}-{tmp_path.name}"
     (tmp_path / "replicas" / "add-abcde-1" / "code").mkdir(parents=True)
     orphan = spawn(
@@ -457,7 +457,7 @@ async def test_a_new_engine_sweeps_what_an_old_one_left(tmp_path: Path) -> None:
 
 
 async def test_an_engine_ends_while_its_models_hang(tmp_path: Path, environment: Path) -> None:
-    """Nothing that a model does keeps the engine from its end; who waits is told."""
+    """Nothing that a model does keeps the workers from closing; waiting callers get an outcome."""
     outcomes = []
     async with trio.open_nursery() as nursery:
         with trio.fail_after(PATIENCE):

@@ -1,8 +1,8 @@
 """Tries every way out of its confinement and tells which led somewhere.
 
 `attempts(**targets)` runs as a model (`{"secrets": [...], ...}`) and in a build script
-(`python escape.py targets.json result.json`). Each attempt is undone where it succeeds and harms
-nobody. True: it succeeded; False: it was held; a name that is missing was not tried.
+(`python escape.py targets.json result.json`). Each attempt is undone where it succeeds and does no
+harm. True: it succeeded; False: it was held; a name that is missing was not tried.
 """
 
 import ctypes
@@ -216,7 +216,7 @@ def system_call(name):
 
 
 def pushes_input():
-    """TIOCSTI into the terminal of whoever started the gateway."""
+    """TIOCSTI into the terminal of the user who started the gateway."""
     with open("/dev/tty", "wb") as terminal:
         fcntl.ioctl(terminal, 0x5412, b"x")
     return True

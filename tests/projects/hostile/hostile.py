@@ -50,7 +50,7 @@ def forge(args):
 
 
 def answer_twice(args):
-    """Answer with the id of this very request, which whoever calls us knows; then once more."""
+    """Answer with the id of this very request, which the caller knows; then once more."""
     frame = sys._getframe()
     while not {"number", "wire"} <= frame.f_locals.keys():
         frame = frame.f_back

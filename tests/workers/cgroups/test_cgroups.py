@@ -322,8 +322,8 @@ def test_a_kill_by_lists_of_ids_misses_nobody(tree: Cgroups) -> None:
 
 
 def test_what_a_killed_gateway_left_is_swept(tmp_path: Path) -> None:
-    """The next tree of the same house ends what is in the leaves of the last, and removes them,
-    even if its gateway was in another cgroup."""
+    """The next tree of the same data folder ends what is in the leaves of the last, and removes
+    them, even if its gateway was in another cgroup."""
     instance_id = f"test-{os.getpid()}-left"
     record = tmp_path / "record"
     first = open_tree(instance_id, record, 0, 1)
@@ -346,7 +346,7 @@ def test_what_a_killed_gateway_left_is_swept(tmp_path: Path) -> None:
 
 
 def test_all_models_together_are_held(tmp_path: Path) -> None:
-    """The house's own limit ends who has no limit of their own, and is told from that."""
+    """The limit of all models ends a process without one of its own; the reason names it."""
     tree = open_tree(f"test-{os.getpid()}-all", tmp_path / "record", 64 * MIB, 1)
     try:
         needs(tree, "memory")

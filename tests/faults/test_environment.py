@@ -1,4 +1,4 @@
-"""What may befall the house: its secrets are sought, its helpers are gone, its builds are shot."""
+"""Faults of the environment: secrets are searched for, tools are missing, builds are killed."""
 
 import os
 import random
