@@ -89,8 +89,10 @@ V2_MOUNT = "30 23 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegat
         ),
     ],
 )
-def test_places(cgroup: str, mountinfo: str, expected: list[CgroupMembership]) -> None:
-    """A process's groups are found from what the kernel says of it, v1, v2 and hybrid."""
+def test_groups_of_a_process_are_found(
+    cgroup: str, mountinfo: str, expected: list[CgroupMembership]
+) -> None:
+    """The groups of a process are found in the kernel's files: v1, v2 and hybrid."""
     assert memberships(cgroup, mountinfo) == expected
 
 
@@ -121,8 +123,10 @@ def test_places(cgroup: str, mountinfo: str, expected: list[CgroupMembership]) -
         ),
     ],
 )
-def test_what_a_leaf_is_given(tmp_path: Path, version: int, written: dict[str, str]) -> None:
-    """Each limit is written to the file by which that version of cgroups holds it."""
+def test_leaf_has_each_limit_in_its_file(
+    tmp_path: Path, version: int, written: dict[str, str]
+) -> None:
+    """Each limit is written to the file that the version of cgroups has for it."""
     hierarchy = Hierarchy(version, tmp_path, ("memory", "cpu", "pids"))
     leaf = Leaf([hierarchy], "leaf")
     leaf.make(Limits(memory=100 * MIB, cpu=1500, processes=99))
@@ -131,8 +135,8 @@ def test_what_a_leaf_is_given(tmp_path: Path, version: int, written: dict[str, s
     assert leaf.enter == (folder / "cgroup.procs",)
 
 
-def test_what_a_leaf_is_not_given(tmp_path: Path) -> None:
-    """Without a limit nothing limits it; it still gets a fair share."""
+def test_leaf_without_limits_is_unlimited(tmp_path: Path) -> None:
+    """A leaf without limits is not limited; it still gets a fair share."""
     Leaf([Hierarchy(2, tmp_path, ("memory", "cpu", "pids"))], "leaf").make(Limits())
     assert [file.name for file in (tmp_path / "leaf").iterdir()] == ["cpu.weight"]
 
@@ -154,8 +158,8 @@ COUNTS = {
 
 
 @pytest.mark.parametrize("version", [1, 2])
-def test_what_a_leaf_counts(tmp_path: Path, version: int) -> None:
-    """Kills, refused forks and the time it was held up are read as the version spells them."""
+def test_leaf_counts_kills_refused_forks_and_throttling(tmp_path: Path, version: int) -> None:
+    """Kills, refused forks and throttled time are read in the format of each version."""
     leaf = Leaf([Hierarchy(version, tmp_path, ("memory", "cpu", "pids"))], "leaf")
     leaf.make(Limits())
     for name, text in COUNTS[version].items():
@@ -165,8 +169,8 @@ def test_what_a_leaf_counts(tmp_path: Path, version: int) -> None:
     )
 
 
-def test_the_memory_above(tmp_path: Path) -> None:
-    """A container's limit counts, and what the kernel could take back does not."""
+def test_memory_of_the_parents_counts_without_caches(tmp_path: Path) -> None:
+    """The limit of a container counts; memory that the kernel could reclaim does not."""
     own = tmp_path / "jobs" / "one"
     own.mkdir(parents=True)
     (own / "memory.max").write_text("max\n")
@@ -226,8 +230,9 @@ def run_in(leaf: Leaf, program: str) -> subprocess.Popen[str]:
     )
 
 
-def test_memory_is_held_and_told(tree: Cgroups) -> None:
-    """A process that takes more than its limit is killed, and the leaf says that it met its own."""
+def test_process_above_its_memory_limit_is_killed_and_counted(tree: Cgroups) -> None:
+    """A process that takes more than its limit is killed, and its leaf counts the kill as its
+    own."""
     needs(tree, "memory")
     leaf = made(tree, "hog", Limits(memory=64 * MIB))
     hog = run_in(leaf, "held = [bytearray(1 << 20) for _ in range(500)]")
@@ -239,8 +244,8 @@ def test_memory_is_held_and_told(tree: Cgroups) -> None:
     leaf.remove()
 
 
-def test_processes_are_held_and_told(tree: Cgroups) -> None:
-    """A fork beyond the limit fails in the process that tries it, and is counted."""
+def test_fork_above_the_limit_fails_and_is_counted(tree: Cgroups) -> None:
+    """A fork above the limit fails in the process that tries it, and is counted."""
     needs(tree, "pids")
     leaf = made(tree, "bomb", Limits(processes=5))
     program = (
@@ -259,8 +264,9 @@ def test_processes_are_held_and_told(tree: Cgroups) -> None:
     leaf.remove()
 
 
-def test_cpu_is_held_and_told(tree: Cgroups) -> None:
-    """A process that would compute for longer is held up for most of the time by a small quota."""
+def test_process_above_its_cpu_quota_is_throttled(tree: Cgroups) -> None:
+    """A process that computes without a pause is throttled for most of the time by a small
+    quota."""
     needs(tree, "cpu")
     leaf = made(tree, "busy", Limits(cpu=100))
     busy = run_in(leaf, "import time\nwhile time.process_time() < 0.1: pass")
@@ -288,8 +294,9 @@ while True:
 """
 
 
-def test_a_kill_misses_nobody(tree: Cgroups) -> None:
-    """Sessions of their own, no mark, ever new children: nothing of it is left, nor the leaf."""
+def test_kill_ends_every_process_of_a_leaf(tree: Cgroups) -> None:
+    """A kill ends processes with own sessions, without a mark and with ever new children; the leaf
+    is removed."""
     needs(tree, "kill")
     leaf = made(tree, "fleeing", Limits(processes=100))
     fleeing = run_in(leaf, FLEEING)
@@ -304,8 +311,9 @@ def test_a_kill_misses_nobody(tree: Cgroups) -> None:
     assert not leaf.enter[0].parent.exists()
 
 
-def test_a_kill_by_lists_of_ids_misses_nobody(tree: Cgroups) -> None:
-    """So it is where the kernel cannot kill a group at a stroke, but can forbid it to fork."""
+def test_kill_by_lists_of_ids_ends_every_process(tree: Cgroups) -> None:
+    """The kill also ends every process where the kernel can only forbid forks, not kill a whole
+    group."""
     needs(tree, "pids")
     one = [each for each in tree.hierarchies if each.version == 1 and "pids" in each.controllers]
     if not one:
@@ -345,8 +353,9 @@ def test_what_a_killed_gateway_left_is_swept(tmp_path: Path) -> None:
     assert not elsewhere.exists()
 
 
-def test_all_models_together_are_held(tmp_path: Path) -> None:
-    """The limit of all models ends a process without one of its own; the reason names it."""
+def test_limit_of_all_models_ends_a_model_without_its_own(tmp_path: Path) -> None:
+    """The limit of all models ends a process without a limit of its own; the reason names that
+    limit."""
     tree = open_tree(f"test-{os.getpid()}-all", tmp_path / "record", 64 * MIB, 1)
     try:
         needs(tree, "memory")
@@ -371,9 +380,9 @@ def play_v2(folder: Path, controllers: str, *, switched_on: str = "") -> CgroupM
     return CgroupMembership(2, folder.parent, folder)
 
 
-def test_v2_passes_controllers_on(tmp_path: Path) -> None:
-    """The gateway moves aside, below its own group, before that has limited children; at the end
-    it takes that back."""
+def test_v2_controllers_are_enabled_and_restored(tmp_path: Path) -> None:
+    """The gateway moves into a child group before its own group has limited children; at the end it
+    undoes this."""
     own = play_v2(tmp_path / "own", "cpuset cpu io memory pids")
     assert trees._delegate(own.folder) == ("cpu", "memory", "pids")
     assert (own.folder / "predictd-gateway/cgroup.procs").read_text() == str(os.getpid())
@@ -384,15 +393,17 @@ def test_v2_passes_controllers_on(tmp_path: Path) -> None:
     assert (own.folder / "cgroup.procs").read_text() == str(os.getpid())
 
 
-def test_v2_that_passes_them_on_already_is_left_as_it_is(tmp_path: Path) -> None:
-    """No process moves where there is nothing to switch on."""
+def test_v2_with_controllers_enabled_is_left_unchanged(tmp_path: Path) -> None:
+    """No process moves where the controllers are enabled already."""
     own = play_v2(tmp_path / "own", "cpu memory pids", switched_on="cpu memory pids")
     trees._delegate(own.folder)
     assert not (own.folder / "predictd-gateway").exists()
 
 
-def test_v2_with_others_in_the_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the cgroup has other processes too, controllers stay off, the gateway goes back, and no
+def test_v2_with_other_processes_keeps_controllers_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the cgroup has other processes, controllers stay off, the gateway moves back, and no
     other process is moved."""
     own = play_v2(tmp_path / "own", "cpu memory pids")
     control, write = own.folder / "cgroup.subtree_control", files.try_to_write
@@ -426,8 +437,9 @@ def as_a_user(uid: int, given: list[Path], folder: Path) -> object:
     return [tree.enforced, left, [group.name for group in given if any(group.glob("predictd-*"))]]
 
 
-def test_groups_that_are_given_to_a_user() -> None:
-    """Who is not root has leaves that hold in the groups that were delegated, v1 and v2."""
+def test_delegated_groups_limit_a_user_who_is_not_root() -> None:
+    """A user who is not root has leaves with limits in the groups that were delegated, v1 and
+    v2."""
     if os.geteuid() != 0:
         not_here("needs root, to give groups away")
     wanted = {"memory", "cpu", "pids"}

@@ -141,8 +141,8 @@ def _shell(
 
 
 @pytest.mark.parametrize("level", LEVELS)
-def test_no_escape(level: str, data: Path) -> None:
-    """A confined process reaches nothing of the gateway's, of others', or of the system's."""
+def test_confined_process_cannot_escape(level: str, data: Path) -> None:
+    """A confined process reaches nothing of the gateway's, of other users', or of the system's."""
     values = {"data": data, "gateway": os.getpid()}
     attempts = [line.format(**values) for line in ESCAPES.strip().splitlines()]
 
@@ -158,7 +158,7 @@ def test_no_escape(level: str, data: Path) -> None:
 
 
 @pytest.mark.parametrize("level", LEVELS)
-def test_what_it_may(level: str, data: Path) -> None:
+def test_confined_process_writes_its_home_and_temporary_folder(level: str, data: Path) -> None:
     """A confined process can write where it lives and into its temporary folder, which HOME and
     TMPDIR name, and can use what programs usually use."""
     script = 'echo a >a && echo b >"$HOME/b" && echo c >"$TMPDIR/c" && echo >/dev/null && pwd'
@@ -178,9 +178,9 @@ def test_what_it_may(level: str, data: Path) -> None:
 
 
 @pytest.mark.parametrize("level", LEVELS)
-def test_where_a_build_was_made(level: str, data: Path) -> None:
-    """What a build without mounts wrote of its folder leads to the working copy where there are
-    mounts, and else to the build, which cannot be written to."""
+def test_path_of_the_build_leads_to_the_working_copy(level: str, data: Path) -> None:
+    """A path of its folder that a build wrote leads to the working copy where there are mounts, and
+    else to the build, which is read-only."""
     built = data / "builds" / "own"
     script = f"cat {built}/code.py; touch {built}/new 2>/dev/null && cat $HOME/code.py"
 
@@ -218,9 +218,9 @@ def _library(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("level", [*LEVELS, "none"])
-def test_no_variable_reaches_a_program_with_rights(level: str, data: Path) -> None:
-    """A library that a project names by LD_PRELOAD, by any path under which it may be found, is
-    loaded by the project's program alone: by none that runs before it, with more rights."""
+def test_ld_preload_reaches_no_privileged_program(level: str, data: Path) -> None:
+    """A library that a project names in LD_PRELOAD, by any path, is loaded only by the project's
+    program, not by the programs with more rights that run before it."""
     library = _library(data / "replicas" / "home")
 
     def loads(confinement: Confinement, view: SandboxView) -> list[str]:
@@ -243,9 +243,9 @@ def test_no_variable_reaches_a_program_with_rights(level: str, data: Path) -> No
 
 @pytest.mark.parametrize("level", ["users", "userns"])
 @pytest.mark.parametrize("target", ["/oldroot{victim}", "{victim}", "/newroot{victim}"])
-def test_no_mount_point_is_made_through_a_link(level: str, target: str, data: Path) -> None:
-    """Where something has to be mounted in a folder of the project's, a link in the way is an
-    error, and nothing is made where it leads."""
+def test_mount_point_through_a_link_is_an_error(level: str, target: str, data: Path) -> None:
+    """Where something is mounted in a folder of the project, a link in its path is an error, and
+    nothing is made at the link's target."""
     victim = data / "victim"
     victim.mkdir()
     # Something that is read and lies in /tmp, where the project's own folder will be.
@@ -270,8 +270,8 @@ def test_no_mount_point_is_made_through_a_link(level: str, target: str, data: Pa
 
 
 @pytest.mark.parametrize("level", ["users", "userns"])
-def test_alone(level: str, data: Path) -> None:
-    """In namespaces of its own a process sees no process but its own."""
+def test_confined_process_sees_no_other_process(level: str, data: Path) -> None:
+    """In its own namespaces a process sees no process but itself."""
 
     def seen(confinement: Confinement, view: SandboxView) -> str:
         return _shell(confinement, view, "ls /proc | grep -c '^[0-9]'").stdout.strip()
@@ -280,8 +280,8 @@ def test_alone(level: str, data: Path) -> None:
 
 
 @pytest.mark.parametrize("level", ["users", "userns"])
-def test_no_network(level: str, data: Path) -> None:
-    """Without network a process has nothing but a loopback of its own."""
+def test_process_without_network_has_only_loopback(level: str, data: Path) -> None:
+    """A process without network has nothing but a loopback of its own."""
 
     def interfaces(confinement: Confinement, view: SandboxView) -> str:
         alone = SandboxView(home=view.home, tmp=view.tmp, network="none", identity=7)
@@ -291,9 +291,9 @@ def test_no_network(level: str, data: Path) -> None:
 
 
 @pytest.mark.parametrize("level", ["users", "userns"])
-def test_its_own_names_lead_somewhere(level: str, data: Path) -> None:
-    """The name of its host resolves, as Java asks at its start, and so does the one that clients of
-    CDSW make of the gateway's; those of the machine's /etc/hosts still do."""
+def test_host_names_resolve_in_confinement(level: str, data: Path) -> None:
+    """The host's own name resolves, as Java asks at its start, and so does the name that clients of
+    CDSW make of the gateway's; the names of /etc/hosts still resolve."""
 
     def addresses(confinement: Confinement, view: SandboxView) -> list[str]:
         ask = "getent ahostsv4 {} | cut -d' ' -f1 | sort -u"
@@ -318,8 +318,10 @@ EITHER = "was killed by SIGSEGV, or exited with status 139"
         ("landlock", "exit 139", "exited with status 139"),
     ],
 )
-def test_status(level: str, script: str, said: str, data: Path) -> None:
-    """How a confined process ended is told, and what cannot be told apart is not guessed."""
+def test_confined_process_has_its_exit_status(
+    level: str, script: str, said: str, data: Path
+) -> None:
+    """The end of a confined process is reported; an ambiguous status is not guessed."""
     confinement, view = _open(level, data)
     process, out = _spawn(confinement, view, script, "test-status/")
     os.close(out)
@@ -372,8 +374,9 @@ class Waiting:
     ("end", "said"),
     [("kill -SEGV $$", "was killed by SIGSEGV"), ("exit 139", "exited with status 139")],
 )
-def test_status_of_who_was_known(end: str, said: str, data: Path) -> None:
-    """Where the kernel tells how others' children ended, a command that was known is told."""
+def test_status_of_a_known_command_is_exact(end: str, said: str, data: Path) -> None:
+    """Where the kernel reports how children of other processes ended, the status of a known command
+    is reported."""
     waiting = Waiting(data, end)
     before = len(os.listdir("/proc/self/fd"))
     waiting.begins()
@@ -385,10 +388,10 @@ def test_status_of_who_was_known(end: str, said: str, data: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["sh", "bwrap", "setpriv"])
-def test_a_command_is_known_by_its_place(
+def test_command_is_recognised_by_its_position(
     name: str, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither a wrapper under another name nor a command under a wrapper's is mistaken."""
+    """Neither a wrapper under another name nor a command under a wrapper's name is mistaken."""
     renamed = data / "sandbox"
     real = levels.program
     if real("bwrap"):
@@ -403,8 +406,8 @@ def test_a_command_is_known_by_its_place(
     assert waiting.ends() == _exactly("was killed by SIGSEGV")
 
 
-def test_a_command_is_known_after_its_end(data: Path) -> None:
-    """A command that has ended before the search is found as long as it is not reaped."""
+def test_ended_command_is_found_until_reaped(data: Path) -> None:
+    """A command that ended before the search is found as long as it is not reaped."""
     waiting = Waiting(data, "kill -SEGV $$", before="(setsid sleep 4242 &);")
     waiting.begins()
     inner = int(_children(waiting.process.pid)[0])
@@ -442,9 +445,9 @@ def _children(pid: int) -> list[str]:
     return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
 
 
-def test_tree_dies_at_once(data: Path) -> None:
-    """In a process namespace nothing outlives the kill of its first process: no session of its
-    own, no environment of its own saves a grandchild."""
+def test_kill_of_the_first_process_ends_its_namespace(data: Path) -> None:
+    """In a process namespace nothing outlives the kill of the first process: neither an own session
+    nor an own environment saves a grandchild."""
     confinement, view = _open("users", data)
     script = "(setsid env -i sleep 4242 &) ; echo $$ ; sleep 4242"
     process, out = _spawn(confinement, view, script, "test-tree/")
@@ -500,8 +503,8 @@ def _mounts(arguments: list[str], way: str) -> list[tuple[str, str]]:
 VIEW = SandboxView(home=Path("/srv/data/r/code"), tmp=Path("/srv/data/r/tmp"))
 
 
-def test_only_what_is_named() -> None:
-    """What a view names is mounted, writable where it says so, and nothing else but the system."""
+def test_view_mounts_only_what_it_names() -> None:
+    """A view mounts only the system and what it names, writable where it says so."""
     view = SandboxView(home=VIEW.home, tmp=VIEW.tmp, read=(Path("/data"),), write=(Path("/cache"),))
     arguments = _arguments(view)
     assert sorted(_mounts(arguments, "--bind")) == [
@@ -517,8 +520,8 @@ def test_only_what_is_named() -> None:
     assert _mounts(arguments, "--ro-bind-data") == [("7", "/etc/passwd")]
 
 
-def test_network_is_asked_for() -> None:
-    """A view without network has a network namespace of its own, one with it has not."""
+def test_network_namespace_is_private_unless_requested() -> None:
+    """A view without network has a network namespace of its own; a view with network has not."""
     assert "--unshare-net" not in _arguments(VIEW)
     assert "--unshare-net" in _arguments(SandboxView(home=VIEW.home, tmp=VIEW.tmp, network="none"))
 
@@ -536,9 +539,9 @@ def _lay(root: Path) -> None:
     (root / "deep" / "er" / "closed").chmod(0o750)
 
 
-def test_parts(tmp_path: Path) -> None:
-    """What not all users may read is in no part that is shown, nor is what is hidden; all else
-    is, in as few visible_parts as can be."""
+def test_visible_parts_hold_only_what_all_users_may_read(tmp_path: Path) -> None:
+    """No visible part holds a hidden path or one that not all users may read; all else is in as few
+    parts as possible."""
     _lay(tmp_path)
     careful = visible_parts.Looking((f"{tmp_path}/open/a",), (str(tmp_path),))
     assert set(visible_parts.largest(careful.at(tmp_path))) == {
@@ -555,8 +558,8 @@ def test_parts(tmp_path: Path) -> None:
     assert list(visible_parts.largest(visible_parts.Looking(()).at(tmp_path))) == [tmp_path]
 
 
-def test_what_is_hidden_is_so_by_all_its_names(tmp_path: Path) -> None:
-    """A file is hidden where it is named, and where the links that it is named by lead."""
+def test_hidden_file_is_hidden_by_all_its_names(tmp_path: Path) -> None:
+    """A file is hidden where it is named, and at the targets of the links that name it."""
     (tmp_path / "archive").mkdir()
     (tmp_path / "archive" / "key1.pem").write_text("")
     (tmp_path / "live").mkdir()
@@ -568,9 +571,9 @@ def test_what_is_hidden_is_so_by_all_its_names(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("level", [*LEVELS])
 @pytest.mark.parametrize("root", ["/etc", "/opt", "/usr/local/etc"])
-def test_nothing_private_of_the_system(level: str, root: str, data: Path) -> None:
-    """A system file that the gateway's user may read, and not all users, is not readable at any
-    level, nor is a file of the gateway's own that all users may read."""
+def test_private_system_files_are_unreadable(level: str, root: str, data: Path) -> None:
+    """A system file that the gateway's user may read but not all users is unreadable at any level;
+    so is a file of the gateway's own that all users may read."""
     if os.geteuid():
         not_here("only root may write there")
     Path(root).mkdir(exist_ok=True)
@@ -596,8 +599,8 @@ def test_nothing_private_of_the_system(level: str, root: str, data: Path) -> Non
         assert _at(level, data, readable) == ["deep/b"]
 
 
-def test_hidden_within_the_system(tmp_path: Path) -> None:
-    """A data folder in a folder that is shown is covered, before anything of it is shown."""
+def test_data_folder_in_a_visible_folder_is_covered(tmp_path: Path) -> None:
+    """A data folder inside a visible folder is covered before anything of it is visible."""
     hidden = tmp_path / "predictd"
     (hidden / "build").mkdir(parents=True)
     (tmp_path / "other").mkdir()
@@ -611,9 +614,9 @@ def test_hidden_within_the_system(tmp_path: Path) -> None:
     assert list(pairwise(arguments)).index(("--remount-ro", str(hidden))) > covered
 
 
-def test_a_hidden_file_covers_its_folder(tmp_path: Path) -> None:
-    """A mount on a file would go when the file is replaced. So its folder is empty but for the
-    others in it, which are mounted one by one."""
+def test_hidden_file_covers_its_folder(tmp_path: Path) -> None:
+    """A mount on a file would vanish when the file is replaced. So its folder is empty but for its
+    other files, which are mounted one by one."""
     for name in ("conf/key", "conf/cert", "conf/in/a", "other"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("")
@@ -666,8 +669,10 @@ EPERM = 0x50000 | errno.EPERM
         ((0x40000000,), 0x50000 | errno.ENOSYS),  # by the numbers of x32
     ],
 )
-def test_filter(call: tuple[int, ...], said: int) -> None:
-    """The filter refuses what no model needs, and nothing else."""
+def test_system_call_filter_refuses_only_what_no_model_needs(
+    call: tuple[int, ...], said: int
+) -> None:
+    """The filter refuses the calls that no model needs, and nothing else."""
     assert _decide(*call) == said
 
 
@@ -691,16 +696,16 @@ def test_filter(call: tuple[int, ...], said: int) -> None:
         ((0,), ALLOWED),  # read
     ],
 )
-def test_filter_of_the_bare(call: tuple[int, ...], said: int) -> None:
-    """A process in the machine's file system as the gateway's user makes no socket that could
-    connect to a path, and no program that runs as its owner."""
+def test_filter_without_mounts_refuses_connecting_sockets(call: tuple[int, ...], said: int) -> None:
+    """A process that runs in the machine's file system as the gateway's user makes no socket that
+    could connect to a path, and no program that runs as its owner."""
     assert _decide(*call, bare=True) == said
 
 
 @pytest.mark.parametrize("level", LEVELS)
-def test_no_socket_of_a_service(level: str, data: Path) -> None:
-    """Programs that listen on a path of the gateway's user run what that user asks for, such as
-    systemd: they are not reached, neither by streams nor by single messages."""
+def test_sockets_of_user_services_are_unreachable(level: str, data: Path) -> None:
+    """Services that listen on a path of the gateway's user, such as systemd, run what that user
+    asks for: neither streams nor single messages reach them."""
     script = (
         "import socket, sys\n"
         "for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):\n"
@@ -731,8 +736,8 @@ def test_no_socket_of_a_service(level: str, data: Path) -> None:
 
 
 @pytest.mark.parametrize("level", LEVELS)
-def test_no_terminal_of_others(level: str, data: Path) -> None:
-    """A terminal of the gateway's user cannot be opened: what is typed there would be read."""
+def test_terminals_of_the_user_cannot_be_opened(level: str, data: Path) -> None:
+    """A terminal of the gateway's user cannot be opened, so what is typed there cannot be read."""
     leader, terminal = os.openpty()
     name = os.ttyname(terminal)
     os.chmod(name, 0o666)
@@ -749,9 +754,9 @@ def test_no_terminal_of_others(level: str, data: Path) -> None:
 
 @pytest.mark.parametrize("mark", ["-i", "PREDICTD_TREE=test/none/", "PREDICTD_TREE=another"])
 @pytest.mark.parametrize("level", LEVELS)
-def test_who_leaves_its_tree_is_killed(level: str, data: Path, mark: str) -> None:
-    """A daemon that has taken away its mark, or has another, ends with its tree, whose group and
-    session it has left; so do those that it started. One of a tree that lives is left alone."""
+def test_daemon_that_leaves_its_tree_is_killed(level: str, data: Path, mark: str) -> None:
+    """A daemon that removed or changed its mark and left its group and session ends with its tree,
+    and so do its children. A daemon of a live tree is left alone."""
 
     def survivors(confinement: Confinement, view: SandboxView) -> list[object]:
         def begin(script: str, mark: str) -> Process:
@@ -783,6 +788,6 @@ def test_who_leaves_its_tree_is_killed(level: str, data: Path, mark: str) -> Non
     assert _at(level, data, survivors) == [False, True, True, []]
 
 
-def test_filter_of_another_architecture() -> None:
-    """Calls by another architecture's numbers end the process."""
+def test_calls_of_another_architecture_end_the_process() -> None:
+    """Calls by the numbers of another architecture end the process."""
     assert _decide(0, architecture=0x40000003) == 0x80000000

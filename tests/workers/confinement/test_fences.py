@@ -55,9 +55,9 @@ def probed(fence: Fence | None, name: str) -> list[str]:
 
 
 @pytest.mark.parametrize("uid", [0, NOBODY])
-def test_what_a_fence_holds(uid: int) -> None:
-    """Behind `quiet` no TCP port is bound by number; behind both, abstract sockets and processes
-    outside are out of reach. It needs no rights, and this process itself stays free."""
+def test_fence_refuses_ports_and_outside_processes(uid: int) -> None:
+    """Behind `quiet` no TCP port is bound by number; behind both fences, abstract sockets and
+    outside processes are unreachable. It needs no rights, and the calling process stays free."""
     if uid != os.geteuid() and os.geteuid() != 0:
         not_here("root, who can be another user")
     name = f"predictd-fence-{os.getpid()}-{uid}"
@@ -75,8 +75,8 @@ def test_what_a_fence_holds(uid: int) -> None:
     }
 
 
-def test_what_goes_wrong_behind_it_is_told() -> None:
-    """An exception comes out as it was raised, and the thread continues."""
+def test_exception_behind_a_fence_is_raised_unchanged() -> None:
+    """An exception is raised unchanged behind the fence, and the thread continues."""
 
     def fail() -> None:
         raise OSError(errno.E2BIG, "too many words")
@@ -87,9 +87,9 @@ def test_what_goes_wrong_behind_it_is_told() -> None:
     assert behind("quiet").run(threading.current_thread).name == "fence quiet"
 
 
-def test_what_it_made_ends_with_the_gateway() -> None:
-    """A process that asked to end with its parent (gotcha G1) outlives the order that made it, and
-    ends with the process in which the thread is."""
+def test_process_started_behind_a_fence_ends_with_the_gateway() -> None:
+    """A process that asked to end with its parent (gotcha G1) outlives the call that started it,
+    and ends with the process of the thread."""
     gateway = """
 import subprocess, sys, time
 from workers.confinement.fences import behind

@@ -132,9 +132,11 @@ HOSTILE: dict[str, Callable[[Site], None]] = {
 
 @pytest.mark.parametrize("level", ["users", "userns", "landlock"])
 @pytest.mark.parametrize("hostile", HOSTILE)
-def test_the_list_of_what_is_shown(tmp_path: Path, level: Level, hostile: str) -> None:
-    """Beside the system a replica is shown its environment, our inside and the interpreter that was
-    recorded, to read, and its own two folders to write, with any statement of the environment."""
+def test_view_of_a_replica_ignores_statements_of_the_build(
+    tmp_path: Path, level: Level, hostile: str
+) -> None:
+    """Beside the system a replica sees its environment, our inside and the recorded interpreter
+    read-only, and its own two folders writable, whatever the environment states."""
     site = Site(tmp_path)
     HOSTILE[hostile](site)
     assert _shown(site.confinement(level), site.view()) == {
@@ -145,9 +147,10 @@ def test_the_list_of_what_is_shown(tmp_path: Path, level: Level, hostile: str) -
 
 @pytest.mark.parametrize("level", ["users", "userns", "landlock"])
 @pytest.mark.parametrize("prefix", ["data", "data/builds/other", "link", "/", "/home", "/home/me"])
-def test_a_prefix_that_is_too_much(tmp_path: Path, level: Level, prefix: str) -> None:
-    """An interpreter of which one cannot show the folder without showing the data folder or a home
-    is refused."""
+def test_interpreter_around_private_folders_is_refused(
+    tmp_path: Path, level: Level, prefix: str
+) -> None:
+    """An interpreter whose folder cannot be shown without the data folder or a home is refused."""
     site = Site(tmp_path)
     (tmp_path / "link").symlink_to(site.data)
     with pytest.raises(OSError, match="interpreter"):
@@ -155,8 +158,10 @@ def test_a_prefix_that_is_too_much(tmp_path: Path, level: Level, prefix: str) ->
 
 
 @pytest.mark.parametrize("level", ["users", "userns"])
-def test_a_prefix_around_the_data_folder(tmp_path: Path, level: Level) -> None:
-    """Where the data folder lies in the interpreter's, the rest of that is shown."""
+def test_interpreter_around_the_data_folder_is_shown_without_it(
+    tmp_path: Path, level: Level
+) -> None:
+    """Where the interpreter's folder contains the data folder, the rest of it is shown."""
     site = Site(tmp_path)
     view = site.view(tmp_path)
     chain = list(
@@ -166,8 +171,8 @@ def test_a_prefix_around_the_data_folder(tmp_path: Path, level: Level) -> None:
     assert chain.index(str(tmp_path)) < covered < chain.index(str(site.own))
 
 
-def test_a_prefix_around_the_data_folder_by_landlock(tmp_path: Path) -> None:
-    """Where the data folder lies in the interpreter's, the rest of that is shown."""
+def test_landlock_shows_an_interpreter_without_the_data_folder(tmp_path: Path) -> None:
+    """Where the interpreter's folder contains the data folder, Landlock shows the rest of it."""
     site = Site(tmp_path)
     assert _shown(site.confinement("landlock"), site.view(tmp_path))["read"] == sorted(
         map(str, (site.own, site.python, INSIDE.parent))

@@ -186,8 +186,9 @@ def _python(script: str, *arguments: str) -> list[str]:
 
 
 @pytest.mark.parametrize("level", ["users", "userns"])
-def test_what_it_reaches(level: str, data: Path) -> None:
-    """Other machines; of this one no service, by any address, and no metadata."""
+def test_outward_network_reaches_other_machines_only(level: str, data: Path) -> None:
+    """The network reaches other machines; it reaches no service of this machine by any address, and
+    no metadata service."""
     in_it = [f"198.51.100.{last}" for last in (2, 3, 100)]
     hosts = ["127.0.0.1", "127.0.0.5", "::1", OWN, METADATA, OUTSIDE, "0.0.0.0", *in_it]
 
@@ -203,9 +204,9 @@ def test_what_it_reaches(level: str, data: Path) -> None:
     }
 
 
-def test_nor_by_sockets_that_ask_no_routes(data: Path) -> None:
-    """A socket that is bound to the device sends there past the routes; the device's filter
-    holds it."""
+def test_socket_bound_to_the_device_is_filtered(data: Path) -> None:
+    """A socket that is bound to the device bypasses the routes; the filter of the device stops
+    it."""
 
     def reached(confinement: Confinement, view: SandboxView) -> object:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as member:
@@ -231,9 +232,9 @@ def test_nor_by_sockets_that_ask_no_routes(data: Path) -> None:
 
 
 @pytest.mark.parametrize("level", ["users", "userns"])
-def test_what_it_is_given(level: str, data: Path) -> None:
-    """Its command has the descriptors that any has, one device, that without IPv6, and the resolver
-    of its own network."""
+def test_command_with_network_has_one_device_and_a_resolver(level: str, data: Path) -> None:
+    """The command has the descriptors that every command has, one device without IPv6, and the
+    resolver of its own network."""
     script = """
 readlink /proc/self/fd/* | sed 's/:.*//' | sort | tr '\\n' ' ' && echo
 tail -n +3 /proc/net/dev | cut -d: -f1 | tr -d ' ' | sort | tr '\\n' ' ' && echo
@@ -272,9 +273,9 @@ def _left(mark: str) -> list[str]:
 
 @pytest.mark.parametrize("level", ["users", "userns"])
 @pytest.mark.parametrize("how", ["it ends", "it is killed", "the gateway is killed"])
-def test_its_network_ends_with_it(level: str, how: str, data: Path) -> None:
-    """slirp4netns ends by itself when the command's namespace does, for any reason; and of its
-    making no descriptor stays."""
+def test_slirp4netns_ends_with_the_namespace(level: str, how: str, data: Path) -> None:
+    """slirp4netns ends by itself when the namespace of the command ends, for any reason; no
+    descriptor of its start stays."""
     mark = f"test-outward-{os.getpid()}-ends/"
     end = "" if how == "it ends" else "sleep 60"
     command = ["/bin/sh", "-c", f"echo begun; {end or 'sleep 0.5'}"]
@@ -318,9 +319,9 @@ def test_its_network_ends_with_it(level: str, how: str, data: Path) -> None:
 
 
 @pytest.mark.parametrize("level", ["users", "userns"])
-def test_its_network_lasts_while_other_trees_end(level: str, data: Path) -> None:
-    """slirp4netns is an orphan with a filter of system calls, and not taken for one that has left
-    its tree."""
+def test_network_survives_the_end_of_other_trees(level: str, data: Path) -> None:
+    """slirp4netns is an orphan with a filter of system calls; it is not mistaken for a process that
+    left its tree."""
     mark = f"test-outward-{os.getpid()}-lasts/"
 
     def lasts(confinement: Confinement, view: SandboxView) -> object:
@@ -346,8 +347,8 @@ def test_its_network_lasts_while_other_trees_end(level: str, data: Path) -> None
 
 
 @pytest.mark.parametrize("level", ["users", "userns"])
-def test_without_its_network_it_does_not_begin(level: str, data: Path) -> None:
-    """Where slirp4netns fails the command does nothing at all, and the reason is told."""
+def test_command_does_not_start_if_slirp4netns_fails(level: str, data: Path) -> None:
+    """Where slirp4netns fails the command does nothing, and the reason is reported."""
 
     def fails(confinement: Confinement, view: SandboxView) -> object:
         launch = confinement.launch(
@@ -379,8 +380,8 @@ def test_without_its_network_it_does_not_begin(level: str, data: Path) -> None:
     assert "begun" not in said
 
 
-def test_who_does_not_ask_pays_nothing(data: Path) -> None:
-    """All other starts go by bubblewrap alone."""
+def test_start_without_outward_network_uses_bubblewrap_alone(data: Path) -> None:
+    """All other starts use bubblewrap alone."""
     if os.geteuid() != 0:
         not_here("this needs to be run by root")
     confinement = open_confinement("users", data / "confinement")
@@ -395,8 +396,10 @@ def test_who_does_not_ask_pays_nothing(data: Path) -> None:
         assert not any("fd" in word for word in launch.chain)
 
 
-def test_why_it_cannot_be_had(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who asks for it is told what to install, or that this isolation holds no networks."""
+def test_missing_outward_network_names_the_remedy(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request for the network says what to install, or that this isolation has no networks."""
     assert "the isolation in force, 'none'" in unconfined(data).missing_for("outward")
     assert unconfined(data).missing_for("machine") == ""
     confinement = unconfined(data)

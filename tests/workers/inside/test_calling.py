@@ -92,8 +92,8 @@ def test_one_loop_serves_all_predictions(converse: Converse, write_model: Any) -
     assert replica.predict("end").body == [True, 5]
 
 
-def test_the_loop_ends_with_the_replica(converse: Converse, write_model: Any) -> None:
-    """Told to end, handlers of SIGTERM run and tasks are cancelled."""
+def test_loop_ends_with_the_replica(converse: Converse, write_model: Any) -> None:
+    """When a replica is told to end, handlers of SIGTERM run and tasks are cancelled."""
     root = write_model(
         "import asyncio, signal\n"
         "async def task():\n"
@@ -156,7 +156,7 @@ def test_an_async_function_can_be_tracked(converse: Converse, write_model: Any) 
     }
 
 
-def test_the_kind_of_loop_is_the_models(tmp_path: Path, write_model: Any) -> None:
+def test_model_may_install_uvloop(tmp_path: Path, write_model: Any) -> None:
     """A model that installs uvloop is served by it."""
     root = write_model(
         "import asyncio, uvloop\nasyncio.set_event_loop_policy(uvloop.EventLoopPolicy())\n"
@@ -230,15 +230,15 @@ UNFIT = {
 
 
 @pytest.mark.parametrize("function", FIT)
-def test_what_takes_one_argument_is_served(
+def test_function_that_accepts_one_argument_is_served(
     converse: Converse, write_model: Any, function: str
 ) -> None:
-    """Every function that one argument can be given to is one that can be served."""
+    """Every function that accepts one argument can be served."""
     assert converse().start(write_model(SIGNATURES), "model.py", function).kind == READY
 
 
 @pytest.mark.parametrize(("function", "message"), UNFIT.items())
-def test_what_can_never_answer_is_refused(
+def test_function_that_cannot_be_called_is_refused(
     converse: Converse, write_model: Any, function: str, message: str
 ) -> None:
     """A function that would fail at every call fails before it is served, with its signature."""

@@ -359,21 +359,24 @@ def all_said(evaluator: Conversation, table: list[tuple[str, object]]) -> dict[s
 
 
 @pytest.mark.parametrize(("expression", "expected"), SAID)
-def test_what_can_be_said(evaluator: Conversation, expression: str, expected: object) -> None:
+def test_encodable_values_have_their_json(
+    evaluator: Conversation, expression: str, expected: object
+) -> None:
     """Each kind of value that models return has its form in JSON."""
     assert evaluator.predict(expression)[::2] == (ANSWER, expected)
 
 
 @pytest.mark.parametrize(("expression", "kind", "message"), UNSAID)
-def test_what_cannot_be_said(
+def test_unencodable_value_is_named_with_its_place(
     evaluator: Conversation, expression: str, kind: str, message: str
 ) -> None:
-    """What has no form in JSON is an error of the model that says which value and where."""
+    """A value without a form in JSON is an error of the model that names the value and its
+    place."""
     assert evaluator.predict(expression)[::2] == (RAISED, {"type": kind, "message": message})
 
 
-def test_numpy(scientist: Conversation) -> None:
-    """Numpy's scalars and arrays are said as Python's numbers and lists are."""
+def test_numpy_is_encoded_as_numbers_and_lists(scientist: Conversation) -> None:
+    """Scalars and arrays of numpy are encoded as Python's numbers and lists."""
     assert all_said(scientist, NUMPY) == dict(NUMPY)
     for expression in BEYOND:
         raised = scientist.predict(expression)
@@ -381,30 +384,30 @@ def test_numpy(scientist: Conversation) -> None:
         assert "a time that Python's datetime cannot hold" in raised.body["message"]
 
 
-def test_pandas(scientist: Conversation) -> None:
+def test_pandas_is_encoded_as_records_and_lists(scientist: Conversation) -> None:
     """A frame is a list of records, a series or index a list, a missing value null."""
     assert all_said(scientist, PANDAS) == dict(PANDAS)
 
 
 @pytest.mark.parametrize(("expression", "message"), LOST)
-def test_what_would_lose_something_is_refused(
-    scientist: Conversation, expression: str, message: str
-) -> None:
-    """No column, label, field or digit goes by itself: the error names it and what to return."""
+def test_lossy_encoding_is_refused(scientist: Conversation, expression: str, message: str) -> None:
+    """No column, label, field or digit is dropped silently: the error names it and what to
+    return."""
     assert scientist.predict(expression)[::2] == (
         RAISED,
         {"type": "TypeError", "message": message},
     )
 
 
-def test_what_is_sent_is_json_and_ascii(evaluator: Conversation) -> None:
-    """No NaN, no raw control or non-ASCII character leaves a replica; the form is compact."""
+def test_response_is_compact_ascii_json(evaluator: Conversation) -> None:
+    """No NaN, no raw control character and no non-ASCII character leaves a replica; the form is
+    compact."""
     evaluator.send(2, 1, json.dumps("{'größe\\n': [1, float('nan')]}").encode())
     assert evaluator.receive_bytes()[13:] == b'{"gr\\u00f6\\u00dfe\\n":[1,null]}'
 
 
-def test_a_value_that_could_not_be_said_is_let_go(evaluator: Conversation) -> None:
-    """Nothing of it is kept, which would leak and be met again by the next value."""
+def test_unencodable_value_is_released(evaluator: Conversation) -> None:
+    """Nothing of an unencodable value is kept; it would leak and affect the next value."""
     remember = "globals().__setitem__('seen', __import__('weakref').ref(thing))"
     made = f"(lambda thing: ({remember}, thing))(type('Thing', (), {{}})())"
     assert evaluator.predict(made)[0] == RAISED

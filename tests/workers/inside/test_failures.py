@@ -33,7 +33,7 @@ TEXTS = {
 
 
 @pytest.mark.parametrize(("given", "expected"), TEXTS.values(), ids=list(TEXTS))
-def test_any_text_can_be_raised(
+def test_exception_text_may_be_any_text(
     converse: Converse, write_model: Any, given: str, expected: str
 ) -> None:
     """Any text of an exception is sent in UTF-8, raised by the function or the file; the replica
@@ -58,7 +58,7 @@ def test_any_text_can_be_raised(
 
 
 @pytest.mark.parametrize("character", ["\\U0001f600", "\\0", "\\ud800"])
-def test_the_longest_text_fits_the_wire(
+def test_longest_failure_text_fits_the_wire(
     converse: Converse, write_model: Any, character: str
 ) -> None:
     """With any characters, the text of a failure is no longer than the gateway reads."""
@@ -78,8 +78,8 @@ def read_strictly(body: bytes) -> Any:
     return msgspec.json.decode(body)
 
 
-def test_the_name_of_an_exception_is_its_types(converse: Converse, write_model: Any) -> None:
-    """A metaclass that says otherwise breaks nothing."""
+def test_exception_is_named_by_its_type(converse: Converse, write_model: Any) -> None:
+    """A metaclass that gives another name breaks nothing."""
     root = write_model(
         "class Meta(type):\n    @property\n    def __name__(cls):\n        return b'?'\n"
         "class Odd(Exception, metaclass=Meta): ...\n"
@@ -90,7 +90,7 @@ def test_the_name_of_an_exception_is_its_types(converse: Converse, write_model: 
     assert replica.predict(None).body["type"] == "Odd"
 
 
-def test_a_project_may_shadow_what_tracebacks_need(converse: Converse, write_model: Any) -> None:
+def test_project_may_shadow_the_traceback_module(converse: Converse, write_model: Any) -> None:
     """A project's own traceback.py costs it the traceback, not the report."""
     write_model("", "traceback.py")
     root = write_model("raise ValueError('no weights')\n")
@@ -99,8 +99,8 @@ def test_a_project_may_shadow_what_tracebacks_need(converse: Converse, write_mod
     assert failed.body["traceback"].startswith("ValueError: no weights\n(no traceback, as")
 
 
-def test_a_chain_of_exceptions_is_told_whole(converse: Converse, write_model: Any) -> None:
-    """The cause of an exception is in the log too, and none of our frames."""
+def test_exception_chain_is_logged_whole(converse: Converse, write_model: Any) -> None:
+    """The cause of an exception is in the log too, and no frame of ours."""
     root = write_model(
         "def predict(args):\n"
         "    try:\n        {}['weights']\n"

@@ -23,15 +23,15 @@ ECHO = "def predict(args):\n    return args\n"
     "name",
     ["code/6_model_serve.py", "my.model.file.py", "with blank.py", "größe.py", "noextension"],
 )
-def test_any_file_name_will_do(converse: Converse, write_model: Any, name: str) -> None:
-    """A model is run by its path, so its name need not be one that can be imported."""
+def test_model_file_may_have_any_name(converse: Converse, write_model: Any, name: str) -> None:
+    """A model is run by its path, so its name need not be importable."""
     replica = converse()
     assert replica.start(write_model(ECHO, name), name, "predict").kind == READY
     assert replica.predict(5).body == 5
 
 
-def test_where_a_model_finds_itself(converse: Converse) -> None:
-    """The root is current directory and first on the path, once; nothing of ours is in sight."""
+def test_model_has_the_root_as_current_folder_and_first_path(converse: Converse) -> None:
+    """The root is the current directory and first on the path, once; nothing of ours is visible."""
     root = PROJECTS / "environment"
     replica = converse(GREETING="hello")
     assert replica.start(root, "environment.py", "report").kind == READY
@@ -50,7 +50,7 @@ def test_where_a_model_finds_itself(converse: Converse) -> None:
     }
 
 
-def test_a_safe_path_is_as_good_as_another(converse: Converse) -> None:
+def test_pythonsafepath_changes_nothing(converse: Converse) -> None:
     """PYTHONSAFEPATH, which keeps Python from adding a script's folder, changes nothing."""
     root = PROJECTS / "environment"
     replica = converse(PYTHONSAFEPATH="1")
@@ -83,7 +83,7 @@ def test_pickled_classes_resolve(converse: Converse, write_model: Any) -> None:
     assert replica.predict(None).body is True
 
 
-def test_what_is_for_scripts_is_left_alone(converse: Converse, write_model: Any) -> None:
+def test_main_block_of_a_model_does_not_run(converse: Converse, write_model: Any) -> None:
     """A block beneath `if __name__ == "__main__"` does not run; __file__ is the file."""
     root = write_model(
         "if __name__ == '__main__':\n    raise SystemExit('run as a script')\n"
@@ -131,7 +131,7 @@ if __name__ == "__main__":
 
 @pytest.mark.parametrize("name", ["model.py", "code/6_model_serve.py", "my.model.file.py"])
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
-def test_worker_processes_find_what_the_file_defines(
+def test_multiprocessing_finds_definitions_of_the_file(
     converse: Converse, write_model: Any, method: str, name: str
 ) -> None:
     """Functions, classes and classes in classes go to processes of multiprocessing and come back,
@@ -146,8 +146,8 @@ def test_worker_processes_find_what_the_file_defines(
 
 
 @pytest.mark.parametrize("name", ["model.py", "code/6_model_serve.py", "my.model.file.py"])
-def test_joblib_finds_what_the_file_defines(tmp_path: Any, write_model: Any, name: str) -> None:
-    """The same with joblib's processes, which do not run the file: they get it by value."""
+def test_joblib_finds_definitions_of_the_file(tmp_path: Any, write_model: Any, name: str) -> None:
+    """The processes of joblib, which do not run the file, get its definitions by value."""
     pytest.importorskip("joblib")
     root = write_model(SUBPROCESSES.replace("METHODS", "['loky']"), name)
     replica = Conversation(Path(sys.executable), tmp_path, {})
@@ -158,7 +158,7 @@ def test_joblib_finds_what_the_file_defines(tmp_path: Any, write_model: Any, nam
         replica.close()
 
 
-def test_the_current_folder_is_on_the_path(converse: Converse, write_model: Any) -> None:
+def test_current_folder_is_on_the_path(converse: Converse, write_model: Any) -> None:
     """After `os.chdir` modules of the new current folder can be imported, as in a session."""
     write_model("x = 42\n", "code/nearby.py")
     root = write_model(
@@ -171,8 +171,9 @@ def test_the_current_folder_is_on_the_path(converse: Converse, write_model: Any)
     assert replica.predict("../data").body == [42, 43]
 
 
-def test_what_the_file_defines_is_mains(converse: Converse, write_model: Any) -> None:
-    """Libraries that pass on by value what `__main__` defines (joblib does) see that it does."""
+def test_definitions_of_the_file_belong_to_main(converse: Converse, write_model: Any) -> None:
+    """Libraries that pass definitions of `__main__` by value, as joblib does, recognise those of
+    the file."""
     root = write_model(
         "from json import dumps\n"
         "class Line: ...\n"
@@ -192,8 +193,8 @@ def test_the_encoding_cookie_counts(converse: Converse, write_model: Any) -> Non
     assert replica.predict(None).body == "Größe"
 
 
-def test_the_future_is_not_inherited(converse: Converse, write_model: Any) -> None:
-    """Annotations of the model are evaluated as it wants, not as our own files do."""
+def test_future_imports_are_not_inherited(converse: Converse, write_model: Any) -> None:
+    """Annotations of the model are evaluated as it states, not as our own files do."""
     root = write_model(
         "def predict(args: int):\n    return isinstance(predict.__annotations__['args'], type)\n"
     )
@@ -202,7 +203,7 @@ def test_the_future_is_not_inherited(converse: Converse, write_model: Any) -> No
     assert replica.predict(None).body is True
 
 
-def test_source_can_be_had(converse: Converse, write_model: Any) -> None:
+def test_source_of_a_function_is_available(converse: Converse, write_model: Any) -> None:
     """Libraries that read the source of a function (inspect does) find it."""
     root = write_model(
         "import inspect\ndef predict(args):\n    return inspect.getsource(predict)\n"
@@ -229,31 +230,31 @@ FUNCTIONS = (
         ("limit", "TypeError", "'limit' in model.py is no function but of type 'int'"),
     ],
 )
-def test_a_missing_function_is_named_with_those_there_are(
+def test_missing_function_error_lists_the_functions(
     converse: Converse, write_model: Any, function: str, kind: str, message: str
 ) -> None:
-    """The author learns which functions could have been meant."""
+    """The error lists the functions that the author could have meant."""
     failed = converse().start(write_model(FUNCTIONS), "model.py", function)
     assert (failed.kind, failed.body["type"]) == (FAILED, kind)
     assert failed.body["message"].startswith(message)
     assert failed.body["message"].endswith("defines: predict, train, instance")
 
 
-def test_whatever_can_be_called_is_a_function(converse: Converse, write_model: Any) -> None:
+def test_callable_instance_is_a_function(converse: Converse, write_model: Any) -> None:
     """An instance with __call__ serves as well as a def."""
     replica = converse()
     assert replica.start(write_model(FUNCTIONS), "model.py", "instance").kind == READY
     assert replica.predict(None).body == "called"
 
 
-def test_a_missing_file_is_named(converse: Converse, write_model: Any) -> None:
-    """A file that is not there fails by name."""
+def test_missing_model_file_is_named(converse: Converse, write_model: Any) -> None:
+    """The error of a missing file names it."""
     failed = converse().start(write_model(ECHO), "absent.py", "predict")
     assert (failed.kind, failed.body["type"]) == (FAILED, "FileNotFoundError")
     assert "absent.py" in json.dumps(failed.body["message"])
 
 
-def test_files_as_other_systems_write_them(converse: Converse, write_model: Any) -> None:
+def test_files_of_other_systems_are_read(converse: Converse, write_model: Any) -> None:
     """Line ends of other systems and a byte order mark are read; UTF-16 is named as such."""
     for source in (
         b"\xef\xbb\xbf" + ECHO.encode(),

@@ -63,7 +63,7 @@ print("größe", end="")
 '''
 
 
-def test_a_plain_script_is_run_as_it_is(run: Run, tmp_path: Path) -> None:
+def test_script_runs_as_main(run: Run, tmp_path: Path) -> None:
     """A script is __main__, finds modules beside the root and itself, has `sys` and its arguments,
     and the values of bare expressions are shown."""
     for file, source in {"src/utils.py": "x = 41\n", "code/beside.py": ""}.items():
@@ -106,9 +106,9 @@ text
 '''
 
 
-def test_lines_of_other_kinds_work(run: Run, tmp_path: Path) -> None:
-    """%magic, !command and name = !command work where a statement begins, with the script's values
-    put in, and nowhere else; a command that fails is told and does not end the script."""
+def test_script_lines_of_ipython_work(run: Run, tmp_path: Path) -> None:
+    """%magic, !command and name = !command work only where a statement begins, with values of the
+    script substituted; a command that fails is reported and does not end the script."""
     (tmp_path / "sub").mkdir()
     (tmp_path / "wanted.csv").write_text("")
     done = run(INTERACTIVE)
@@ -143,9 +143,9 @@ display(listed, n)
 """
 
 
-def test_what_was_a_notebook_works(run: Run) -> None:
-    """A script that was made of a notebook finds `get_ipython` and `display`; what is timed is the
-    script's own. A notebook itself is refused by name."""
+def test_script_exported_from_a_notebook_works(run: Run) -> None:
+    """A script exported from a notebook finds `get_ipython` and `display`; timings are those of the
+    script alone. A notebook itself is refused by name."""
     done = run(NOTEBOOK)
     assert done.returncode == 0, done.stderr
     said, shown, *timed, listed, n = done.stdout.splitlines()
@@ -174,7 +174,9 @@ def test_what_was_a_notebook_works(run: Run) -> None:
         ("sys.excepthook = lambda *_: print('mine', file=sys.stderr)\n1/0", 1, ["mine"]),
     ],
 )
-def test_the_end_is_told_as_it_was(run: Run, source: str, status: int, said: list[str]) -> None:
+def test_script_end_has_its_status_and_traceback(
+    run: Run, source: str, status: int, said: list[str]
+) -> None:
     """The exit status is the script's; tracebacks have its lines and none of ours."""
     done = run(source)
     assert done.returncode == status
@@ -225,7 +227,7 @@ predict(1);
 """
 
 
-def test_a_run_keeps_metrics_and_files(run: Run, tmp_path: Path) -> None:
+def test_run_keeps_its_metrics_and_files(run: Run, tmp_path: Path) -> None:
     """In an experiment a metric is a line of the run's file and must be a single value; a file is
     copied by its name beneath the root. What a model's function tracks stays its own."""
     (tmp_path / "project" / "root").mkdir(parents=True)
@@ -284,9 +286,9 @@ print(_exit_code)
 """
 
 
-def test_installations_are_the_runs_own(tmp_path: Path) -> None:
-    """What a script installs is found at once, also by what it starts, and lies in the run's home;
-    what is there already is not installed, nor is an index asked for it."""
+def test_packages_installed_by_a_script_belong_to_the_run(tmp_path: Path) -> None:
+    """A package that a script installs is importable at once, also in its child processes, and lies
+    in the run's home; a package that is present is not installed, and no index is asked."""
     (tmp_path / "wheels").mkdir()
     for version in ("1.0", "2.0"):
         wheel(tmp_path / "wheels", "sample_one", version)

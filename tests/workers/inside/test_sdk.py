@@ -97,7 +97,7 @@ print(json.dumps([began, ended, [answer["uuid"] for answer in answers], rows]))
 """
 
 
-def test_metrics_are_tried_out_in_memory(run: Run) -> None:
+def test_session_keeps_metrics_in_memory(run: Run) -> None:
     """In a session decorated calls become rows like the gateway's: joined by what comes later,
     beside aggregates, in windows with both ends."""
     began, ended, uuids, rows = told(run(DEVELOPMENT))
@@ -200,13 +200,14 @@ print(json.dumps([[a["prediction"], told[a["uuid"]]] for a in answers]))
 """
 
 
-def test_async_predictions_have_a_page_each(run: Run) -> None:
-    """In a session a decorated `async def` is awaited; those that run at a time do not mix."""
+def test_concurrent_async_predictions_have_separate_metrics(run: Run) -> None:
+    """In a session a decorated `async def` is awaited; the metrics of concurrent calls do not
+    mix."""
     assert told(run(ASYNC)) == [[n, {"before": n, "after": n}] for n in range(3)]
 
 
-def test_what_cannot_be_is_said(run: Run) -> None:
-    """Each mistake raises the documented error, which names the function and what is wrong."""
+def test_sdk_mistake_raises_the_documented_error(run: Run) -> None:
+    """Each mistake raises the documented error, which names the function and the problem."""
     said = told(run(ERRORS))
     assert [kind for kind, _ in said] == [kind for kind, _ in SAID]
     for (_, text), (_, begins) in zip(said, SAID, strict=True):
@@ -282,9 +283,9 @@ print(json.dumps(said))
 """
 
 
-def test_the_gateway_is_asked(run: Run, played: Played) -> None:
-    """Each function is one request with the environment's key (reading, one for each page), and a
-    refusal is a RuntimeError in the gateway's words."""
+def test_sdk_function_is_one_request(run: Run, played: Played) -> None:
+    """Each function is one request with the environment's key (one for each page when reading); a
+    refusal is a RuntimeError with the gateway's message."""
     refused = {"errors": {"code": "model.busy", "message": "x"}, "message": "x", "StatusCode": 429}
     unknown = {"error": "no", "code": 5, "message": "no such thing", "details": []}
     played.answers = [
@@ -330,8 +331,8 @@ def test_the_gateway_is_asked(run: Run, played: Played) -> None:
     ]
 
 
-def test_a_gateway_that_is_not_there_is_said(run: Run) -> None:
-    """Without an answer, the error names the address; and the wait for an answer is bounded."""
+def test_unreachable_gateway_is_named(run: Run) -> None:
+    """Without an answer the error names the address; the wait for an answer is bounded."""
     source = "import cdsw\ncdsw.call_model('mkey', 1)"
     done = run(source, CDSW_API_URL="http://127.0.0.1:1/api/v1")
     assert "RuntimeError: predictd at http://127.0.0.1:1 did not answer: " in done.stderr
@@ -339,8 +340,8 @@ def test_a_gateway_that_is_not_there_is_said(run: Run) -> None:
     assert "RuntimeError: CDSW_API_URL is 'localhost', which is no address" in done.stderr
 
 
-def test_the_help_reads_well(run: Run) -> None:
-    """help() tells what there is: all that `cdsw` offers has words of its own."""
+def test_help_describes_every_sdk_function(run: Run) -> None:
+    """help() describes every function that `cdsw` offers."""
     source = (
         "import cdsw, pydoc\n"
         "for name in cdsw.__all__:\n"
@@ -357,11 +358,11 @@ def test_the_help_reads_well(run: Run) -> None:
 OWN = "whose = 'the user'\n"
 
 
-def test_what_the_user_has_comes_first(
+def test_module_of_the_user_comes_first(
     converse: Converse, write_model: Any, run: Run, tmp_path: Path
 ) -> None:
-    """A module of the project, or an installed one, is never shadowed; not by its absence either:
-    where there is none, ours is found, also in processes that the model starts."""
+    """A module of the project, or an installed one, is never shadowed. Where there is none, ours is
+    found, also in processes that the model starts."""
     model = (
         "import cdsw, json, multiprocessing, subprocess, sys\n"
         "import cml.models_v1\n"
@@ -415,7 +416,7 @@ except ImportError as problem:
 """
 
 
-def test_projects_find_what_they_look_for(run: Run) -> None:
-    """What CML's own projects begin with works: `cdsw` by way of `cml`; and what there is not is an
-    ImportError, which says so."""
+def test_cml_projects_find_their_imports(run: Run) -> None:
+    """The first imports of CML's own projects work: `cdsw` by way of `cml`; what does not exist is
+    an ImportError that says so."""
     assert told(run(EITHER)).startswith("cml.data_v1: predictd has no data connections")

@@ -22,8 +22,8 @@ from tests.workers.inside.conversation import (
 )
 
 
-def test_hello_comes_first_and_unasked(converse: Converse, version: str) -> None:
-    """Before it knows what to load a replica says who it is."""
+def test_hello_is_sent_first_and_unasked(converse: Converse, version: str) -> None:
+    """A replica sends HELLO before it knows what to load."""
     replica = converse()
     hello = replica.receive()
     assert (hello.kind, hello.id) == (HELLO, 0)
@@ -49,8 +49,8 @@ def test_predictions_are_answered_in_turn(converse: Converse) -> None:
         assert answer == (ANSWER, number, number + 1)
 
 
-def test_the_log_of_a_start(converse: Converse) -> None:
-    """Readers of logs find the three lines that they know."""
+def test_start_logs_its_three_lines(converse: Converse) -> None:
+    """The log of a start has the three lines that its readers know."""
     replica = converse()
     replica.start(PROJECTS / "add", "add.py", "add")
     start, finish, ready = replica.stdout.splitlines()
@@ -60,7 +60,7 @@ def test_the_log_of_a_start(converse: Converse) -> None:
     assert ready == "Model ready"
 
 
-def test_an_exception_is_an_answer(badly: Conversation) -> None:
+def test_exception_is_an_answer(badly: Conversation) -> None:
     """The caller gets type and text, the log the model's own frames; the replica still serves."""
     raised = badly.predict({"do": "raise", "text": "petal too long"})
     assert (raised.kind, raised.body) == (
@@ -76,22 +76,23 @@ def test_an_exception_is_an_answer(badly: Conversation) -> None:
     ("deed", "status"),
     [("exit", 3), ("os_exit", 4), ("segfault", -signal.SIGSEGV)],
 )
-def test_a_process_that_ends_keeps_its_status(badly: Conversation, deed: str, status: int) -> None:
-    """What ends a Python program ends a replica, without an answer and with the same status."""
+def test_ended_process_keeps_its_status(badly: Conversation, deed: str, status: int) -> None:
+    """A call that ends a Python program ends a replica, without an answer and with the same
+    status."""
     badly.send(PREDICT, 1, b'{"do":"%s"}' % deed.encode())
     assert badly.at_end()
     assert badly.exit_status() == status
 
 
-def test_a_crash_in_c_tells_where(badly: Conversation) -> None:
+def test_crash_in_c_logs_the_line(badly: Conversation) -> None:
     """The log of a replica that died of a signal shows the model's line."""
     badly.send(PREDICT, 1, b'{"do":"segfault"}')
     badly.exit_status()
     assert re.search(r'badly\.py", line \d+ in segfault', badly.stderr)
 
 
-def test_keyboard_interrupt_is_no_answer(converse: Converse, write_model: Any) -> None:
-    """An exception that is no Exception ends the process, its traceback in the log."""
+def test_keyboard_interrupt_ends_the_process(converse: Converse, write_model: Any) -> None:
+    """A BaseException that is no Exception ends the process; its traceback is in the log."""
     root = write_model("def predict(args):\n    raise KeyboardInterrupt('stop')\n")
     replica = converse()
     replica.start(root, "model.py", "predict")
@@ -109,10 +110,11 @@ def test_keyboard_interrupt_is_no_answer(converse: Converse, write_model: Any) -
         (b'{"do": ', "Expecting value"),
     ],
 )
-def test_what_json_cannot_read_is_refused(
+def test_unreadable_json_is_refused(
     badly: Conversation, body: bytes, message: str, version: str
 ) -> None:
-    """The caller's fault is told apart from the model's, and the function is not called."""
+    """JSON that cannot be read is reported as the caller's fault, and the function is not
+    called."""
     badly.send(PREDICT, 6, body)
     refused = badly.receive()
     assert (refused.kind, refused.id) == (REFUSED, 6)
@@ -121,9 +123,7 @@ def test_what_json_cannot_read_is_refused(
     assert badly.predict({"do": "echo"}).kind == ANSWER
 
 
-def test_an_integer_too_long_for_the_interpreter_is_refused(
-    badly: Conversation, version: str
-) -> None:
+def test_integer_too_long_for_the_interpreter_is_refused(badly: Conversation, version: str) -> None:
     """Where Python limits the length of integers, a longer one is the caller's fault."""
     badly.send(PREDICT, 6, b"9" * 5000)
     answer = badly.receive()
@@ -132,8 +132,8 @@ def test_an_integer_too_long_for_the_interpreter_is_refused(
     assert limited or version == "3.8"
 
 
-def test_an_answer_beyond_the_limit_is_an_error(converse: Converse) -> None:
-    """An answer longer than max_response_size is not sent; both sizes are named."""
+def test_response_above_the_limit_is_an_error(converse: Converse) -> None:
+    """A response longer than max_response_size is not sent; the error has both sizes."""
     replica = converse()
     replica.start(PROJECTS / "badly", "badly.py", "behave", max_response_size=1000)
     assert replica.predict({"do": "big", "bytes": 998}).kind == ANSWER
@@ -143,8 +143,8 @@ def test_an_answer_beyond_the_limit_is_an_error(converse: Converse) -> None:
     assert "1000" in raised.body["message"]
 
 
-def test_an_unencodable_answer_is_the_models_error(badly: Conversation) -> None:
-    """What JSON cannot say is named, with its place, and the replica still serves."""
+def test_unencodable_response_is_the_models_error(badly: Conversation) -> None:
+    """The error names the value without a form in JSON and its place; the replica still serves."""
     raised = badly.predict({"do": "unencodable"})
     assert raised.kind == RAISED
     assert raised.body == {
@@ -154,15 +154,15 @@ def test_an_unencodable_answer_is_the_models_error(badly: Conversation) -> None:
     assert badly.predict({"do": "nan"}).body == [None, None, 1.5]
 
 
-def test_a_frame_out_of_turn_ends_the_replica(badly: Conversation) -> None:
-    """A replica that does not understand its gateway does not guess."""
+def test_frame_out_of_turn_ends_the_replica(badly: Conversation) -> None:
+    """A replica that gets an unexpected frame ends instead of guessing."""
     badly.send(1, 0, b"{}")
     assert badly.exit_status() == 1
     assert "kind 1 where 2 was due" in badly.stderr
 
 
-def test_nobody_reading_is_an_orderly_end(converse: Converse, tmp_path: Path) -> None:
-    """An answer that cannot be delivered ends the replica as a closed pipe does."""
+def test_answer_without_a_reader_is_an_orderly_end(converse: Converse, tmp_path: Path) -> None:
+    """A replica that cannot deliver its answer ends as it does at a closed pipe."""
     replica = converse()
     replica.start(PROJECTS / "add", "add.py", "add")
     replica.stop_reading()
@@ -171,15 +171,15 @@ def test_nobody_reading_is_an_orderly_end(converse: Converse, tmp_path: Path) ->
     assert replica.stderr == ""
 
 
-def test_the_message_of_a_failure_is_bounded(badly: Conversation) -> None:
-    """A message of a megabyte does not travel."""
+def test_message_of_a_failure_is_bounded(badly: Conversation) -> None:
+    """A message of a megabyte is cut."""
     raised = badly.predict({"do": "raise", "text": "x" * 1_000_000})
     assert len(raised.body["message"]) < 10_000
     assert raised.body["message"].endswith("(1000000 characters)")
 
 
 @pytest.mark.parametrize("project", ["syntax_error", "import_error"])
-def test_a_model_that_does_not_load_says_why(converse: Converse, project: str) -> None:
+def test_failed_load_reports_its_traceback(converse: Converse, project: str) -> None:
     """FAILED carries type, text and the author's traceback, which the log has too; status 1."""
     replica = converse()
     failed = replica.start(PROJECTS / project, f"{project}.py", "predict")
@@ -192,7 +192,7 @@ def test_a_model_that_does_not_load_says_why(converse: Converse, project: str) -
     assert failed.body["type"] == expected[project]
 
 
-def test_leaving_while_loading_is_a_failure(converse: Converse, write_model: Any) -> None:
+def test_exit_while_loading_is_a_failure(converse: Converse, write_model: Any) -> None:
     """sys.exit() at the top of the file is no successful start."""
     failed = converse().start(write_model("import sys\nsys.exit(0)\n"), "model.py", "predict")
     assert (failed.kind, failed.body["type"]) == (FAILED, "SystemExit")
@@ -214,8 +214,10 @@ def predict(args):
 """
 
 
-def test_functions_that_the_model_replaced(converse: Converse, write_model: Any) -> None:
-    """What a model puts in the place of `json`'s functions is neither used nor in the way."""
+def test_json_functions_replaced_by_the_model_are_not_used(
+    converse: Converse, write_model: Any
+) -> None:
+    """Functions of `json` that the model replaced are not used and break nothing."""
     replica = converse()
     assert replica.start(write_model(REPLACING), "model.py", "predict").kind == READY
     assert replica.predict({}).kind == TRACKED
@@ -238,9 +240,10 @@ def predict(args):
 """
 
 
-def test_names_of_this_machine_are_known(converse: Converse, tmp_path: Path) -> None:
+def test_localhost_names_resolve_to_this_machine(converse: Converse, tmp_path: Path) -> None:
     """Names in `.localhost`, which clients of CDSW make of the gateway's, lead to this machine also
-    where its resolver does not know them, such as glibc's alone; others are looked up as ever."""
+    where its resolver, such as plain glibc, does not know them; other names are resolved as
+    before."""
     (tmp_path / "model.py").write_text(LOOKS_UP)
     replica = converse()
     assert replica.start(tmp_path, "model.py", "predict").kind == READY

@@ -127,9 +127,9 @@ def model(converse: Converse, write_model: Any) -> Conversation:
     return replica
 
 
-def test_metrics_travel_with_the_answer(model: Conversation) -> None:
-    """What was tracked comes right before the answer, which tells the uuid; each prediction has a
-    page of its own, and one that fails has none."""
+def test_metrics_are_sent_before_the_answer(model: Conversation) -> None:
+    """Tracked metrics come right before the answer, which has the uuid; each prediction has its own
+    metrics, and one that fails has none."""
     body, answer = frames(model, {"track": ["('a', 1)", "('b', [None])"], "give": 8}, 1)
     uuid = body.pop("predictionUuid")
     assert re.fullmatch(
@@ -148,7 +148,7 @@ def test_metrics_travel_with_the_answer(model: Conversation) -> None:
     assert body["predictionUuid"] == answer["uuid"] != uuid
 
 
-def test_one_prediction_one_page(model: Conversation) -> None:
+def test_calls_of_one_prediction_share_its_metrics(model: Conversation) -> None:
     """All decorated calls and all threads of a prediction share its uuid and its metrics; the last
     value of a key counts."""
     body, answer = frames(model, {"inner": True, "track": ["('inner', 0)"]}, 1)
@@ -162,8 +162,8 @@ def test_one_prediction_one_page(model: Conversation) -> None:
     }
 
 
-def test_values_are_said_as_answers_are(model: Conversation) -> None:
-    """All that a function may return can be tracked, as it is at that moment."""
+def test_metrics_are_encoded_like_responses(model: Conversation) -> None:
+    """Every value that a function may return can be tracked, as it is at that moment."""
     pairs = {
         "Scalar(1.5)": 1.5,
         "Scalar([1, float('nan')])": [1, None],
@@ -181,8 +181,8 @@ def test_values_are_said_as_answers_are(model: Conversation) -> None:
     assert body["metrics"] == pairs
 
 
-def test_what_is_tracked_can_be_kept(model: Conversation) -> None:
-    """Half a character, which has no form in UTF-8, is tracked as the sign for such."""
+def test_tracked_lone_surrogate_is_replaced(model: Conversation) -> None:
+    """A lone surrogate, which has no form in UTF-8, is tracked as the replacement character."""
     track = ["('input', {'\\ud83d': 'a\\udc00'})", "('\\udfff', '\\\\ud800 \\U0001f600')"]
     body, _ = frames(model, {"track": track}, 1)
     assert body["metrics"] == {
@@ -203,10 +203,11 @@ def test_what_is_tracked_can_be_kept(model: Conversation) -> None:
         ("('a', 'x' * 260_000)", "track_metric('a'): what is tracked of one prediction may be"),
     ],
 )
-def test_what_cannot_be_tracked_is_the_models_error(
+def test_invalid_metric_is_the_models_error(
     converse: Converse, write_model: Any, pair: str, message: str
 ) -> None:
-    """A bad key or value raises where it is tracked, naming the key and the place within."""
+    """A bad key or value raises where it is tracked; the error names the key and the place in the
+    value."""
     replica = converse()
     assert replica.start(write_model(MODEL), "model.py", "predict").kind == READY
     raised = replica.predict({"track": ["('ok', 1)", pair]})
@@ -214,9 +215,9 @@ def test_what_cannot_be_tracked_is_the_models_error(
     assert message in raised.body["message"]
 
 
-def test_the_largest_page_fits_its_frame(converse: Converse, write_model: Any) -> None:
-    """What is just not refused is told in a frame that the gateway takes; what was refused, and
-    the model went on, is counted."""
+def test_largest_metrics_fit_their_frame(converse: Converse, write_model: Any) -> None:
+    """The largest metrics that are accepted fit a frame that the gateway accepts; refused metrics
+    whose error the model caught are counted."""
     source = """
 import cdsw
 from predictd_inside.tracking import MOST_BYTES, MOST_KEYS
@@ -247,9 +248,9 @@ def predict(args):
     assert "1000 keys" in too_many
 
 
-def test_only_what_is_decorated_is_kept(converse: Converse, write_model: Any) -> None:
+def test_only_decorated_functions_track(converse: Converse, write_model: Any) -> None:
     """A function without metrics answers bare and tracks nothing; one that calls a decorated one
-    has a page; a file may call its own function while it is loaded."""
+    has metrics; a file may call its own function while it is loaded."""
     root = write_model(MODEL)
     replica = converse()
     assert replica.start(root, "model.py", "plain").kind == READY
@@ -272,10 +273,10 @@ def test_only_what_is_decorated_is_kept(converse: Converse, write_model: Any) ->
     assert early["model_deployment_crn"] == CRNS["deployment"]
 
 
-def test_an_undecorated_function_has_one_page(converse: Converse, write_model: Any) -> None:
-    """All decorated functions that an undecorated one calls, one after the other and nested, have
-    one uuid, and what is tracked after the first of them is on its page; the next prediction has
-    another one."""
+def test_undecorated_function_has_one_uuid(converse: Converse, write_model: Any) -> None:
+    """All decorated functions that an undecorated one calls, in sequence or nested, share one uuid
+    and its metrics, also those tracked after the first call; the next prediction has another
+    uuid."""
     replica = converse()
     assert replica.start(write_model(MODEL), "model.py", "twice").kind == READY
     uuids = set()
@@ -289,7 +290,7 @@ def test_an_undecorated_function_has_one_page(converse: Converse, write_model: A
     assert len(uuids) == 2
 
 
-def test_a_value_that_is_replaced_takes_no_room(model: Conversation) -> None:
+def test_replaced_value_does_not_count(model: Conversation) -> None:
     """Only the last value of a key counts for the bound, however often it is tracked."""
     body, _ = frames(model, {"track": ["('a', 'x' * 200_000)"] * 5 + ["('b', 'y' * 50_000)"]}, 1)
     assert [len(each) for each in body["metrics"].values()] == [200_000, 50_000]
@@ -301,14 +302,14 @@ def test_a_value_that_is_replaced_takes_no_room(model: Conversation) -> None:
     bound="its duration is right",
 )
 @pytest.mark.parametrize("jump", [400 * 86_400, -400 * 86_400])
-def test_how_long_it_took(model: Conversation, jump: int) -> None:
-    """A clock that is set while a prediction is made changes nothing of how long it took."""
+def test_duration_ignores_the_wall_clock(model: Conversation, jump: int) -> None:
+    """A wall clock that is set during a prediction does not change its duration."""
     body, _ = frames(model, {"jump": jump, "sleep": 0.05}, 1)
     assert 49 <= body["endTimeStampMs"] - body["startTimeStampMs"] < 60_000
 
 
-def test_a_page_longer_than_the_pipe(converse: Converse, write_model: Any) -> None:
-    """Metrics and answers that take many writes come whole, one behind the other."""
+def test_metrics_longer_than_the_pipe_arrive_whole(converse: Converse, write_model: Any) -> None:
+    """Metrics and answers that take many writes arrive whole, one after the other."""
     source = (
         "import cdsw\n@cdsw.model_metrics\ndef predict(args):\n"
         "    cdsw.track_metric('long', 'm' * args)\n    return 'a' * args\n"

@@ -38,8 +38,8 @@ def test_golden_frames_are_read_as_they_are_meant(name: str, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("name", PLAYS)
-def test_golden_predictions_get_golden_answers(name: str, converse: Converse) -> None:
-    """To a golden prediction every interpreter answers with the same bytes."""
+def test_golden_predictions_get_the_golden_bytes(name: str, converse: Converse) -> None:
+    """Every interpreter answers a golden prediction with the same bytes."""
     project, function = ("add", "add") if name == "add" else ("badly", "behave")
     replica = converse()
     assert replica.start(PROJECTS / project, f"{project}.py", function).kind == READY
@@ -49,22 +49,22 @@ def test_golden_predictions_get_golden_answers(name: str, converse: Converse) ->
 
 
 @pytest.mark.parametrize("sizes", [[0, 1, 0], [3] * 20_000, [65_523, 65_522, 65_524], [400_000, 1]])
-def test_frames_are_found_however_reads_cut_them(sizes: list[int], tmp_path: Path) -> None:
-    """Frames come out one by one and whole, be they many in one read or one in many reads."""
+def test_frames_are_whole_for_any_read_sizes(sizes: list[int], tmp_path: Path) -> None:
+    """Frames are read one by one and whole, many in one read or one in many reads."""
     sent = [(PREDICT, number, b"x" * size) for number, size in enumerate(sizes)]
     data = b"".join(HEADER.pack(len(body), kind, number) + body for kind, number, body in sent)
     assert frames_in(data, tmp_path) == sent
 
 
 @pytest.mark.parametrize("missing", [1, 90_000, 100_012])
-def test_half_a_frame_is_no_frame(missing: int, tmp_path: Path) -> None:
-    """What the gateway did not finish saying is not acted upon."""
+def test_incomplete_frame_is_ignored(missing: int, tmp_path: Path) -> None:
+    """A replica does not act on a frame that the gateway did not finish."""
     data = HEADER.pack(100_000, PREDICT, 1) + b"x" * 100_000
     assert frames_in(data[:-missing], tmp_path) == []
 
 
-def test_a_frame_sent_in_pieces_is_answered(badly: Conversation) -> None:
-    """A frame that arrives byte by byte is a frame."""
+def test_frame_sent_byte_by_byte_is_answered(badly: Conversation) -> None:
+    """A frame that arrives byte by byte is answered."""
     frame = HEADER.pack(13, PREDICT, 5) + b'{"do":"echo"}'
     for position in range(len(frame)):
         badly.send_bytes(frame[position : position + 1])
@@ -77,8 +77,8 @@ def test_large_bodies_pass_both_ways(badly: Conversation) -> None:
     assert badly.predict(large).body == large
 
 
-def test_an_interrupted_write_goes_on(converse: Converse, write_model: Any) -> None:
-    """A signal that cuts a write short does not cut the frame short."""
+def test_interrupted_write_continues(converse: Converse, write_model: Any) -> None:
+    """A signal that interrupts a write does not cut the frame."""
     root = write_model(
         "import signal\n"
         "signal.signal(signal.SIGALRM, lambda *_: None)\n"
@@ -91,10 +91,10 @@ def test_an_interrupted_write_goes_on(converse: Converse, write_model: Any) -> N
         assert len(replica.predict(2_000_000, number).body) == 2_000_000
 
 
-def test_programs_the_model_starts_do_not_inherit_the_wire(
+def test_programs_of_the_model_do_not_inherit_the_wire(
     converse: Converse, write_model: Any
 ) -> None:
-    """The open files of a program started by the model hold no more than what it is given."""
+    """A program that the model starts inherits only the descriptors that it is given."""
     root = write_model(
         "import subprocess\n"
         "def predict(args):\n"
@@ -107,8 +107,8 @@ def test_programs_the_model_starts_do_not_inherit_the_wire(
     assert replica.predict(None).body == ["0", "1", "2", "3"]  # 3 is the folder that ls reads
 
 
-def test_a_forked_child_does_not_hold_the_wire(badly: Conversation) -> None:
-    """The end of the replica is seen at once though a grandchild lives on."""
+def test_forked_child_does_not_keep_the_wire_open(badly: Conversation) -> None:
+    """The end of a replica is seen at once even if a grandchild still runs."""
     grandchild = badly.predict({"do": "fork"}).body
     try:
         badly.process.kill()
@@ -117,7 +117,7 @@ def test_a_forked_child_does_not_hold_the_wire(badly: Conversation) -> None:
         os.kill(grandchild, signal.SIGKILL)
 
 
-def test_a_forked_child_answers_nobody(converse: Converse, write_model: Any) -> None:
+def test_forked_child_sends_no_answer(converse: Converse, write_model: Any) -> None:
     """When the function returns twice, in two processes, one answer is sent."""
     root = write_model("import os\ndef predict(args):\n    return os.fork() > 0\n")
     replica = converse()
@@ -129,8 +129,8 @@ def test_a_forked_child_answers_nobody(converse: Converse, write_model: Any) -> 
     assert replica.at_end()
 
 
-def test_the_end_of_the_pipe_is_an_orderly_end(converse: Converse, write_model: Any) -> None:
-    """When the gateway hangs up, exit handlers run and the status is 0."""
+def test_closed_pipe_is_an_orderly_end(converse: Converse, write_model: Any) -> None:
+    """When the gateway closes the pipe, exit handlers run and the status is 0."""
     root = write_model(
         "import atexit\natexit.register(print, 'farewell')\ndef predict(args): ...\n"
     )
@@ -141,9 +141,8 @@ def test_the_end_of_the_pipe_is_an_orderly_end(converse: Converse, write_model: 
     assert replica.stdout.endswith("farewell\n")
 
 
-def test_a_handler_of_sigterm_runs_at_the_end(converse: Converse, write_model: Any) -> None:
-    """Who has a handler of SIGTERM is told by it, before its exit handlers; it may set the
-    status."""
+def test_sigterm_handler_runs_at_the_end(converse: Converse, write_model: Any) -> None:
+    """A model's handler of SIGTERM runs before its exit handlers; it may set the status."""
     root = write_model(
         "import atexit, signal, sys\n"
         "def leave(number, frame):\n"
@@ -160,8 +159,8 @@ def test_a_handler_of_sigterm_runs_at_the_end(converse: Converse, write_model: A
     assert replica.stdout.endswith("told by 15\nfarewell\n")
 
 
-def test_a_gateway_gone_before_the_start_is_an_orderly_end(converse: Converse) -> None:
-    """A replica that is never told what to load leaves without complaint."""
+def test_gateway_that_ends_before_the_start_is_an_orderly_end(converse: Converse) -> None:
+    """A replica whose gateway ends before it sends START ends without an error."""
     replica = converse()
     replica.hang_up()
     assert (replica.exit_status(), replica.stderr) == (0, "")
