@@ -1,15 +1,15 @@
-"""A backup as a file: an ordinary tar, and how it is told whole from damaged.
+"""A backup as a file: an ordinary tar that shows whether it is complete.
 
     predictd-backup.json   what it is and where it was made
     ...                    files, named as in the data folder
-    contents.jsonl         a line for each entry: name, kind, mode, size, SHA-256 or target
-    end.json               the SHA-256 of that list; or why the backup was given up
+    contents.jsonl         a line for each member: name, kind, mode, size, SHA-256 or target
+    end.json               the SHA-256 of that list, or why the backup was abandoned
 
-It is written and read front to back, so it can go through a pipe of any kind. Law: `read_archive`
-gives entries only as they were written, and ends without an error only for a backup that is whole.
-Nothing in it is trusted: names stay beneath the folder they are written to, only files, folders
-and links exist, and all that is held of it in memory has a bound (`tar_reader.py`). What may lie
-where is `layout.py`'s to say. Blocking.
+It is written and read front to back, so it can pass through a pipe. Law: `read_archive` gives
+members only as they were written, and ends without an error only if the backup is complete.
+Its content is not trusted: names stay below the folder that is written to, only files, folders and
+links are accepted, and the memory that reading takes is bounded (`tar_reader.py`). `layout.py`
+defines which member may be at which path. Blocking.
 """
 
 import hashlib
@@ -37,23 +37,23 @@ from gateway.control.backup.tar_reader import (
 FORMAT = 1
 HEAD, CONTENTS, END = "predictd-backup.json", "contents.jsonl", "end.json"
 _BLOCK = 1024 * 1024
-# Of each entry 16 bytes are held while it is read.
+# Reading keeps 16 bytes of each member in memory.
 MOST_ENTRIES = 20_000_000
-# What is read whole, in bytes: the head, the end, a line of the contents.
+# The largest head, end, and line of the contents, in bytes. Each is read at once.
 _HEAD, _END, _LINE = 64 * 1024, 8 * 1024 * 1024, 128 * 1024
-# Of what was left out so many are named.
+# So many of the files that were left out are named.
 _LEFT_OUT, _LEFT_OUT_TEXT = 1000, 5000
 _NOTE = 16
-# What eleven octal digits can say.
+# The largest number of eleven octal digits.
 _LATEST = 0o77777777777
 
 
 class ArchiveDamaged(Exception):
-    """A file is no backup, or no longer a whole one; the message says where it was noticed."""
+    """A file is not a backup, or is damaged; the message says where this was detected."""
 
 
 class Head(msgspec.Struct, frozen=True, kw_only=True):
-    """The first entry: what was backed up, where, and by which predictd."""
+    """The first member: what was backed up, where, and by which version of predictd."""
 
     format: int = FORMAT
     created_at: str
@@ -69,7 +69,7 @@ class _End(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class ArchiveMember(msgspec.Struct, frozen=True):
-    """A line of the contents. `kind` is file, folder or link; `fact` a digest or a target."""
+    """A line of the contents. `kind` is file, folder or link; `fact` is a digest or a target."""
 
     name: str
     kind: str
@@ -79,7 +79,7 @@ class ArchiveMember(msgspec.Struct, frozen=True):
 
     @property
     def line(self) -> bytes:
-        # json escapes what is no Unicode in a name; msgspec refuses it.
+        # `json` escapes bytes of a name that are not Unicode; msgspec refuses them.
         return json.dumps(msgspec.structs.astuple(self)).encode() + b"\n"
 
 
@@ -88,13 +88,13 @@ Check: TypeAlias = Callable[[ArchiveMember], object]
 
 
 class Sink(Protocol):
-    """What takes the bytes of an archive."""
+    """Receives the bytes of an archive."""
 
     def write(self, data: bytes, /) -> object: ...
 
 
 class Writer:
-    """Adds entries to an archive. `writing` makes it and ends it."""
+    """Adds members to an archive. `writing` creates and closes it."""
 
     def __init__(self, tar: tarfile.TarFile, contents: IO[bytes], check: Check) -> None:
         self._tar, self._contents, self._check = tar, contents, check
@@ -102,7 +102,7 @@ class Writer:
         self.left_out: list[str] = []
 
     def add_bytes(self, name: str, data: bytes, mode: int = 0o600) -> None:
-        """A file that is in memory."""
+        """Adds a file from memory."""
         entry = ArchiveMember(name, "file", mode, len(data), hashlib.sha256(data).hexdigest())
         info = _info(entry)
         self._tar.addfile(info, io.BytesIO(data))
@@ -111,7 +111,7 @@ class Writer:
     def add_tree(
         self, name: str, folder: Path, wanted: Callable[[str], bool] | None = None
     ) -> None:
-        """A folder with all in it; `wanted` is asked for each name, relative to the folder."""
+        """Adds a folder and its content. `wanted` decides by each name, relative to the folder."""
         self._add(name, folder)
         try:
             for path, inner in _walk(folder, wanted):
@@ -122,7 +122,7 @@ class Writer:
             self.left_out.append(f"{name}: all behind a path that is too long")
 
     def add_file(self, name: str, path: Path) -> None:
-        """One file, if it is there."""
+        """Adds one file, if it exists."""
         self._add(name, path)
 
     def _add(self, name: str, path: Path) -> None:
@@ -143,7 +143,7 @@ class Writer:
             self._add_content(name, path, modified)
 
     def _fits(self, name: str, mode: int) -> bool:
-        """Whether it could be read back; what could not is left out."""
+        """Whether the member could be read back; if not, it is left out."""
         kind = _KINDS.get(stat.S_IFMT(mode))
         try:
             if kind is None:
@@ -157,7 +157,7 @@ class Writer:
 
     def _add_content(self, name: str, path: Path, modified: int) -> None:
         try:
-            # What was a file when it was looked at may be a link by now.
+            # The file may have been replaced by a link since it was listed.
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except FileNotFoundError:
             return
@@ -189,9 +189,9 @@ class Writer:
 def writing(
     sink: Sink, head: Head, contents: IO[bytes], check: Check = lambda _: None
 ) -> Iterator[Writer]:
-    """An archive that ends with the block; what the block raises is written at its end, and raised.
-    What `check` raises ValueError for is left out. The list of the contents grows in `contents`, an
-    empty file, until then."""
+    """An archive that ends with the block. An exception of the block is written at its end, and
+    raised. Members for which `check` raises ValueError are left out. Until the end the list of the
+    contents is collected in `contents`, which is an empty file at first."""
     with tarfile.open(fileobj=sink, mode="w|", format=tarfile.PAX_FORMAT, bufsize=_BLOCK) as tar:  # type: ignore[call-overload]
         writer = Writer(tar, contents, check)
         try:
@@ -230,7 +230,7 @@ def _info(entry: ArchiveMember, modified: int = 0) -> tarfile.TarInfo:
 
 
 def _walk(folder: Path, wanted: Callable[[str], bool] | None) -> Iterator[tuple[Path, str]]:
-    """Everything beneath a folder, each folder before what it holds. Raises OSError."""
+    """Everything below a folder, each folder before its content. Raises OSError."""
     ahead = [""]
     while ahead:
         here = ahead.pop()
@@ -248,7 +248,7 @@ def _walk(folder: Path, wanted: Callable[[str], bool] | None) -> Iterator[tuple[
 
 
 class EntryHandler(Protocol):
-    """What is told of each entry; `content` is of a file, None for others."""
+    """Is called with each member; `content` is None unless it is a file."""
 
     def __call__(
         self, entry: ArchiveMember, modified: int, content: IO[bytes] | None, /
@@ -256,7 +256,7 @@ class EntryHandler(Protocol):
 
 
 class ArchiveSummary(msgspec.Struct, frozen=True):
-    """What is known of a whole archive."""
+    """The facts of a complete archive."""
 
     head: Head
     entries: int
@@ -265,9 +265,9 @@ class ArchiveSummary(msgspec.Struct, frozen=True):
 
 
 def read_archive(path: Path, take: EntryHandler | None = None) -> ArchiveSummary:
-    """Reads all of an archive, gives each entry to `take`, and raises ArchiveDamaged unless whole.
+    """Reads an archive and gives each member to `take`. Raises ArchiveDamaged if it is damaged.
 
-    What `take` was given before such an error is to be thrown away.
+    After such an error the caller discards what `take` has received.
     """
     reader = _Reader(path, take)
     try:
@@ -280,12 +280,12 @@ def read_archive(path: Path, take: EntryHandler | None = None) -> ArchiveSummary
 
 
 class _Reader:
-    """One reading of an archive; `last` is the entry that was read last."""
+    """Reads an archive once; `last` is the member that was read last."""
 
     def __init__(self, path: Path, take: EntryHandler | None) -> None:
         self.last = "its beginning"
         self._path, self._take = path, take
-        # Of the line of each entry the beginning of its digest.
+        # The beginning of the digest of each member's line.
         self._notes = bytearray()
         self._size = 0
         self._head: Head | None = None
@@ -376,7 +376,7 @@ def _lines(content: Content) -> Iterator[bytes]:
 
 
 def _named(line: bytes) -> str:
-    """What a line of the contents is about, as far as it says so."""
+    """The name of the member that a line of the contents describes, if the line has one."""
     try:
         return msgspec.json.decode(line, type=tuple[str, str, int, int, str])[0]
     except msgspec.MsgspecError:

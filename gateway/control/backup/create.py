@@ -1,15 +1,15 @@
 """A backup of everything that a new machine needs, created while the gateway serves.
 
 A backup has the database, the admin key, the snapshots and logs of builds and experiments, the
-sealed builds, the outputs of experiments, and the files of projects that are not linked. It has
-nothing that can be made again (caches, working copies, environments of experiments), nothing that
-models printed, and nothing outside the data folder (linked folders, certificates, settings).
+sealed builds, the outputs of experiments, and the files of projects that are not linked. It omits
+what can be made again (caches, working copies, environments of experiments), the output of models,
+and everything outside the data folder (linked folders, certificates, settings).
 
-Every file that the copied rows need is in the backup: removals are paused before the rows are
-copied, sealed builds never change, and snapshots are only added meanwhile. The memory that it takes
-does not depend on the size of the database: a list of rows and a few blocks of a megabyte. The
-database is copied to a temporary file, page by page, while others read and write; from there it is
-sent at the client's speed.
+The backup has every file that the copied rows need: removals are paused before the rows are
+copied, sealed builds never change, and snapshots are only added meanwhile. The memory it takes does
+not depend on the size of the database: a list of rows and a few blocks of a megabyte. The database
+is copied to a temporary file, page by page, while others read and write. This file is then sent at
+the client's speed.
 """
 
 import logging
@@ -37,7 +37,7 @@ from store import Build, Database, Experiment, Project
 
 logger = logging.getLogger(__name__)
 
-# Blocks of a megabyte that lie between the disk and the client.
+# Blocks of a megabyte that are buffered between the disk and the client.
 _BLOCKS = 4
 
 
@@ -50,7 +50,7 @@ class _Contents(msgspec.Struct, frozen=True):
 
 
 class Backups:
-    """Makes one backup at a time."""
+    """Creates one backup at a time."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class Backups:
         self._busy = False
 
     async def begin(self) -> AsyncIterator[bytes]:
-        """The bytes of a backup that has begun. Raises Refusal, or StoreFailed."""
+        """Begins a backup and returns its bytes. Raises Refusal, or StoreFailed."""
         if self._busy:
             raise Refusal("state.conflict", "a backup is being made already")
         self._busy = True
@@ -82,7 +82,7 @@ class Backups:
             copy = stack.enter_context(temporary.named())
             contents = await database.read_separately(_contents, copy)
             send, receive = trio.open_memory_channel[bytes](_BLOCKS)
-            # The task holds what is open: a generator may be dropped without being run.
+            # The task owns the open files: a generator may be dropped without being run.
             self._tasks.start(self._write, stack.pop_all(), contents, copy, send)
         return _stream(receive)
 
@@ -130,7 +130,7 @@ class Backups:
             for experiment in contents.experiments:
                 _add_log(archive, data, data.experiment_log(experiment.id))
                 outputs = data.experiment(experiment.id).outputs
-                # Outputs of a script that runs are incomplete: after a restore it has failed.
+                # A running script has incomplete outputs: after a restore it has failed.
                 if experiment.ended_at is not None and outputs.is_dir():
                     archive.add_tree(str(outputs.relative_to(data.root)), outputs)
 
@@ -142,7 +142,7 @@ async def _stream(receive: trio.MemoryReceiveChannel[bytes]) -> AsyncIterator[by
 
 
 async def _contents(connection: aiosqlite.Connection, copy: Path) -> _Contents:
-    """The rows, and in `copy` the database that has them."""
+    """Returns the rows, and writes the database that has them to `copy`."""
     models = await store.models.list_all(connection)
     listed = [(m.project_id, await store.builds.list_all(connection, m.id)) for m in models]
     builds = [(project_id, build) for project_id, some in listed for build in some]
@@ -153,7 +153,7 @@ async def _contents(connection: aiosqlite.Connection, copy: Path) -> _Contents:
 
 
 class _Stream:
-    """A file to write to from a thread; a write waits until the client has read."""
+    """A file that a thread writes to; a write waits until the client has read."""
 
     def __init__(self, send: trio.MemorySendChannel[bytes]) -> None:
         self._send = send
@@ -181,7 +181,7 @@ def _add_project(archive: Writer, data: DataFolder, project: Project, contents: 
 
 
 def _of_snapshots(known: set[str], inner: str) -> bool:
-    """Leaves out what git is writing just now, and snapshots that are not in the rows."""
+    """Leaves out files that git is writing now, and snapshots that are not in the rows."""
     name = inner.rpartition("/")[2]
     if inner.startswith("refs/builds/"):
         return name in known
@@ -197,7 +197,7 @@ def _add_build(archive: Writer, data: DataFolder, build: Build) -> None:
 
 
 def _unreadable(folder: Path) -> str | None:
-    """Something in a build that its script has closed to us; without it the build is not whole."""
+    """A path in a build that its script made unreadable; without it the build is incomplete."""
     for here, folders, files in os.walk(folder):
         for name in (*folders, *files):
             path = os.path.join(here, name)
@@ -208,5 +208,5 @@ def _unreadable(folder: Path) -> str | None:
 
 
 def machine() -> str:
-    """What an environment with compiled parts depends on: processor and C library."""
+    """The processor and C library, on which an environment with compiled parts depends."""
     return " ".join((platform.machine(), *platform.libc_ver()))

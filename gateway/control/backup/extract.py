@@ -1,9 +1,9 @@
-"""Puts the entries of a backup beneath a folder, and never anything through a link.
+"""Writes the members of a backup below a folder, and never through a link.
 
-Each name is walked from the folder by descriptors, step by step, and no step follows a link. All
-that is made is new: what is there already, since a name came twice, or the file system takes two
-names for one, ends it. Links are made last, so nothing can come to lie beneath one; then the seals
-of builds, which say that all else is on the disk.
+Each name is resolved from the folder by descriptors, and no step follows a link. Every file is
+created as a new one. A path that exists is an error: a name came twice, or the file system takes
+two names for one. Links are made after all files, so no file is written through one. The seals of
+builds come last: they assert that everything else is on the disk.
 """
 
 import os
@@ -17,19 +17,19 @@ from gateway.control.backup.archive import ArchiveMember
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-# No bit that lets others write, or run it as us.
+# Without the bits that let others write, and without setuid and setgid.
 _MODES = 0o755
 _BLOCK = 1024 * 1024
 
 
 class Extraction:
-    """One backup on its way to `root`, which is empty. To be closed."""
+    """Extracts one backup to `root`, which is empty. The caller closes it."""
 
     def __init__(self, root: Path) -> None:
         self._root = os.open(root, _FOLDER)
-        # The folder that was opened last: what comes next is mostly in it too.
+        # The folder that was opened last: the next member is mostly in it too.
         self._open, self._opened = self._root, ""
-        # Made for what is in them, and not named yet.
+        # Folders that were made for their content before their own member came.
         self._implied: set[str] = set()
         self._folders: list[tuple[str, int]] = []
         self._links: list[tuple[str, str]] = []
@@ -40,7 +40,7 @@ class Extraction:
         os.close(self._root)
 
     def put(self, entry: ArchiveMember, modified: int, content: IO[bytes] | None) -> None:
-        """Makes a file or a folder; notes a link. Raises ValueError where it cannot be there."""
+        """Makes a file or a folder; keeps a link for later. Raises ValueError for a bad path."""
         if content is not None:
             with _named(entry.name), self._new_file(entry.name) as file:
                 shutil.copyfileobj(content, file, _BLOCK)
@@ -54,11 +54,11 @@ class Extraction:
             self._links.append((entry.name, entry.fact))
 
     def put_last(self, entry: ArchiveMember, seal: bytes) -> None:
-        """Notes the seal of a build."""
+        """Keeps the seal of a build for later."""
         self._seals.append((entry.name, seal))
 
     def finish(self) -> None:
-        """Makes what was noted. Raises ValueError, OSError."""
+        """Makes the links and seals that were kept. Raises ValueError, OSError."""
         for name, target in self._links:
             above, _, last = name.rpartition("/")
             with _named(name):
@@ -71,7 +71,7 @@ class Extraction:
                 file.flush()
                 os.fsync(file.fileno())
             os.fsync(self._open)
-        # The deepest first: one may not let us in any more.
+        # The deepest first: a folder may be closed to us once it has its mode.
         for name, mode in reversed(self._folders):
             with _named(name):
                 os.fchmod(self._folder(name), mode)
@@ -88,8 +88,8 @@ class Extraction:
         os.mkdir(last, 0o700, dir_fd=self._folder(above))
 
     def _folder(self, name: str) -> int:
-        """A descriptor of the folder of that name, good until the next one is asked for; what is
-        missing of it is made."""
+        """A descriptor of the folder of that name, valid until the next call. Missing folders are
+        made."""
         if name == self._opened:
             return self._open
         here, parts = self._root, name.split("/") if name else []
@@ -120,7 +120,7 @@ class Extraction:
 
 @contextmanager
 def _named(name: str) -> Iterator[None]:
-    """Raises ValueError where what is there already is in the way."""
+    """Raises ValueError if an existing file is in the way."""
     try:
         yield
     except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:

@@ -1,8 +1,8 @@
-"""What may lie where in a backup: one table, which the writing and the reading of it both keep.
+"""The kinds that a backup may have at each path: one table, for writing and for reading.
 
-Links are legal only within what a project brought along: its files, the copy of them in a build,
-and a build's environment. Nothing of our own layout is a link, and of a store of snapshots there
-is only what git wrote there for us: no hooks, no other stores, and of its settings its format.
+Links are legal only among the files of a project, their copy in a build, and a build's environment.
+No file or folder of predictd itself is a link. A snapshot store has only what git wrote there for
+predictd: no hooks, no other stores, and no setting except its format.
 """
 
 import re
@@ -11,7 +11,7 @@ from gateway.control.backup.archive import ArchiveMember
 from gateway.data_folder import DataFolder
 
 DATABASE = "predictd.db"
-# Without the second the access keys of models would be others, and variables could not be read.
+# Without the second, models would get other access keys, and variables could not be decrypted.
 SECRETS = ("admin.key", "secret.key")
 SECRET_BYTES = 4096
 
@@ -19,7 +19,7 @@ _ID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _STORE = rf"snapshots/{_ID}\.git"
 _FILE, _FOLDER, _PLAIN = {"file"}, {"folder"}, {"file", "folder"}
 _ANY = {"file", "folder", "link"}
-# The first line that fits a name decides; what none fits is refused.
+# The first pattern that matches a name decides; a name without a match is refused.
 _LAYOUT = [
     (re.compile(pattern, re.DOTALL), kinds)
     for pattern, kinds in (
@@ -50,29 +50,29 @@ _STORE_SETTINGS = re.compile(
 
 
 def kinds_at(name: str) -> set[str]:
-    """What an entry of this name may be."""
+    """The kinds that a member of this name may have."""
     return next((kinds for pattern, kinds in _LAYOUT if pattern.fullmatch(name)), set())
 
 
 def check_place(entry: ArchiveMember) -> None:
-    """Raises ValueError for an entry that is not of the layout."""
+    """Raises ValueError for a member that does not fit the layout."""
     if entry.kind not in kinds_at(entry.name):
         raise ValueError(f"{entry.name} is a {entry.kind}, and in a backup there is none there")
 
 
 def is_store_config(name: str) -> bool:
-    """Whether it is the settings of a store of snapshots, which git obeys."""
+    """Whether it is the configuration of a snapshot store, which git obeys."""
     return _STORE_CONFIG.fullmatch(name) is not None
 
 
 def check_store_config(name: str, text: bytes) -> None:
-    """Raises ValueError where they say more than in which format the store is."""
+    """Raises ValueError if the configuration has more than the format of the store."""
     if not _STORE_SETTINGS.fullmatch(text):
         raise ValueError(f"{name} has settings that predictd does not make")
 
 
 def check_project_path(data: DataFolder, project_id: str, path: str, *, linked: bool) -> None:
-    """Raises ValueError where the files of a project that is ours are said to lie elsewhere: they
-    are removed with it."""
+    """Raises ValueError if a project that is not linked has its files outside the data folder: they
+    are deleted with the project."""
     if not linked and path != str(data.projects / project_id):
         raise ValueError(f"project {project_id} is said to be ours and to lie at {path}")

@@ -1,13 +1,13 @@
-"""A data folder from a backup, on this machine or another, while no gateway runs on it.
+"""Creates a data folder from a backup, on any machine, while no gateway runs on the folder.
 
-All of the backup is read and verified before anything is written, and no place that it
-names is trusted: entries lie where a table has them (`layout.py`) and are put there
-without following links (`extract.py`); the interpreter of a build is one that was found here.
+The whole backup is read and verified before anything is written. Its paths are not trusted: a
+table defines where members may be (`layout.py`), they are written without following links
+(`extract.py`), and the interpreter of a build is one that was found on this machine.
 
-Environments work only where they were made, so each build is asked: same path, same kind of
-machine, same Python? Then it is put back as it was. Else it is rebuilt from its snapshot, which is
-in every backup; the gateway rebuilds what is to be served. The database comes last, and makes the
-folder one that can be served (`restore_folder.py`).
+Environments work only where they were made. So a build is put back as it was only if the path, the
+kind of machine and Python are the same. Otherwise it is rebuilt from its snapshot, which is in
+every backup; the gateway rebuilds the builds that are to be served. The database is written last
+and makes the folder usable (`restore_folder.py`).
 """
 
 import os
@@ -37,7 +37,7 @@ from gateway.control.backup.restore_folder import RestoreRefused, check_empty, f
 from gateway.data_folder import DataFolder
 
 _RESTORING = "restoring.db"
-# What is held of a backup in memory, in bytes: each seal.
+# The largest seal of a build, in bytes. All seals are kept in memory.
 _SEAL = 64 * 1024
 _BLOCK = 1024 * 1024
 
@@ -69,9 +69,9 @@ class Restored(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def restore(backup: Path, target: Path) -> Restored:
-    """Makes the data folder `target`, which must be empty or not be there.
+    """Creates the data folder `target`, which must be empty or missing.
 
-    Raises ArchiveDamaged, RestoreRefused, StoreError or OSError, having left nothing there.
+    Raises ArchiveDamaged, RestoreRefused, StoreError or OSError, and then leaves nothing there.
     """
     known = _Known()
     outline = await trio.to_thread.run_sync(read_archive, backup, known)
@@ -90,7 +90,7 @@ async def restore(backup: Path, target: Path) -> Restored:
 
 
 class _Known:
-    """The first reading: keeps the little that decides, and lets the rest pass."""
+    """The first reading: keeps only the members that decide how to restore."""
 
     def __init__(self) -> None:
         self.found: set[str] = set()
@@ -121,13 +121,13 @@ def _is_seal(entry: ArchiveMember) -> bool:
 
 
 def _build_of(entry: ArchiveMember) -> str:
-    """The build that an entry is of, or nothing."""
+    """The id of the build that a member belongs to; "" for none."""
     top, _, rest = entry.name.partition("/")
     return rest.partition("/")[0] if top == "builds" else ""
 
 
 def _whole(entry: ArchiveMember, content: IO[bytes], most: int) -> bytes:
-    """Its bytes; no more memory is taken than there are."""
+    """The bytes of a member. Takes no more memory than there are bytes."""
     if entry.size > most:
         raise ValueError(f"{entry.name} is larger than {most:,} bytes")
     data = bytearray()
@@ -150,7 +150,7 @@ def _check_room(root: Path, outline: ArchiveSummary) -> None:
 async def _to_rebuild(
     head: Head, data: DataFolder, manifests: dict[str, Manifest]
 ) -> dict[str, str]:
-    """Of the builds in the backup those that cannot work here, each with the reason."""
+    """The builds in the backup that cannot work on this machine, each with the reason."""
     if head.root != str(data.root):
         return dict.fromkeys(manifests, f"it was made at {head.root}")
     if head.machine != machine():
@@ -167,7 +167,7 @@ async def _to_rebuild(
 
 
 def _unlike(manifest: Manifest, here: Interpreter | None) -> str:
-    """Why an environment would not work with the interpreter of that path; "" if it will."""
+    """Why an environment would not work with this interpreter; "" if it works."""
     if here is None:
         return f"{manifest.interpreter} is not among the Pythons of this machine"
     # What is compiled fits all patches of a minor version.
@@ -208,7 +208,7 @@ def _write_database(path: Path, content: IO[bytes]) -> None:
 
 
 def write_lasting(path: Path, data: bytes, mode: int = 0o600) -> None:
-    """A new file that survives the loss of power once this returns."""
+    """Writes a new file, which survives a power cut once this returns."""
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
         file.write(data)
         file.flush()
@@ -219,7 +219,7 @@ def write_lasting(path: Path, data: bytes, mode: int = 0o600) -> None:
 async def _finish(
     outline: ArchiveSummary, data: DataFolder, known: _Known, to_rebuild: dict[str, str]
 ) -> Restored:
-    """The keys and, last of all, the database with its paths put right."""
+    """Writes the keys and, last, the database with its paths corrected."""
     for name in SECRETS:
         write_lasting(data.root / name, known.kept[name])
     path = data.root / _RESTORING
@@ -227,7 +227,7 @@ async def _finish(
         await database.write(store.projects.relocate, outline.head.root, str(data.root))
         await _check_projects(database, data)
         restored = await _told(database, outline, data, known, to_rebuild)
-    # All that was written has to be on the disk before the database speaks for it.
+    # All files must be on the disk before the database that refers to them.
     await trio.to_thread.run_sync(sync_file_system, data.root)
     path.replace(data.database)
     sync_folder(data.root)

@@ -1,9 +1,9 @@
-"""The folder that a restore fills: empty before, and afterwards complete or unusable by a start.
+"""The folder that a restore fills: empty before; afterwards complete, or refused by a start.
 
-The first thing in it is a marker, and the database is the last, by one rename. So a restore that
-was killed leaves a marker without a database: a start refuses that, and the next restore begins
-with removing it. It is filled in its place, since the folder may be a mount point, or lie in one
-that is not ours, where no other could be renamed to its name.
+The marker is written first, and the database last, by one rename. So a killed restore leaves a
+marker without a database: a start refuses such a folder, and the next restore first clears it. The
+folder is filled in place: it may be a mount point, or be in a folder of another user, where no
+other folder could be renamed to its name.
 """
 
 import os
@@ -15,7 +15,7 @@ from builder import remove_tree, sync_folder
 from gateway.data_folder import DataFolder
 
 _LOCK = "lock"
-# What a restore leaves that was killed before it had its marker.
+# The files of a restore that was killed before it had its marker.
 _BEFORE = {_LOCK, "restoring.new"}
 
 
@@ -28,12 +28,12 @@ class RestoreRefused(Exception):
 
 
 def is_unfinished(data: DataFolder) -> bool:
-    """Whether a restore into it was begun and did not come to its end."""
+    """Whether a restore into the folder began and did not finish."""
     return data.restoring.exists() and not data.database.exists()
 
 
 def check_empty(data: DataFolder) -> None:
-    """Raises RestoreRefused where there is something else than an unfinished restore."""
+    """Raises RestoreRefused if the folder has anything but an unfinished restore."""
     root = data.root
     if is_unfinished(data) or not root.exists():
         return
@@ -45,8 +45,8 @@ def check_empty(data: DataFolder) -> None:
 
 @contextmanager
 def filling(data: DataFolder) -> Iterator[bool]:
-    """Holds the folder while the block fills it; a block that fails leaves nothing there. Gives
-    whether an unfinished restore was removed from it. Blocks in its beginning and end.
+    """Locks the folder while the block fills it; a block that fails leaves nothing there. Yields
+    whether an unfinished restore was removed first. Entering and leaving the block are blocking.
 
     Raises RestoreRefused, StoreError, OSError.
     """
@@ -59,7 +59,7 @@ def filling(data: DataFolder) -> Iterator[bool]:
             store.replace_file(data.restoring, b"")
             yield unfinished
         except BaseException:
-            # Where something stays the marker does, too.
+            # If a file cannot be removed, the marker stays too.
             with suppress(OSError):
                 _empty(data)
                 data.restoring.unlink(missing_ok=True)

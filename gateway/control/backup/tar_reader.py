@@ -1,11 +1,11 @@
-"""A tar read front to back, with a bound for everything in it that costs memory.
+"""Reads a tar front to back, with a bound for everything in it that costs memory.
 
 The tars are those that `archive.py` writes: plain files, folders and links, with extended headers
-(PAX) for long names and large sizes. `tarfile` cannot be told to stop there: it reads an extended
+(PAX) for long names and large sizes. `tarfile` cannot be limited to these: it reads an extended
 header of any length into memory, follows chains of them by recursion, expands sparse files, and
-gives out hard links and devices. (Its `data` filter judges each entry by itself and by its path, so
-it does not see that an earlier entry has put a link there.) So only the form of a header, with its
-checksum, is `tarfile`'s; what is anything else is refused.
+accepts hard links and devices. (Its `data` filter checks each member alone and by its path, so it
+misses a link that an earlier member made there.) So `tarfile` only decodes a header and verifies
+its checksum; all other kinds of member are refused.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ _RECORD = re.compile(rb"([1-9][0-9]{0,4}) ([a-z.]{1,20})=")
 class ByteSource:
     """Exactly `size` bytes of a file, with their digest.
 
-    A file that is being written may turn out shorter; then zeros follow, and `short` says so.
+    A file that others write may turn out shorter; then zeros are added, and `short` is True.
     """
 
     def __init__(self, source: IO[bytes], size: int) -> None:
@@ -45,7 +45,7 @@ class ByteSource:
 
 
 class Content(ByteSource):
-    """The same of an archive that is read: one that turns out shorter is cut short."""
+    """The same for a member of an archive that is read. Fewer bytes mean a truncated archive."""
 
     def read(self, most: int) -> bytes:
         data = super().read(most)
@@ -55,8 +55,8 @@ class Content(ByteSource):
 
 
 def read_header(file: IO[bytes]) -> tarfile.TarInfo | None:
-    """The next entry, whose content follows in `file`; None at the end. Raises ValueError or
-    TarError for an entry that predictd does not write, EOFError if the file ends."""
+    """The next member, whose content follows in `file`; None at the end. Raises ValueError or
+    TarError for a member that predictd does not write, EOFError if the file ends."""
     info = _header(file)
     if info is None:
         return None
@@ -84,12 +84,12 @@ def read_header(file: IO[bytes]) -> tarfile.TarInfo | None:
 
 
 def skip_padding(file: IO[bytes], size: int) -> None:
-    """What follows a content up to the next block."""
+    """Skips the padding between a content and the next block."""
     _exactly(file, -size % BLOCK)
 
 
 def check_name(name: str) -> None:
-    """Raises ValueError for one that is not the one way to name something beneath a folder."""
+    """Raises ValueError unless the name is the canonical relative path of a file below a folder."""
     _check_text(name)
     for part in name.split("/"):
         if part in ("", ".", "..") or len(part.encode("utf-8", "surrogateescape")) > _PART:
