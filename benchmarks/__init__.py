@@ -1,1 +1,1 @@
-"""What predictd costs, measured on the real thing; `python -m benchmarks`. See README.md."""
+"""Measures what predictd costs, on real gateways: `python -m benchmarks`. See README.md."""

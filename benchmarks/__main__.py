@@ -77,7 +77,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0; 1 where a benchmark failed or `--compare` found something worse; 2 for a wrong command."""
+    """Returns 0; 1 if a benchmark failed or `--compare` found a regression; 2 for a usage error."""
     parser = make_parser()
     typed = list(sys.argv[1:] if arguments is None else arguments)
     asked = parser.parse_args(typed)
@@ -103,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _kept(parser: argparse.ArgumentParser, baseline: Path) -> Report:
-    """Looked at before anything runs: an unusable one should not cost a run."""
+    """Reads the baseline before any benchmark runs: an unusable one should not cost a run."""
     try:
         return gate.read(baseline, closed.generator())
     except gate.GateUnusable as unusable:
@@ -123,7 +123,7 @@ def _run(verbs: Iterable[str], plan: Plan) -> Report:
 
 
 def _section(verb: str, plan: Plan) -> Section:
-    """What a verb found. Where it failed, that: what others found must not be lost with it."""
+    """The results of a verb, or its failure: the results of other verbs must not be lost."""
     run, title = VERBS[verb]
     try:
         return run(plan)

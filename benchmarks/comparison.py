@@ -1,9 +1,8 @@
 """Compares several servers: the same requests by the same callers, in turns.
 
-The order is A B C A B C, not A A B B: a machine that slows down for a minute then slows all of
-them. Only the server whose turn it is runs, since some are busy even without requests. A server
-that fails to start or to answer is reported with its error and is never left out; it is tried again
-next round.
+The order is A B C A B C, not A A B B, so a machine that slows down for a minute slows all servers.
+Only the server whose turn it is runs, since some are busy even without requests. A server that
+fails to start or to answer is reported with its error, and tried again in the next round.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -101,7 +100,7 @@ class Result(msgspec.Struct, kw_only=True):
 
     @property
     def start_s(self) -> float | None:
-        """From its command to the first right answer."""
+        """Seconds from its command to the first right answer."""
         return median(self.starts) if self.starts else None
 
     @property
@@ -116,7 +115,7 @@ def run_rounds(
     plan: Plan,
     aside: Callable[[], None] = lambda: None,
 ) -> dict[str, Result]:
-    """The results by name, in the order of the servers; `aside` has a turn in every round."""
+    """Returns the results by name, in the order of the servers; `aside` runs in each round."""
     results = [Result(name=each.name, isolation=each.isolation) for each in servers]
     for number in range(plan.rounds):
         for server, result in zip(servers, results, strict=True):

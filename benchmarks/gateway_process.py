@@ -1,7 +1,7 @@
-"""Real gateways in temporary folders, used as their users do: the command, HTTP, and /proc.
+"""Real gateways in temporary folders, used as users do: by the command, HTTP and /proc.
 
-The benchmarks read nothing inside a gateway, and a gateway sees no setting of the environment in
-which the benchmarks run.
+The benchmarks read nothing inside a gateway. A gateway sees no setting of the environment of the
+benchmarks.
 """
 
 import os
@@ -40,7 +40,7 @@ class Gateway:
 
     @property
     def roles(self) -> dict[str, Sequence[int]]:
-        """For the sampler."""
+        """The processes by role, for the sampler."""
         return {"gateway": [self.pid], "replicas": [self.pid]}
 
     def target(self, key: str, request: object) -> Target:
@@ -109,7 +109,7 @@ class Gateway:
 
 @contextmanager
 def started(**settings: str | float) -> Iterator[Gateway]:
-    """Start a gateway with these settings; it is removed with its data at the end."""
+    """Start a gateway with these settings; stop it and delete its data at the end."""
     with (
         tempfile.TemporaryDirectory(prefix="predictd-benchmark-") as folder,
         started_on(Path(folder) / "data", **settings) as started,

@@ -1,4 +1,4 @@
-"""The facts of the machine and of what ran on it, without which a number means nothing."""
+"""The facts about the machine and its other work, without which a number has no meaning."""
 
 import importlib.metadata
 import os
@@ -15,7 +15,7 @@ from benchmarks.load import closed, wrk
 from benchmarks.report import gate
 
 PACKAGES = ("trio", "hypercorn", "quart-trio", "httptools", "msgspec", "uvloop")
-# Of the machine, taken by others: beyond this their work is what is measured.
+# The largest share of the machine that other work may use: beyond it, figures measure that work.
 BUSY = 0.05
 ROOT = Path(__file__).parents[1]
 
@@ -33,7 +33,7 @@ CAVEATS = (
 
 
 def facts() -> dict[str, str]:
-    """Name to value, in the order in which they are shown."""
+    """The facts by name, in the order in which they are shown."""
     processor = _processor()
     return {
         "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
@@ -53,7 +53,7 @@ def facts() -> dict[str, str]:
 
 
 def caveats(*, quick: bool, neighbours: float) -> list[str]:
-    """What to know before reading a number of a run that had such neighbours."""
+    """What to know before reading a number of a run; `neighbours` is the share of other work."""
     told = list(CAVEATS)
     if quick:
         told.insert(0, "A quick run: it shows that all works, and its numbers are rough.")
@@ -72,27 +72,27 @@ def caveats(*, quick: bool, neighbours: float) -> list[str]:
 
 
 class Neighbours:
-    """Who else used the machine, from here on: other processes, and other machines of its host."""
+    """Measures other work from now on: other processes, and other machines of the same host."""
 
     def __init__(self) -> None:
         self._before = self._look()
 
     def share(self) -> float:
-        """Of all cores' time, how much was neither idle nor ours."""
+        """The share of all cores' time that other work used."""
         wall, busy, ours = (
             now - then for now, then in zip(self._look(), self._before, strict=True)
         )
         return max(0.0, busy - ours) / wall if wall else 0.0
 
     def _look(self) -> tuple[float, float, float]:
-        """All time, busy time, and our own with that of all children that have ended."""
+        """All time, busy time, and the time of this process and its children that have ended."""
         times = psutil.cpu_times()
         wall = sum(times) - times.guest - times.guest_nice
         return wall, wall - times.idle - times.iowait, sum(os.times()[:4])
 
 
 def command(arguments: list[str]) -> str:
-    """What one types to run this again."""
+    """The command that repeats this run."""
     return " ".join([Path(sys.executable).name, "-m", "benchmarks", *arguments])
 
 
@@ -101,7 +101,7 @@ def _processor() -> str:
 
 
 def _first_line(path: str, beginning: str = "") -> str:
-    """The value of the first line that begins so; empty where there is none."""
+    """The value of the first line with this beginning; "" if there is none."""
     try:
         lines = Path(path).read_text().splitlines()
     except OSError:

@@ -15,8 +15,8 @@ def default_cache() -> Path:
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """`seconds` a point is measured, in each of `rounds`; servers take turns within a round.
 
-    A quick run shows that everything works and roughly where things stand; its figures are not to
-    be quoted. `cache` keeps what peers install between runs.
+    A quick run shows that everything works; do not quote its figures. Peers stay installed in
+    `cache` between runs.
     """
 
     quick: bool = False

@@ -1,8 +1,8 @@
-"""What processes cost while something is measured: CPU seconds and peak memory, by role.
+"""Samples what processes cost during a measurement: CPU seconds and peak memory, by role.
 
-A thread of the harness looks at them now and then. Memory is PSS, which counts a page shared by
-n processes as 1/n of a page to each, so that sums mean something; where the kernel does not tell,
-it is RSS, and the row says so. RSS, which most tools show, is kept beside it.
+A thread of the harness samples them. Memory is PSS, which counts a page that n processes share as
+1/n of a page for each, so sums are correct. If the kernel does not report PSS, it is RSS, and the
+row says so. RSS, which most tools show, is kept too.
 """
 
 import threading
@@ -15,7 +15,7 @@ import psutil
 
 
 class Cost(msgspec.Struct):
-    """One role's processes together; memory is the sum, in millions of bytes."""
+    """All processes of one role together; memory is the sum, in millions of bytes."""
 
     processes: int = 0
     cpu_seconds: float = 0.0
@@ -25,7 +25,7 @@ class Cost(msgspec.Struct):
     memory: str = "PSS"
 
     def plus(self, other: "Cost") -> "Cost":
-        """Both times together: CPU adds up, memory is the larger."""
+        """The cost of both periods: the sum of the CPU times, the larger memory."""
         return Cost(
             processes=max(self.processes, other.processes),
             cpu_seconds=self.cpu_seconds + other.cpu_seconds,
@@ -37,7 +37,7 @@ class Cost(msgspec.Struct):
 
 
 class Sampler:
-    """Looks at the trees of processes below the given roots."""
+    """Samples the process trees of the given roots."""
 
     def __init__(self, roots: Mapping[str, Sequence[int]]) -> None:
         self._roots = roots
@@ -54,7 +54,7 @@ class Sampler:
                     resident += process.memory_info().rss / 1e6
                     bytes_, kind = memory_of(process)
                 except psutil.Error:
-                    continue  # ended meanwhile
+                    continue  # the process has ended meanwhile
                 cpu = times.user + times.system
                 first, _ = self._seen[role].setdefault(process, (cpu, cpu))
                 self._seen[role][process] = (first, cpu)
@@ -71,7 +71,7 @@ class Sampler:
 
 
 def _tree(role: str, roots: Sequence[int]) -> list[psutil.Process]:
-    """A gateway's own process is one role and its children another; else a root and all below."""
+    """A gateway is one role and its children are another; other trees are one role."""
     found: dict[int, psutil.Process] = {}
     for pid in roots:
         try:
@@ -85,7 +85,7 @@ def _tree(role: str, roots: Sequence[int]) -> list[psutil.Process]:
 
 
 def memory_of(process: psutil.Process) -> tuple[int, str]:
-    """Bytes and what they are. Raises psutil.Error."""
+    """The memory in bytes, and whether it is PSS or RSS. Raises psutil.Error."""
     try:
         for line in Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines():
             if line.startswith("Pss:"):
@@ -99,9 +99,9 @@ def memory_of(process: psutil.Process) -> tuple[int, str]:
 def watching(
     roots: Mapping[str, Sequence[int]], every: float | None = 0.5
 ) -> Iterator[dict[str, Cost]]:
-    """The costs of these processes from here to the end of the block, by role.
+    """The costs of these processes until the end of the block, by role.
 
-    Looks every so many seconds, and at the beginning and the end, where None looks only then.
+    Samples at the beginning and the end, and at this interval in seconds; None: not in between.
     """
     sampler, over = Sampler(roots), threading.Event()
     sampler.look()

@@ -1,4 +1,4 @@
-"""Who is compared: predictd, and the peers and floors of `peers/`, all started the same way."""
+"""The servers that are compared: predictd, peers and floors, all started the same way."""
 
 import tempfile
 import time
@@ -18,7 +18,7 @@ ANSWER = 8
 
 
 def ours() -> Server:
-    """A real gateway with `add` and one replica, everything on."""
+    """A real gateway with `add` and one replica, and every feature on."""
     return Server(name=OURS, isolation="process", start=_start_ours)
 
 
@@ -38,7 +38,7 @@ def _start_ours() -> Iterator[RunningServer]:
         data = Path(folder) / "data"
         with gateway_process.started_on(data) as gateway:
             [key] = gateway.deploy("add", "add")
-        # Started again, with its model built: as peers are, whose environments are made before.
+        # A second start, with a built model: the environments of peers are made before, too.
         began = time.monotonic()
         with gateway_process.started_on(data) as gateway:
             target = gateway.target(key, REQUEST)

@@ -1,1 +1,1 @@
-"""Load: who calls a server, how, and what came back. See `spec.py`."""
+"""Load: the callers of a server, how they call, and the answers. See `spec.py`."""

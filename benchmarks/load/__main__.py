@@ -1,6 +1,6 @@
-"""The generator: a process of its own, asyncio on uvloop.
+"""The generator: a separate process, asyncio on uvloop.
 
-`python -m benchmarks.load` reads a Load as JSON from stdin and prints Answers. It says `ready` on
+`python -m benchmarks.load` reads a Load as JSON from stdin and prints Answers. It writes `ready` to
 stderr once its connections are open and warm, and begins at once.
 """
 
@@ -25,7 +25,7 @@ _SECOND = 1_000_000_000
 
 
 class Generator:
-    """The callers of one load. `sent` and what was `seen` count from the end of the warm-up."""
+    """The callers of one load. `sent` and `seen` count from the end of the warm-up."""
 
     def __init__(self, load: Load) -> None:
         self.load = load
@@ -66,7 +66,7 @@ class Generator:
         return self._answers(took / _SECOND, cpu)
 
     async def _closed_loop(self, seconds: float) -> None:
-        """Every connection sends when it has its answer, until the time is over."""
+        """Each connection sends its next request after the answer, until the time is over."""
         self.began = time.monotonic_ns()
         self.until = self.began + int(seconds * _SECOND)
         while self._idle:
@@ -76,7 +76,7 @@ class Generator:
             await self._settle(self.load.patience)
 
     async def _open_loop(self, rate: float) -> None:
-        """Requests are sent when they are due, on whichever connection is free, or on a new one."""
+        """Sends requests when they are due, on a free connection or a new one."""
         load, timer, over = self.load, Timer(), asyncio.Event()
         due = due_times(rate, load.seconds, poisson=load.arrivals == "poisson")
         self.began = time.monotonic_ns() + 1_000_000
@@ -113,7 +113,7 @@ class Generator:
 
     def _open_another(self) -> None:
         async def open_it() -> None:
-            # Refused or reset: what was due on it waits for another, or is lost.
+            # Refused or reset: its due request waits for another connection, or is lost.
             with suppress(OSError):
                 await self._open()
 
@@ -169,7 +169,7 @@ class Generator:
         self._tell_settled()
 
     def _ended(self, connection: Connection) -> None:
-        """The server hung up; a request that was under way is lost."""
+        """The server closed the connection; its pending request is lost."""
         self._all.discard(connection)
         if connection.busy:
             self.outstanding -= 1
@@ -185,7 +185,7 @@ class Generator:
             self._settled.set()
 
     async def _settle(self, patience: float) -> None:
-        """Waits until everything is answered, or patience is over."""
+        """Waits until all requests are answered, for at most `patience`."""
         self._settled.clear()
         if self.outstanding or self._backlog:
             with suppress(TimeoutError):
@@ -210,7 +210,7 @@ def main() -> None:
     load = msgspec.json.decode(sys.stdin.buffer.read(), type=Load)
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    # A collection would be a stall of ours, told as one of the server's.
+    # A garbage collection here would be reported as a stall of the server.
     gc.disable()
 
     async def generate() -> Answers:
@@ -218,7 +218,7 @@ def main() -> None:
         failed: asyncio.Future[Answers] = loop.create_future()
 
         def fail(_: object, context: dict[str, Any]) -> None:
-            # asyncio would log what a callback raises, and go on.
+            # asyncio would log an exception of a callback, and continue.
             if not failed.done():
                 failed.set_exception(context.get("exception") or RuntimeError(context["message"]))
 

@@ -1,4 +1,4 @@
-"""Capacity: closed-loop callers, by wrk where it is installed, else by our own generator."""
+"""Capacity: closed-loop callers, by wrk if it is installed, else by the built-in generator."""
 
 from http.client import HTTPConnection, HTTPException
 
@@ -10,7 +10,7 @@ from benchmarks.load.spec import Load, Target
 
 
 class Capacity(msgspec.Struct, frozen=True, kw_only=True):
-    """What so many callers got of a server; latencies in microseconds."""
+    """What a number of callers measured; latencies in microseconds."""
 
     requests_per_second: float
     requests: int
@@ -24,12 +24,12 @@ class Capacity(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def generator() -> str:
-    """Which generator makes closed loops here."""
+    """The generator of closed loops on this machine."""
     return "wrk -t1" if wrk.installed() else "own (asyncio, uvloop)"
 
 
 def measure(target: Target, callers: int, seconds: float) -> Capacity:
-    """Raises LoadFailed, also where an answer was no 200."""
+    """Raises LoadFailed, also if an answer was not a 200."""
     capacity = (
         _by_wrk(target, callers, seconds) if wrk.installed() else _by_own(target, callers, seconds)
     )
@@ -60,7 +60,7 @@ def _by_own(target: Target, callers: int, seconds: float) -> Capacity:
 
 
 def ask(target: Target) -> tuple[int, bytes]:
-    """One request on a connection of its own: status and body. Raises LoadFailed."""
+    """Sends one request on a new connection; returns status and body. Raises LoadFailed."""
     connection = HTTPConnection(target.host, target.port, timeout=60)
     headers = ({"Content-Type": "application/json"} if target.body else {}) | target.headers
     try:

@@ -1,7 +1,7 @@
-"""One connection of a generator: at most one request on it, and what the answer to it was.
+"""One connection of a generator: at most one pending request, and its answer.
 
-Raw asyncio, since an HTTP library would cost more than the server. It reads what the servers here
-answer with: a head and a body of a stated length.
+It is raw asyncio, since an HTTP library would cost more than the server. It reads only answers with
+a head and a body of a stated length, as all servers here send.
 """
 
 import asyncio
@@ -10,9 +10,9 @@ from typing import cast
 
 
 class Connection(asyncio.Protocol):
-    """Sends a request, hands its answer to `on_answer`; `on_end` when the server hung up.
+    """Sends a request and passes its answer to `on_answer`. Calls `on_end` if the server closes it.
 
-    `due` and `nonce` are notes of the sender about the pending request.
+    The sender keeps the pending request's `due` and `nonce` here.
     """
 
     def __init__(
@@ -30,7 +30,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's is one by its deeds only.
+        # uvloop's transport has the methods, but is no subclass.
         self._transport = cast(asyncio.Transport, transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -67,7 +67,7 @@ class Connection(asyncio.Protocol):
 
 
 def length_of(head: bytes | bytearray) -> int:
-    """What Content-Length says. Raises RuntimeError where it is not said."""
+    """The value of Content-Length. Raises RuntimeError if it is missing."""
     for line in head.split(b"\r\n")[1:]:
         name, _, value = line.partition(b":")
         if name.lower() == b"content-length":

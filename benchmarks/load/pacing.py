@@ -1,8 +1,8 @@
-"""When requests of an open loop are due, and waking up for them.
+"""When requests of an open loop are due, and a timer that wakes the generator for them.
 
-asyncio's timers tick in milliseconds, which is ten times what a prediction takes. A timerfd wakes
-within some ten microseconds and costs nothing in between, where spinning would take a core away
-from the server. What it is late is recorded and reported.
+asyncio's timers tick in milliseconds, which is ten times as long as a prediction. A timerfd wakes
+within some ten microseconds and costs nothing meanwhile; spinning would take a core from the
+server. The delay of the timer is recorded and reported.
 """
 
 import ctypes
@@ -19,10 +19,10 @@ _SECOND = 1_000_000_000
 
 
 def due_times(rate: float, seconds: float, *, poisson: bool) -> Iterator[int]:
-    """Nanoseconds since the beginning at which requests are due, ascending.
+    """The times at which requests are due, in nanoseconds since the beginning, ascending.
 
-    Poisson arrivals are what many independent callers make; they come from a fixed seed, so every
-    contender meets the same ones.
+    Many independent callers make Poisson arrivals. The seed is fixed, so every server gets the
+    same arrivals.
     """
     dice = random.Random(rate)
     step = _SECOND / rate
@@ -41,7 +41,7 @@ class Timer:
 
     def __init__(self) -> None:
         self._libc = ctypes.CDLL(None, use_errno=True)
-        # Else the kernel may wake us 50 microseconds late, to save power.
+        # By default the kernel may wake a thread 50 microseconds late, to save power.
         self._libc.prctl(_PR_SET_TIMERSLACK, 1, 0, 0, 0)
         self.fd = self._libc.timerfd_create(_CLOCK_MONOTONIC, _TFD_NONBLOCK_CLOEXEC)
         if self.fd < 0:
@@ -53,8 +53,8 @@ class Timer:
             raise OSError(ctypes.get_errno(), "timerfd_settime")
 
     def clear(self) -> None:
-        """Takes note that it went off."""
-        with suppress(BlockingIOError):  # it was set again meanwhile
+        """Clears the readable state after the timer expired."""
+        with suppress(BlockingIOError):  # the timer was set again meanwhile
             os.read(self.fd, 8)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""The near side of our own generator: starts its process, reads what it counted."""
+"""Starts the process of the built-in generator and reads its results."""
 
 import subprocess
 import sys
@@ -15,18 +15,18 @@ _COMMAND = [sys.executable, "-m", "benchmarks.load"]
 
 
 class LoadFailed(Exception):
-    """A generator gave up; the message is the end of what it said."""
+    """A generator failed; the message is the end of its output."""
 
 
 class Running:
-    """A generator that is at work."""
+    """A running generator."""
 
     def __init__(self, process: "subprocess.Popen[bytes]") -> None:
         self._process = process
         self.pid = process.pid
 
     def answers(self) -> Answers:
-        """Waits for its end. Raises LoadFailed."""
+        """Waits for the end and returns the answers. Raises LoadFailed."""
         out, said = self._process.communicate()
         if self._process.returncode:
             raise LoadFailed(said.decode(errors="replace").strip()[-2000:])
@@ -35,7 +35,7 @@ class Running:
 
 @contextmanager
 def running(load: Load) -> Iterator[Running]:
-    """A generator that has begun; it ends with the block."""
+    """Starts a generator, which ends with the block at the latest."""
     process = subprocess.Popen(
         _COMMAND,
         cwd=ROOT,
@@ -60,6 +60,6 @@ def running(load: Load) -> Iterator[Running]:
 
 
 def run(load: Load) -> Answers:
-    """One load from its beginning to its end. Raises LoadFailed."""
+    """Runs one load from its beginning to its end. Raises LoadFailed."""
     with running(load) as generator:
         return generator.answers()

@@ -1,10 +1,10 @@
-"""What a load is and what came of it: values that travel between harness and generator as JSON.
+"""A load and its results: values that harness and generator exchange as JSON.
 
-Two kinds. *Closed-loop*: each caller sends when it has its answer. That measures capacity and what
-an unhurried caller sees, and hides queueing: a server that stalls is simply asked less.
-*Open-loop*: requests are due at a rate, whether earlier ones were answered or not, and each is
-timed from the moment it was due, not from the moment it could be sent; so a stall counts for all
-who came during it.
+There are two kinds. *Closed-loop*: each caller sends its next request after the answer. This
+measures capacity and what a single caller sees, and hides queueing: a server that stalls gets fewer
+requests. *Open-loop*: requests are due at a rate, also if earlier ones are not answered. Each is
+timed from when it was due, not from when it could be sent, so a stall counts for every request that
+was due during it.
 """
 
 from typing import Literal
@@ -13,12 +13,12 @@ import msgspec
 
 from benchmarks.load.histogram import Histogram
 
-# In a body whose answers must carry it: replaced by a different number in every request.
+# A placeholder in a body: each request has another number there, which its answer must have too.
 NONCE = b"0123456789abcdef"
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
-    """One request to one server, sent again and again."""
+    """One request to one server, which is sent repeatedly."""
 
     host: str
     port: int
@@ -27,7 +27,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     headers: dict[str, str] = {}
 
     def request(self) -> bytes:
-        """The bytes of the request as HTTP/1.1 has it; without a body it is a GET."""
+        """The bytes of the HTTP/1.1 request; without a body it is a GET."""
         method = "POST" if self.body else "GET"
         lines = [f"{method} {self.path} HTTP/1.1", f"Host: {self.host}:{self.port}"]
         headers = dict(self.headers)
@@ -42,9 +42,9 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     """How one generator process calls a target. Times in seconds.
 
     `rate` is requests per second of an open loop; None is a closed loop. A closed loop has
-    `connections` callers; an open loop opens so many before it begins, and more, up to
-    `most_connections`, when none is free. They call from `sources` in turn. `patience` is how long
-    answers are awaited after the last request; with `hang_up` they are not awaited at all.
+    `connections` callers. An open loop opens so many before it begins, and more, up to
+    `most_connections`, when none is free. They call from `sources` in turn. After the last request
+    the generator waits `patience` for answers; with `hang_up` it does not wait.
     """
 
     target: Target
@@ -61,11 +61,11 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Answers(msgspec.Struct):
-    """What came back; latencies and lags in nanoseconds.
+    """The results; latencies and lags in nanoseconds.
 
-    `late` is how far behind its own schedule an open loop's generator was: where that is as large
-    as the latencies, the generator was what was measured. `wrong` answers lacked their nonce.
-    `lost` requests were sent and never answered. `drained` is from the last request's being due
+    `late` is the delay of an open loop's generator behind its schedule: if it is as large as the
+    latencies, the generator itself was measured. `wrong` answers lacked their nonce. `lost`
+    requests were sent and never answered. `drained` is the time from when the last request was due
     to the last answer. `timeline` counts answers by second since the beginning and status.
     """
 
@@ -82,15 +82,15 @@ class Answers(msgspec.Struct):
 
     @property
     def latency(self) -> Histogram:
-        """Of all responses, of any status."""
+        """The latencies of all responses, of any status."""
         return Histogram.merged(self.by_status.values())
 
     @property
     def good(self) -> Histogram:
-        """Of the answers that are answers."""
+        """The latencies of successful responses."""
         return self.by_status.get("200", Histogram())
 
     @property
     def failed(self) -> int:
-        """Requests that got no 200, or the answer to another request."""
+        """The number of requests that got no 200, or the answer to another request."""
         return self.sent - self.good.count + self.wrong

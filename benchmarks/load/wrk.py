@@ -1,9 +1,9 @@
 """wrk: the closed-loop generator that costs less than the servers it calls.
 
-Ours is Python and costs more than our server, which would hide a difference between two servers by
-what it adds to both; so capacity is measured with wrk where it is installed. What it counted is
-read from a line that its script prints at the end, in whole microseconds. wrk evens out its own
-coordinated omission: after a stall it adds the latencies that callers in that time would have seen.
+The built-in generator is Python and costs more than predictd. What it adds to two servers would
+hide their difference, so capacity is measured with wrk if it is installed. wrk's script prints the
+results in one line at the end, in whole microseconds. wrk corrects its coordinated omission: after
+a stall it adds the latencies that callers in that time would have seen.
 """
 
 import json
@@ -38,7 +38,7 @@ def installed() -> bool:
 
 
 def run(target: Target, callers: int, seconds: float) -> tuple[dict[str, float], float]:
-    """What wrk counted, and the CPU seconds it took. Raises LoadFailed."""
+    """Returns wrk's results and the CPU seconds that it used. Raises LoadFailed."""
     with tempfile.TemporaryDirectory(prefix="predictd-wrk-") as folder:
         lua = Path(folder) / "request.lua"
         lua.write_text(script(target))
@@ -61,7 +61,7 @@ def run(target: Target, callers: int, seconds: float) -> tuple[dict[str, float],
 
 
 def parsed(output: str) -> dict[str, float]:
-    """The figures in what wrk printed. Raises LoadFailed where there are none."""
+    """The figures in wrk's output. Raises LoadFailed if there are none."""
     found = re.search(r"^measured (\{.*\})$", output, re.MULTILINE)
     if found is None:
         raise LoadFailed(f"wrk printed no figures: {output.strip()[-500:]}")
@@ -71,7 +71,7 @@ def parsed(output: str) -> dict[str, float]:
 
 
 def script(target: Target) -> str:
-    """The Lua that has wrk send this request, and print what it counted."""
+    """The Lua script with which wrk sends this request and prints its results."""
     lines = [f'wrk.method = "{"POST" if target.body else "GET"}"']
     headers = ({"Content-Type": "application/json"} if target.body else {}) | target.headers
     lines += [f"wrk.headers[{_quoted(k)}] = {_quoted(v)}" for k, v in headers.items()]

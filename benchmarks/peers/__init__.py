@@ -1,1 +1,1 @@
-"""The servers that predictd is measured against, and the floors; see the README."""
+"""The servers with which predictd is compared, and the floors; see the README."""

@@ -1,7 +1,7 @@
-"""Every peer and floor: what it is, how it is started at its best, and how it is asked.
+"""Every peer and floor: what it is, its fastest configuration, and the request that it gets.
 
-`isolation` says where the function runs: "none", beside the server's own handling of requests, in
-one process with it; "process", in a process of its own; "floor", there is no function.
+`isolation` says where the function runs: "none", in the process that handles requests; "process",
+in a separate process; "floor", there is no function.
 """
 
 import shutil
@@ -35,7 +35,7 @@ class Peer:
 
     @contextmanager
     def started(self, cache: Path) -> Iterator[Served]:
-        """The peer, installed below `cache`, answering rightly and warm; all gone at the end.
+        """Installs the peer below `cache` and starts, checks and warms it; ends it with the block.
 
         Raises PeerFailed with the last lines of output, for any failure.
         """

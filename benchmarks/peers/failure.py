@@ -1,4 +1,4 @@
-"""What the harness reports of a peer that could not be measured."""
+"""The error of a peer that could not be measured."""
 
 from collections.abc import Iterable
 
@@ -6,7 +6,7 @@ _LINES = 20
 
 
 class PeerFailed(Exception):
-    """A peer did not install, start, answer rightly or end: why, and the last lines it printed."""
+    """A peer did not install, start, answer correctly or end: the reason and its last output."""
 
     def __init__(self, peer: str, reason: str, output: Iterable[str] = ()) -> None:
         self.peer = peer

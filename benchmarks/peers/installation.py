@@ -1,8 +1,8 @@
 """A peer's own virtualenv, made once from its pinned requirements and kept in the cache.
 
-The folder's name holds a hash of the requirements and of the interpreter, so a change of either is
-another folder. A file written last says that the installation is whole; what lacks it is removed
-and made again. A lock keeps two harnesses that share a cache apart.
+The folder's name has a hash of the requirements and of the interpreter, so a change of either makes
+another folder. A file that is written last marks a complete installation; a folder without it is
+deleted and made again. A lock separates two harnesses that share a cache.
 """
 
 import fcntl

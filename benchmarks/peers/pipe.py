@@ -1,9 +1,9 @@
-"""The floor of isolation: a request and a reply over two pipes, with a Python process at the end.
+"""The floor of isolation: a request and a reply over two pipes to a Python process.
 
-No HTTP, no JSON, no framing, and both sides block in read: no server that gives the function a
-process of its own answers quicker than this and HTTP together. Both share one core: a scheduler
-that puts them on two pays for waking the other, ten times the rest on a quiet virtual machine, and
-a floor is what can be had, not what one happened to get.
+There is no HTTP, JSON or framing, and both sides block in read. No server that runs the function in
+a separate process is faster than this and HTTP together. Both sides share one core: on two, waking
+the other side costs ten times the rest on a quiet virtual machine. A floor is the best possible
+time, not the time of one run.
 """
 
 import os
@@ -35,7 +35,7 @@ class RoundTrips:
 
 
 def pipe_round_trips(seconds: float) -> RoundTrips:
-    """What a round trip takes, one after the other for so long; WARM_UP are not counted."""
+    """Measures round trips, one after the other, for this time, without the first WARM_UP."""
     seen: list[int] = []
     with (
         _on_one_core(),
@@ -63,7 +63,7 @@ def pipe_round_trips(seconds: float) -> RoundTrips:
 
 @contextmanager
 def _on_one_core() -> Iterator[None]:
-    """This thread, and the processes that it starts meanwhile."""
+    """Keeps this thread, and the processes that it starts in the block, on one core."""
     allowed = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(allowed)})
     try:

@@ -1,8 +1,8 @@
-"""A peer while it serves: started, checked, warmed, and gone without a trace.
+"""Starts, checks and warms a peer, and ends it without leftovers.
 
-A server is believed only after it gave the right answer; it is warm only after it gave many over
-one connection. It runs in a temporary folder, on a copy of its files, with an environment of its
-own, so that neither the caller's settings nor an earlier run's leftovers reach it.
+A server counts only after the right answer, and is warm after many over one connection. It runs in
+a temporary folder, on a copy of its files, with a separate environment. So settings of the caller
+and leftovers of earlier runs do not affect it.
 """
 
 import http.client
@@ -32,13 +32,13 @@ _TRIES = 5
 _LOOK_EVERY = 0.01
 _OUTPUT = "output.txt"
 _TEMPLATE = ".template"
-# Where distributions put servers that are not for everybody's PATH.
+# Where distributions put servers; these folders are not in the PATH of all users.
 PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin"])
 
 
 @dataclass(frozen=True)
 class Question:
-    """What a peer is asked, and how 8 is found in its reply."""
+    """The request to a peer, and how 8 is found in its reply."""
 
     path: str = "/predict"
     body: bytes = b'{"a":3,"b":5}'
@@ -48,7 +48,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Served:
-    """A peer that answers rightly at `http://{host}:{port}{path}`."""
+    """A peer that answers correctly at `http://{host}:{port}{path}`."""
 
     host: str
     port: int
@@ -75,7 +75,7 @@ class Launch:
 def serving(
     peer: str, launch: Launch, question: Question, files: Path, environment: Path | None
 ) -> Iterator[Served]:
-    """The server of a folder of `files`, with the programs of its virtualenv, if it has one."""
+    """Starts the server of a folder of `files`, with its virtualenv's programs, if it has one."""
     with tempfile.TemporaryDirectory(prefix="peer-") as folder:
         work = Path(folder)
         port, spare_port = _free_ports(2)
@@ -121,7 +121,7 @@ class _Asking:
         self._output = output
 
     def wait_answered(self, process: subprocess.Popen[bytes], due: float) -> None:
-        """Returns with the first answer, which must be right; refusals until then are patience."""
+        """Returns at the first answer, which must be right; retries refused connections."""
         why = "no connection"
         while True:
             if process.poll() is not None:
@@ -142,9 +142,9 @@ class _Asking:
             time.sleep(_LOOK_EVERY)
 
     def warm_up(self) -> None:
-        """Many answers over one connection, each of them right.
+        """Gets many answers over one connection, which must all be right.
 
-        A front that reloads while its server starts (HAProxy) hangs up, so there are some tries.
+        A proxy that reloads while its server starts (HAProxy) disconnects, so there are retries.
         """
         for _ in range(_TRIES):
             if (answered := self._answers_in_a_row()) == WARM_UP:
@@ -192,7 +192,7 @@ class _Asking:
 def _kept(
     peer: str, command: list[str], work: Path, variables: dict[str, str]
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """The command below a subreaper, in a session of its own; at the end nothing of it is left."""
+    """Runs the command below a subreaper, in its own session; ends all its processes."""
     argv = [sys.executable, "-I", "-S", str(subreaper.__file__), *command]
     with (work / _OUTPUT).open("ab") as output:
         process = subprocess.Popen(
@@ -238,14 +238,14 @@ def _lay_out(files: Path, work: Path, fill: Callable[[Sequence[str]], list[str]]
 
 
 def _variables(work: Path, environment: Path | None) -> dict[str, str]:
-    """Nothing of the caller's: a PYTHONPATH or a setting of the peer's would bend the figures."""
+    """No variable of the caller: a PYTHONPATH or a setting of the peer would change the figures."""
     programs = f"{environment / 'bin'}{os.pathsep}{PATH}" if environment else PATH
     folders = {"HOME": str(work), "TMPDIR": str(work)}
     return {"PATH": programs, "LANG": "C.UTF-8", "PYTHONUNBUFFERED": "1", **folders}
 
 
 def _free_ports(count: int) -> list[int]:
-    """Free a moment ago: the servers offer no way to hand them a listening socket."""
+    """Ports that were free a moment ago: the servers cannot be given a listening socket."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.create_server((HOST, 0))) for _ in range(count)]
         return [int(s.getsockname()[1]) for s in sockets]

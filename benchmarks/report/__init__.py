@@ -1,1 +1,1 @@
-"""What a run found, and the ways to show it: text, JSON, a page. See `record.py`."""
+"""The results of a run, and how they are shown: text, JSON, a page. See `record.py`."""

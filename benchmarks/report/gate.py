@@ -1,8 +1,8 @@
 """The gate: have the costs of a prediction grown against the floor, since a run that was kept?
 
-Only ratios are compared, each to a floor measured in the same run, so that a slower machine or a
-noisy hour weighs on both sides. What the kept run had and this one has not fails too: a gate that
-passes over what it cannot see is none.
+Only ratios are compared, each to a floor of the same run: a slower machine or a noisy hour affects
+both sides. A ratio of the kept run that is missing in this run also fails, since a gate must not
+ignore what was not measured.
 """
 
 from pathlib import Path
@@ -20,7 +20,7 @@ class GateUnusable(Exception):
 
 
 class Comparison(msgspec.Struct, frozen=True):
-    """One ratio then and now."""
+    """One ratio, in the kept run and in this one."""
 
     name: str
     then: float

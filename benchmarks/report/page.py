@@ -1,8 +1,8 @@
-"""A report as one page that needs nothing but itself: no script, font or picture from elsewhere.
+"""A report as one self-contained page: no script, font or picture from elsewhere.
 
 Caveats and machine come first, then which goals were met, then each verb's pictures and tables,
-and the command that makes it again last. It reads in light and dark and on paper. What a
-report says is text, never markup.
+and last the command that repeats the run. The page is readable in light, in dark and on paper. All
+values of a report are text, never markup.
 """
 
 from collections.abc import Iterable, Iterator

@@ -1,7 +1,7 @@
-"""What a run found: facts, tables, pictures and goals, as values that JSON can carry.
+"""The results of a run: facts, tables, pictures and goals, as values that JSON can carry.
 
-A verb makes one Section. A Report is the sections of a run between its caveats, which come first,
-and the command that makes it again, which comes last.
+A verb makes one Section. A Report has the caveats, the sections, and the command that repeats the
+run.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ Row = dict[str, Value]
 
 
 class Table(msgspec.Struct, frozen=True):
-    """Rows of which each has the same columns, or fewer. A column's name ends in its unit."""
+    """Rows, which may lack some of the columns. A column's name ends in its unit."""
 
     title: str
     rows: list[Row]
@@ -25,7 +25,7 @@ class Table(msgspec.Struct, frozen=True):
 
 
 class Goal(msgspec.Struct, frozen=True, kw_only=True):
-    """A bound, and what was found. Not measured is neither met nor missed."""
+    """A bound, and the measured value. Without a value the goal is neither met nor missed."""
 
     what: str
     found: float | None
@@ -43,10 +43,9 @@ class Goal(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Bars(msgspec.Struct, frozen=True, tag="bars", kw_only=True):
-    """A picture of one number for each of several; `ours` is the one that stands out.
+    """A bar chart of one number for each of several servers; `ours` is highlighted.
 
-    A value of None could not be measured. `logarithmic` where the values lie far
-    apart.
+    A value of None could not be measured. `logarithmic` is for values that are far apart.
     """
 
     title: str
@@ -58,7 +57,7 @@ class Bars(msgspec.Struct, frozen=True, tag="bars", kw_only=True):
 
 
 class Lines(msgspec.Struct, frozen=True, tag="lines", kw_only=True):
-    """A picture of several numbers over another: each series is its points (x, y)."""
+    """A line chart: each series is its points (x, y)."""
 
     title: str
     x: str
@@ -72,10 +71,10 @@ Picture = Bars | Lines
 
 
 class Section(msgspec.Struct, kw_only=True):
-    """What one verb found.
+    """The results of one verb.
 
-    `ratios` are costs against the floor of the same run, each the better the smaller: what
-    `--compare` holds against those of another run.
+    `ratios` are costs against the floor of the same run, the smaller the better. `--compare`
+    compares them with those of another run.
     """
 
     verb: str
@@ -89,7 +88,7 @@ class Section(msgspec.Struct, kw_only=True):
 
 
 class Report(msgspec.Struct, kw_only=True):
-    """A run."""
+    """The results of one run."""
 
     caveats: list[str]
     machine: dict[str, str]
@@ -100,7 +99,7 @@ class Report(msgspec.Struct, kw_only=True):
 
 
 def spread(values: Sequence[float]) -> str:
-    """How far apart the rounds were, against their median: "±4 %"."""
+    """Half the range of the rounds, against their median: "±4 %"."""
     middle = median(values)
     if len(values) < 2 or not middle:
         return ""
@@ -108,7 +107,7 @@ def spread(values: Sequence[float]) -> str:
 
 
 def shown(value: Value) -> str:
-    """A number with as many digits as mean something."""
+    """A number with its significant digits."""
     if value is None:
         return ""
     if isinstance(value, str | bool):
@@ -122,7 +121,7 @@ def shown(value: Value) -> str:
 
 
 def headed(column: str) -> str:
-    """A column's name as people read it: `p50_us` is "p50, µs"."""
+    """A column's name for readers: `p50_us` is "p50, µs"."""
     name, _, unit = column.rpartition("_")
     if name and unit in _UNITS:
         return f"{name.replace('_', ' ')}, {_UNITS[unit]}"

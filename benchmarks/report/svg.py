@@ -1,7 +1,7 @@
-"""Pictures as inline SVG: bars and lines, drawn here so that a page needs nothing from elsewhere.
+"""Pictures as inline SVG: bars and lines, so that a page needs no other file.
 
-Colours are the page's own variables, so that light, dark and paper each look right. Every point
-tells its figures when pointed at, and every picture stands beside a table that has them all.
+Colours are variables of the page, for light, dark and paper. A point shows its figures when the
+pointer is on it, and beside each picture is a table with all figures.
 """
 
 import math
@@ -11,7 +11,7 @@ from html import escape
 from benchmarks.report.record import Bars, Lines, Picture, shown
 
 _WIDTH = 720
-# What a letter of a label takes, about, and the most that labels may take together.
+# The approximate width of a letter of a label, and the largest width of the labels together.
 _LETTER = 6.8
 _LABELS = 340
 _VALUES = 140
@@ -108,7 +108,7 @@ def _drawing(title: str, height: float, parts: Iterable[str]) -> str:
 
 
 class Scale:
-    """From a value to a place between `first` and `last`, linear or logarithmic."""
+    """Maps a value to a position between `first` and `last`, linear or logarithmic."""
 
     def __init__(
         self,
@@ -123,7 +123,7 @@ class Scale:
         self._logarithmic = logarithmic
         self._first, self._last = first, last
         if logarithmic:
-            # Bars begin below the least of them, so that it has a length too.
+            # The axis begins below the smallest value, so that its bar has a length too.
             low = min(positive) / (2 if from_zero else 1)
             self._low, self._high = _floor_of_ten(low), max(positive)
         else:
@@ -140,7 +140,7 @@ class Scale:
         return self._first + share * (self._last - self._first)
 
     def ticks(self) -> list[float]:
-        """Round values in between."""
+        """Round values between both ends."""
         if self._logarithmic:
             first = round(math.log10(_floor_of_ten(self._low)))
             last = math.ceil(math.log10(self._high))
@@ -156,5 +156,5 @@ class Scale:
 
 
 def _floor_of_ten(value: float) -> float:
-    """The power of ten at or below."""
+    """The largest power of ten that is not above the value."""
     return 10.0 ** math.floor(math.log10(value)) if value > 0 else 1.0

@@ -1,4 +1,4 @@
-"""A report for a terminal: caveats and machine first, the command to repeat it last."""
+"""A report for a terminal: caveats and machine first, the command that repeats the run last."""
 
 import textwrap
 from collections.abc import Iterator
@@ -51,7 +51,7 @@ def goal_row(goal: Goal) -> Row:
 
 
 def columns(table: Table) -> list[str]:
-    """Every column that some row has, in the order of their first appearance."""
+    """The columns of all rows, in the order of their first appearance."""
     return list(dict.fromkeys(column for row in table.rows for column in row))
 
 

@@ -1,1 +1,1 @@
-"""One module for each verb of `python -m benchmarks`, and what several of them share."""
+"""One module for each verb of `python -m benchmarks`, and the code that several of them use."""

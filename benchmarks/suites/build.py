@@ -1,7 +1,7 @@
-"""`build`: from a folder to the first right answer, and where that time goes.
+"""`build`: from a folder to the first right answer, and where the time is spent.
 
-The folder has one file and no build script: what is left is the snapshot, the virtualenv, the probe
-and the start of a replica, which every build pays.
+The folder has one file and no build script. What remains is part of every build: the snapshot, the
+virtualenv, the probe and the start of a replica.
 """
 
 import time

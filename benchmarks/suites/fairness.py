@@ -1,9 +1,9 @@
-"""`fairness`: one caller keeps 200 requests outstanding; what do others notice?
+"""`fairness`: what other callers notice while one caller keeps 200 requests outstanding.
 
 Flows are by client address, and all clients of this machine are one flow. The crowd calls from this
 machine. Another caller of the same model and a caller of another model name other addresses, as a
-trusted proxy would. The models take a known time without using the processor, so that what is
-measured is the queue and not the cores.
+trusted proxy would. The models take a known time without using the processor, so that the queue is
+measured and not the cores.
 """
 
 from msgspec import structs
@@ -18,7 +18,7 @@ from benchmarks.report.record import Bars, Goal, Section, Table
 SERVICE_SECONDS = 0.01
 PROXIES = ("127.0.0.2", "127.0.0.3")
 CROWD = 200
-# The crowd stays until the others have been measured, who first need to start and to warm up.
+# The crowd stays until the other callers have started, warmed up and been measured.
 LONGER = 5.0
 SAME, OTHER = "another caller of the same model", "a caller of another model"
 QUIET, CROWDED = "quiet", f"beside {CROWD} outstanding"
@@ -57,7 +57,7 @@ def _probe(
     when: str,
     seen: dict[tuple[str, str], list[Histogram]],
 ) -> None:
-    """One caller each, both at once. Fails where an answer is not a good one."""
+    """Measures one caller of each, both at once. Fails if an answer is not successful."""
 
     def load(target: Target, proxy: str, client: str) -> Load:
         target = structs.replace(target, headers={"X-Forwarded-For": client})

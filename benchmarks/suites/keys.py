@@ -1,13 +1,14 @@
-"""`keys`: what looking at a caller's key costs a prediction, and what a refusal's time tells.
+"""`keys`: what checking a caller's key costs a prediction, and what the time of a refusal reveals.
 
-One model, one replica, one gateway: authentication goes off and on, so nothing else differs. One
-caller's turns are of some milliseconds, since what is sought is less than a shared machine wavers
-from one second to the next, and each is held against its neighbour; 16 callers' are of a second.
+One gateway has one model and one replica; only authentication is turned off and on. The turns of
+one caller last some milliseconds, since the cost is smaller than a shared machine's variation from
+one second to the next. Each turn is compared with its neighbour. The turns of 16 callers last a
+second.
 
-Then refusals: a wrong secret for a key there is, an unknown key, an expired one, a revoked one, in
-random order on one connection, no two requests alike, so that none is remembered. Who measures from
-outside learns which it was if their times differ by more than chance: Welch's t of each against
-the unknown ones, without the slowest tenth; beyond 4.5 is held to tell.
+Then refusals: a wrong secret for an existing key, an unknown key, an expired one, a revoked one, in
+random order on one connection. No two requests are equal, so none is cached. A caller could tell
+the kinds apart if their times differ by more than chance: Welch's t of each against the unknown
+ones, without the slowest tenth; a value beyond 4.5 counts as a difference.
 """
 
 import gc
@@ -34,7 +35,7 @@ from gateway.client import Json
 
 CALLERS = 16
 OPEN, KEYED = "no key asked for", "key looked at"
-# Requests in a turn of one caller; the first of them find caches that the change has emptied.
+# Requests in a turn of one caller. The change has emptied the caches for the first of them.
 BURST, FIRST = 60, 20
 PAIRS_A_SECOND = 40
 TURN_SECONDS = 1.0
@@ -56,7 +57,7 @@ def run(plan: Plan) -> Section:
 
 
 class Door:
-    """The one model, and who calls it."""
+    """The one model, and its caller."""
 
     def __init__(self, gateway: gateway_process.Gateway, access_key: str) -> None:
         self._client = gateway.client
@@ -75,13 +76,13 @@ class Door:
         self._client.delete(f"/users/admin/model_keys/{key['key_id']}")
 
     def sending(self, key: str, **more: str) -> Target:
-        """The same call with a key."""
+        """The call with this key."""
         headers = {"Authorization": f"Bearer {key}"} | more
         return msgspec.structs.replace(self.open, headers=headers)
 
 
 def _pairs(door: Door, plan: Plan) -> Times:
-    """The median request of each turn each way, in microseconds; neighbours have the same place."""
+    """The median of each turn with and without a key, in µs; neighbours have the same index."""
     count = round(PAIRS_A_SECOND * plan.seconds * plan.rounds)
     plan.say(f"{count} turns of 1 caller each way")
     found: Times = {OPEN: [], KEYED: []}
@@ -96,7 +97,7 @@ def _pairs(door: Door, plan: Plan) -> Times:
 
 
 def _turns(door: Door, plan: Plan) -> dict[str, list[Capacity]]:
-    """What 16 callers got in each turn."""
+    """The capacity for 16 callers in each turn."""
     found: dict[str, list[Capacity]] = {OPEN: [], KEYED: []}
     ways = [(OPEN, door.open), (KEYED, door.keyed)]
     for number in range(count := round(plan.rounds * plan.seconds / TURN_SECONDS)):
@@ -109,7 +110,7 @@ def _turns(door: Door, plan: Plan) -> dict[str, list[Capacity]]:
 
 
 def _refusals(door: Door, plan: Plan) -> Times:
-    """How long each refusal of each kind took, in microseconds."""
+    """The time of each refusal, by kind, in microseconds."""
     plan.say("refusals")
     door.asks_for_keys(True)
     good, revoked = door.new_key(), door.new_key()
@@ -128,7 +129,7 @@ def _refusals(door: Door, plan: Plan) -> Times:
     }
     order = list(keys) * round(REFUSALS_A_SECOND * plan.seconds * plan.rounds)
     random.shuffle(order)
-    # No head comes twice, so none is remembered.
+    # No head is sent twice, so none is cached.
     requests = [
         (kind, door.sending(keys[kind](), **{"X-Number": f"{number:08}"}).request())
         for number, kind in enumerate(order)
@@ -139,7 +140,7 @@ def _refusals(door: Door, plan: Plan) -> Times:
 
 @contextmanager
 def _connected(target: Target) -> Iterator[socket.socket]:
-    """A connection of one caller, who is not held up by collections of garbage."""
+    """The connection of one caller, without garbage collections meanwhile."""
     with socket.create_connection((target.host, target.port)) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         gc.disable()
@@ -150,7 +151,7 @@ def _connected(target: Target) -> Iterator[socket.socket]:
 
 
 def _timed(connection: socket.socket, requests: Iterable[tuple[str, bytes]], status: int) -> Times:
-    """Each request's time by its kind, one after the other. Raises LoadFailed."""
+    """Sends one request after the other; returns the times by kind. Raises LoadFailed."""
     times: Times = {}
     right = f"HTTP/1.1 {status} ".encode()
     for kind, request in requests:
@@ -235,6 +236,6 @@ def _trimmed(times: Sequence[float]) -> list[float]:
 
 
 def _welch(one: Sequence[float], other: Sequence[float]) -> tuple[float, float]:
-    """How many standard errors the means are apart, and that error."""
+    """The difference of the means in standard errors, and that error."""
     error = math.sqrt(variance(one) / len(one) + variance(other) / len(other))
     return (fmean(one) - fmean(other)) / error, error

@@ -1,9 +1,8 @@
-"""`metrics`: what it costs a prediction to be tracked, whether every row is there, how quick they
-are read.
+"""`metrics`: the cost of tracking a prediction, whether every row is stored, and the time to read.
 
-The same function with and without metrics, in turns. Then many tracked predictions at full speed
-while replicas are killed, and their rows counted against the answers. Then one day's rows are read
-out of a month of a million.
+First the same function runs with and without metrics, in turns. Then tracked predictions run at
+full speed while replicas are killed, and their rows are compared with the answers. Then one day's
+rows are read from a month of a million.
 """
 
 import os
@@ -30,7 +29,7 @@ CALLERS = (1, 16)
 PLAIN, TRACKED = "add", "add, tracked"
 _TRACKED_PREDICTIONS, _ROWS = 100_000, 1_000_000
 _NOON, _DAY_MS, _DAYS = 1_795_262_400_000, 86_400_000, 30
-# Between two kills of a replica.
+# The time between two kills of a replica.
 _PEACE = 0.7
 
 
@@ -96,7 +95,7 @@ def _table(found: dict[tuple[str, int], list[Capacity]], callers: int) -> Table:
 
 
 def _exact(plan: Plan) -> Row:
-    """So many answers, and so many rows."""
+    """Compares the number of answers with the number of rows."""
     wanted = _TRACKED_PREDICTIONS // (10 if plan.quick else 1)
     answers = failed = kills = 0
     with gateway_process.started() as gateway:
@@ -128,14 +127,14 @@ def _exact(plan: Plan) -> Row:
 def _kill(replicas: list[Json]) -> int:
     for replica in replicas:
         if replica["pid"] is not None:
-            with suppress(ProcessLookupError):  # it has ended meanwhile
+            with suppress(ProcessLookupError):  # the process has ended meanwhile
                 os.kill(replica["pid"], signal.SIGKILL)
                 return 1
     return 0
 
 
 def _written(client: Client) -> Json:
-    """What is told of metrics when none of them waits any more."""
+    """The reported state of the metrics, once none of them waits."""
 
     def none_waits() -> bool:
         return bool(client.get("/site")["metrics"]["waiting"] == 0)
@@ -165,7 +164,7 @@ def _read(plan: Plan) -> Row:
 
 
 def _window(client: Client, crn: str) -> int:
-    """How many rows there are in the middle day, read as `read_metrics` does."""
+    """The number of rows in the middle day, read as `read_metrics` does."""
     window: Json = {
         "model_crn": crn,
         "start_timestamp_ms": _NOON + _DAYS // 2 * _DAY_MS,
@@ -181,7 +180,7 @@ def _window(client: Client, crn: str) -> int:
 
 
 async def _fill(data: Path, rows: int) -> None:
-    """As many rows of one deployment, evenly over all days."""
+    """Inserts so many rows of one deployment, evenly over all days."""
     apart, at_once = _DAYS * _DAY_MS // rows, 10_000
     async with store.open_database(data / "predictd.db") as database:
         [deployment] = await database.read(store.deployments.list_all)

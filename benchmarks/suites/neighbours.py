@@ -1,8 +1,8 @@
-"""`neighbours`: what callers of one model notice of those who follow, kill and overload another.
+"""`neighbours`: what a caller notices when another model is followed, killed and overloaded.
 
-One caller asks a model at a steady rate. Beside it, in turns with nothing at all: a thousand
-followers of a log in which nothing is written, a thousand of a log that grows and that they do not
-read, requests that each end a replica, and a model that forks without end.
+One caller calls a model at a steady rate. Beside it, in turns with nothing: a thousand followers of
+a silent log, a thousand that do not read a growing log, requests that each end a replica, and a
+model that forks without end.
 """
 
 import resource
@@ -21,12 +21,12 @@ from benchmarks.sampler import watching
 from gateway.client import Client
 
 FOLLOWERS = 1000
-# How many answers one user may have on their way at a time is less than that.
+# One user may have fewer streams open at once, so there are several users.
 EACH = 50
 RATE = 200.0
 STORM = 8
 QUIET = "nothing"
-# Followers settle, a fork bomb fills its limit.
+# Time for followers to connect, and for a fork bomb to reach its limit.
 SETTLE = 1.0
 
 
@@ -71,7 +71,7 @@ def _allow_descriptors() -> None:
 
 
 def _users(gateway: gateway_process.Gateway, count: int) -> list[str]:
-    """The API keys of so many users who may look at the project."""
+    """The API keys of so many users who may view the project."""
     client: Client = gateway.client
     project = next(p for p in client.listing("/projects") if p["name"] == "neighbour")
     keys = []
@@ -88,7 +88,7 @@ def _users(gateway: gateway_process.Gateway, count: int) -> list[str]:
 def _following(
     gateway: gateway_process.Gateway, access_key: str, keys: list[str], count: int
 ) -> Iterator[None]:
-    """So many clients that follow a model's log and read no more than that it was begun."""
+    """So many clients that follow a model's log and read only the beginning of the response."""
     model = next(m for m in gateway.client.listing("/models") if m["access_key"] == access_key)
     path = f"/api/v2/projects/{model['project']['id']}/models/{model['id']}/logs?tail=1"
     sockets = []
@@ -100,7 +100,7 @@ def _following(
             follower = socket.create_connection((gateway.host, gateway.port), 30)
             sockets.append(follower)
             follower.sendall(target.request())
-            # It stays in the buffer: to peek is not to read.
+            # Peeking leaves the bytes in the buffer.
             head = follower.recv(12, socket.MSG_PEEK)
             if head != b"HTTP/1.1 200":
                 raise python.LoadFailed(f"follower {number + 1} is refused: {head!r}")
@@ -129,7 +129,7 @@ def _forking(gateway: gateway_process.Gateway, access_key: str, plan: Plan) -> I
 
 
 def _cpu(gateway: gateway_process.Gateway, seconds: float) -> float:
-    """The share of a core that the gateway takes."""
+    """The share of a core that the gateway uses."""
     with watching({"gateway": [gateway.pid]}, every=None) as costs:
         time.sleep(seconds)
     return costs["gateway"].cpu_seconds / seconds

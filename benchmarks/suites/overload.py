@@ -1,8 +1,8 @@
-"""`overload`: twice as much as the model can do, for a minute and a half.
+"""`overload`: twice the requests that the model can serve, for a minute and a half.
 
-The contract: who cannot be served within the limit is told so at the limit, not earlier and not
-later; no request is lost; what waits is bounded; and when the callers are gone so is the work.
-The model takes a known time without using the processor, so its capacity is known too.
+The contract: a request that cannot be served within the limit is refused at the limit, not earlier
+and not later. No request is lost. The waiting requests are bounded. When the callers disconnect,
+their work ends. The model takes a known time without using the processor, so its capacity is known.
 """
 
 import time
@@ -16,13 +16,13 @@ from benchmarks.plan import Plan
 from benchmarks.report.record import Goal, Lines, Row, Section, Table
 from benchmarks.sampler import Cost, watching
 
-# So slow that what comes within the longest wait fits into the queue: who is refused has waited.
+# So slow that all requests within the longest wait fit into the queue: a refused one has waited.
 SERVICE_SECONDS = 0.08
 TIMES_CAPACITY = 2.0
-# Many callers, of several addresses.
+# Many callers, with several addresses.
 SOURCES = tuple(f"127.0.0.{last}" for last in range(1, 9))
 MARGIN = 1.0
-# What requests that wait may weigh in the gateway's memory.
+# The memory of the gateway that waiting requests may use.
 GROWTH_MB = 64.0
 _SECOND = 1_000_000_000
 
@@ -67,7 +67,7 @@ def _capacity(target: Target, seconds: float) -> float:
 
 
 def _after_hanging_up(load: Load, limit: float) -> float:
-    """Seconds until a new caller is answered, after a queue full of callers went away."""
+    """Seconds until a new caller is answered, after all callers of a full queue disconnected."""
     python.run(msgspec.structs.replace(load, seconds=limit / 2, hang_up=True))
     began = time.monotonic()
     gateway_process.check(load.target, NONCE.decode())

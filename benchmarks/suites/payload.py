@@ -1,8 +1,8 @@
-"""`payload`: requests and replies from 1 KB to 5 MB, and what others notice of them.
+"""`payload`: requests and replies from 1 KB to 5 MB, and what other callers notice.
 
-The gateway checks a request's JSON and never makes objects of it; the model's interpreter must. So
-a request is held against the time that takes there, with the same parser. Meanwhile another caller
-makes small predictions at a steady rate, and its longest wait tells for how long the gateway did
+The gateway checks a request's JSON without making objects; only the model's interpreter makes them.
+So a request is compared with the time of that parsing, with the same parser. Meanwhile another
+caller makes small predictions at a steady rate. Its longest wait shows for how long the gateway did
 nothing else.
 """
 
@@ -53,7 +53,7 @@ def run(plan: Plan) -> Section:
 
 
 def _measure(target: Target, small: Target, floor_us: float, plan: Plan) -> Row:
-    """One caller of the large, beside another of the small."""
+    """Measures one caller with large requests beside another with small ones."""
     with python.running(Load(target=target, seconds=plan.seconds, warm_up=0.0)) as generator:
         beside = python.run(Load(target=small, seconds=plan.seconds, rate=SMALL_RATE, warm_up=0.0))
         found = generator.answers()
@@ -77,7 +77,7 @@ def _refuse_failures(*answers: Answers) -> None:
 
 
 def _median_us(act: Any, argument: Any) -> float:
-    """What this takes here, with the interpreter that replicas have too."""
+    """The median time of `act` in this process, which has the same interpreter as replicas."""
     took = []
     for _ in range(11):
         began = time.perf_counter_ns()

@@ -1,8 +1,8 @@
 """`peers`: the same function behind every other server, and the floors, in one run.
 
-Each is configured as its own documentation advises for one copy of the function, and runs alone
-while it is measured. Those that isolate nothing run the function in the server's own process: what
-they are spared is what predictd is for.
+Each server is configured as its documentation advises for one copy of the function, and runs alone
+while it is measured. Servers without isolation run the function in their own process, and save the
+cost of the isolation that predictd provides.
 """
 
 from collections.abc import Callable, Iterable
@@ -58,7 +58,7 @@ def run(plan: Plan) -> Section:
 
 
 class Drawn(NamedTuple):
-    """A picture of one figure of every server."""
+    """A chart of one figure of every server."""
 
     title: str
     unit: str
@@ -77,7 +77,7 @@ DRAWN = (
 
 
 def _picture(drawn: Drawn, results: Iterable[Result]) -> Bars:
-    """The best first, and last who could not be measured."""
+    """The best server first; servers that could not be measured last."""
     sign = -1 if drawn.higher_is_better else 1
     found = {result.name: drawn.figure(result) for result in results}
     ordered = sorted(found.items(), key=lambda item: (item[1] is None, sign * (item[1] or 0.0)))

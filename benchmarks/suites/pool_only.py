@@ -1,7 +1,7 @@
 """The same prediction without HTTP: closed-loop callers on a pool, in this process.
 
-The difference to `POST /model` is what HTTP costs; the difference to the floor of a pipe is what
-queue, pool and replica cost.
+The difference from `POST /model` is the cost of HTTP. The difference from the floor of a pipe is
+the cost of queue, pool and replica.
 """
 
 import sys
@@ -19,7 +19,7 @@ REQUEST = b'{"a":3,"b":5}'
 
 
 def measure(callers: int, seconds: float) -> tuple[float, Histogram]:
-    """Requests per second, and their latencies."""
+    """Returns requests per second, and their latencies."""
     return trio.run(_measure, callers, seconds)
 
 

@@ -1,8 +1,8 @@
-"""`predict`: one prediction of `add`, what it costs, and what part of that is ours.
+"""`predict`: the cost of one prediction of `add`, and predictd's part of it.
 
-Through `POST /model` by 1 and by 16 callers; through a pool without HTTP; and the floors below
-which no such server can be: nginx with a static reply, and a pipe's round trip. Then latency under
-load, which closed loops do not show (under_load.py).
+It is measured through `POST /model` with 1 and with 16 callers, through a pool without HTTP, and
+against two floors that no such server can go below: nginx with a static reply, and a pipe's round
+trip. Then latency under load, which closed loops do not show (under_load.py).
 """
 
 from statistics import median
@@ -90,7 +90,7 @@ def _p50(pool: list[tuple[float, Histogram]]) -> float:
 def _ratios(
     ours: Result, nginx: Result | None, pool_p50: float, pipe_us: float
 ) -> dict[str, float]:
-    """Costs against the floors of this run: the better the smaller."""
+    """Costs against the floors of this run; smaller is better."""
     p50 = ours.median_of(1, "p50_us")
     found = {
         "p50, 1 caller / pipe": targets.divided(p50, pipe_us),
@@ -122,7 +122,7 @@ def _parts(ours: Result, nginx: Result | None, pool_p50: float, pipe_us: float) 
 
 
 def _percentiles(results: dict[str, Result], pool: list[tuple[float, Histogram]]) -> Lines:
-    """How slow the slow ones are: the further right, the rarer."""
+    """A chart of the percentiles: latencies further right are rarer."""
     rarity = {2.0: "p50_us", 10.0: "p90_us", 100.0: "p99_us", 1000.0: "p999_us"}
     series = {
         name: [(n, result.median_of(1, which) or 0.0) for n, which in rarity.items()]

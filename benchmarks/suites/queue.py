@@ -1,6 +1,6 @@
-"""`queue`: what the fair queue costs each request: a push, a pop, and telling what it took.
+"""`queue`: the cost of the fair queue for each request: a push, a pop, and reporting its duration.
 
-No clock, no I/O: this is the price of fairness, bounds and deadlines alone.
+There is no clock and no I/O: this is the cost of fairness, bounds and deadlines alone.
 """
 
 import time
@@ -14,7 +14,7 @@ from workers.pool.fair_queue import FairQueue, QueueBudget
 
 WAITING = (1, 16, 1000)
 FLOWS = (1, 100)
-# What requests take, in seconds, in turn: so that estimates are wrong, and put right.
+# The durations of requests in turn, in seconds. They differ, so estimates are wrong and corrected.
 _SERVICE = (0.001, 0.001, 0.01)
 _TURNS = 2000
 _LIMIT = 30.0
@@ -54,7 +54,7 @@ def run(plan: Plan) -> Section:
 
 
 def _turns(waiting: int, flows: int) -> float:
-    """Nanoseconds for each of many, with so many waiting all the time."""
+    """Nanoseconds for each request, while so many always wait."""
     queue = FairQueue(
         QueueBudget(10 * waiting + 100, 1 << 30), QueueBudget(10 * waiting + 100, 1 << 30)
     )

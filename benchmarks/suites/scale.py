@@ -1,7 +1,7 @@
-"""`scale`: does a prediction cost more where there is much that does nothing?
+"""`scale`: does a prediction cost more beside many idle models and connections?
 
-Three ways in turns: a gateway with one model; one with 200 models, each with its replica; and that
-one with 1,000 idle connections besides, which have made a prediction each and then went quiet.
+Three gateways in turns: one with one model; one with 200 models, each with its replica; and the
+same with 1,000 idle connections too, each of which has made one prediction.
 """
 
 import resource
@@ -75,7 +75,7 @@ def _target(gateway: Gateway, models: int) -> Target:
 
 @contextmanager
 def idling(target: Target, count: int) -> Iterator[None]:
-    """So many connections from several addresses, each of which was answered once."""
+    """Opens so many connections from several addresses; each gets one answer."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     with ExitStack() as stack:

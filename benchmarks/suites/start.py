@@ -1,7 +1,7 @@
-"""`start`: from the command to the first right answer, and what then lies in memory.
+"""`start`: from the command to the first right answer, and the memory that is then used.
 
-The data folder holds a deployed model, as after a reboot: the gateway opens its store, finds what
-was wanted, starts the replica and answers. Nothing is built.
+The data folder has a deployed model, as after a reboot: the gateway opens its store, finds the
+deployment that is wanted, starts the replica and answers. Nothing is built.
 """
 
 import tempfile
@@ -75,7 +75,7 @@ def _start(
             gateway_process.check(gateway.target(key, servers.REQUEST), servers.ANSWER)
             answered.append(time.monotonic() - began)
             gateway.wait_ready(replicas)
-            gateway.client.get("/runtimes")  # answered when no interpreter is being asked any more
+            gateway.client.get("/runtimes")  # answered once no interpreter is being probed
             sampler = Sampler(gateway.roles)
             sampler.look()
             sizes.append({role: cost.last_mb for role, cost in sampler.costs.items()})

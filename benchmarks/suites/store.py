@@ -1,6 +1,6 @@
-"""`store`: what one transaction costs through the bridge to the store's thread.
+"""`store`: the cost of one transaction through the bridge to the store's thread.
 
-A write is on the disk when it returns, so it costs what this disk takes to be sure.
+A write is on the disk when it returns, so its cost includes a sync of this disk.
 """
 
 import tempfile

@@ -1,5 +1,5 @@
-"""What predictd is to reach, as bounds on what one run finds. All of them are ratios within a run,
-times that a contract names, or memory."""
+"""The goals of predictd, as bounds on the results of one run. All are ratios within a run, times
+that a contract names, or memory."""
 
 from collections.abc import Mapping
 
@@ -20,7 +20,7 @@ THROUGHPUT = {
 
 
 def latency(results: Mapping[str, Result], pipe_us: float) -> list[Goal]:
-    """What one unhurried caller sees, against the floors and within itself."""
+    """The latency of one caller, against the floors, and its p99 against its p50."""
     ours = results[OURS]
     p50, p99 = ours.median_of(1, "p50_us"), ours.median_of(1, "p99_us")
     nginx = results[NGINX].median_of(1, "p50_us") if NGINX in results else None
@@ -36,7 +36,7 @@ def latency(results: Mapping[str, Result], pipe_us: float) -> list[Goal]:
 
 
 def against_peers(results: Mapping[str, Result]) -> list[Goal]:
-    """What the peers are measured for."""
+    """The goals against the peers."""
     ours = results[OURS]
     uwsgi = _named(results, "uWSGI")
     uwsgi_p50 = uwsgi.median_of(1, "p50_us") if uwsgi else None
@@ -65,7 +65,7 @@ def against_peers(results: Mapping[str, Result]) -> list[Goal]:
 
 
 def divided(above: float | None, below: float | None) -> float | None:
-    """None where one of them is not known."""
+    """The quotient; None if one of them is not known."""
     return None if above is None or not below else above / below
 
 

@@ -1,7 +1,7 @@
 """A gateway under load: how long predictions take at a rate, and the admin API at full load.
 
-At a rate requests are due at random moments, as those of many independent callers are, and each is
-timed from when it was due. At full load 16 closed-loop callers take what they can get.
+At a rate, requests are due at random times, as from many independent callers, and each is timed
+from when it was due. At full load 16 closed-loop callers send as fast as they can.
 """
 
 from benchmarks import gateway_process, servers
@@ -11,15 +11,15 @@ from benchmarks.load.spec import Load, Target
 from benchmarks.plan import Plan
 from benchmarks.report.record import Goal, Lines, Row, Section, Table
 
-# Requests per second; those that the gateway can carry are tried. The last is about what our
-# generator can make.
+# Requests per second. Rates above the gateway's capacity are skipped. The last is about the limit
+# of the built-in generator.
 RATES = (100, 250, 500, 1000, 2000, 4000, 8000, 12000)
 HEADROOM = 0.8
 ADMIN_RATE = 20
 
 
 def measure(section: Section, capacity: float, plan: Plan) -> None:
-    """Adds to the section what it finds of a gateway that can do so many per second."""
+    """Adds the results of a gateway with this capacity, in requests per second, to the section."""
     with gateway_process.started() as gateway:
         [key] = gateway.deploy("add", "add")
         target = gateway.target(key, servers.REQUEST)
@@ -69,9 +69,9 @@ def _under_rates(section: Section, target: Target, capacity: float, plan: Plan) 
 
 
 def _admin(section: Section, gateway: Gateway, target: Target, plan: Plan) -> None:
-    """The admin API by one caller, quiet and while 16 callers take all they can."""
+    """Measures the admin API by one caller, quiet and while 16 callers send predictions."""
     plan.say("the admin API under full load")
-    # Full load may be a second longer than asked for, as wrk counts whole seconds.
+    # Full load may last a second longer than requested, as wrk counts whole seconds.
     seconds = 2 * plan.seconds
     admin = Load(target=gateway.admin("/models"), seconds=seconds, rate=ADMIN_RATE)
     quiet = python.run(admin)

@@ -1,4 +1,4 @@
-"""The smallest model there is: what a request costs beside it is ours."""
+"""The smallest possible model: all other costs of a request are predictd's."""
 
 
 def add(args):

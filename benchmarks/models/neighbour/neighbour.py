@@ -1,4 +1,4 @@
-"""A model that a gateway's other models should not notice: it prints, dies or forks when told."""
+"""A model that must not affect other models: on request it prints, dies or forks."""
 
 import os
 import threading
@@ -19,14 +19,14 @@ def behave(args):
 
 
 def _print():
-    """Half of what a pipe may give each second."""
+    """Prints half of the bytes per second that the gateway reads from a pipe."""
     while True:
         print("\n".join(["x" * 99] * 50), flush=True)
         time.sleep(0.01)
 
 
 def _fork(end):
-    """Forks until `end`, in every process that there is then."""
+    """Forks until `end`, in this process and all its children."""
     while time.monotonic() < end:
         try:
             if os.fork() == 0:

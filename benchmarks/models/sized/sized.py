@@ -1,15 +1,15 @@
-"""Models whose requests or replies are large, while the function itself does next to nothing."""
+"""Models with large requests or replies, and functions that do almost nothing."""
 
 _made = {}
 
 
 def take(args):
-    """Counts the records it was sent."""
+    """Counts the records of the request."""
     return len(args)
 
 
 def give(args):
-    """Returns so many copies of a record; the list is made once: what is timed is its way out."""
+    """Returns copies of a record. The list is made once: only sending it is timed."""
     count = args["count"]
     if count not in _made:
         _made[count] = [args["record"]] * count

@@ -1,4 +1,4 @@
-"""A model that takes as long as it is told, without needing the processor meanwhile."""
+"""A model that takes the time that a request states, without using the processor."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""`add` on RSGI, Granian's own interface and its quickest."""
+"""`add` on RSGI, Granian's own interface and its fastest one."""
 
 import msgspec
 

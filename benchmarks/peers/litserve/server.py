@@ -1,4 +1,4 @@
-"""`add` as a LitAPI: the function runs in a worker process of LitServe's."""
+"""`add` as a LitAPI: the function runs in a worker process of LitServe."""
 
 import sys
 

@@ -157,7 +157,7 @@ async def _to_rebuild(
         return dict.fromkeys(manifests, f"it was made on another machine ({head.machine})")
     if not manifests:
         return {}
-    # A backup may say what it likes: only what was sought and found here is run and shown.
+    # The backup is not trusted: only interpreters found on this machine are run and shown.
     found = {str(each.path): each for each in await builder.discover()}
     return {
         build: reason
@@ -170,7 +170,7 @@ def _unlike(manifest: Manifest, here: Interpreter | None) -> str:
     """Why an environment would not work with this interpreter; "" if it works."""
     if here is None:
         return f"{manifest.interpreter} is not among the Pythons of this machine"
-    # What is compiled fits all patches of a minor version.
+    # Compiled code works with all patch releases of a minor version.
     if here.version.split(".")[:2] != manifest.version.split(".")[:2]:
         return f"{here.path} is now Python {here.version}, no longer {manifest.version}"
     if str(here.prefix) != manifest.prefix:
