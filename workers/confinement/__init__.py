@@ -1,7 +1,7 @@
 """Confinement: what a process tree can reach of its machine, and of its neighbours.
 
-`open_confinement` finds the strongest level that works here; `Confinement.launch` turns a command
-into one that runs in it. Decided in `view.py` and `bubblewrap.py`, enforced by the kernel.
+`open_confinement` finds the strongest level that works here. `Confinement.launch` turns a command
+into one that runs at it. `view.py` and `bubblewrap.py` decide; the kernel enforces.
 """
 
 import json
@@ -61,18 +61,17 @@ __all__ = [
     "open_confinement",
 ]
 
-# Users of deployments and builds are FIRST_UID + identity: a range that systemd's list of uids
-# leaves unused, above what subuid files give away and below where ids are taken for negative.
+# Users of deployments and builds are FIRST_UID + identity. systemd's list of uids leaves this range
+# unused. It is above the ids of subuid files and below those that programs take for negative.
 FIRST_UID = 2_000_000_000
 UIDS = 100_000_000
-_USER_UID = 1000  # of cdsw where a namespace maps it to ours
+_USER_UID = 1000  # of cdsw, where a namespace maps it to our uid
 
 
 class Launch(msgspec.Struct, frozen=True):
-    """A command as it is to be started: by the programs of `chain`, which take it where it is to
-    be, and the last stage. `descriptors` are for the chain alone: close them after that.
-    Where `wrapped`, 128 + n as the exit status may mean signal n. The thread of a `fence` is to
-    start it, if there is one."""
+    """How to start a command: by the programs of `chain`, which confine it, and the last stage.
+    `descriptors` are for the chain alone: close them after the start. Where `wrapped`, the exit
+    status 128 + n may mean signal n. If there is a `fence`, its thread must start the command."""
 
     command: ProjectCommand
     chain: tuple[str, ...] = ()
@@ -81,15 +80,15 @@ class Launch(msgspec.Struct, frozen=True):
     fence: Fenced | None = None
 
     def close(self) -> None:
-        """Once it was started, or will not be."""
+        """Call it after the start, or when there will be none."""
         for descriptor in self.descriptors:
             os.close(descriptor)
 
 
 class Confinement:
-    """One level, on this machine. `folder` is for the few small files it needs; the folder that it
-    is in is shown to no process, and neither are those of `hidden`, wherever they lie. `readable`
-    are folders that all users may read."""
+    """One level, on this machine. `folder` is for the few small files that it needs. No process
+    sees the folder above it, or the paths of `hidden`, wherever they lie. `readable` are folders
+    that all users may read."""
 
     def __init__(
         self,
@@ -99,7 +98,7 @@ class Confinement:
         hidden: Iterable[Path] = (),
     ) -> None:
         self.level = tried.level
-        # Why processes cannot be kept from listening; "" where they can.
+        # Why this machine cannot forbid processes to listen; "" where it can.
         self.unfenced = _NO_ISOLATION if self.level == "none" else fences.missing()
         self.refused = tried.refused
         self._folder = folder
@@ -122,9 +121,8 @@ class Confinement:
         view: SandboxView | None,
     ) -> Launch:
         """How to start `command` with this view, or as a program of ours; `cwd` is a real folder.
-        HOME and the like are set here, for what they are in the view; `variables` win. Raises
-        OSError."""
-        os.stat(cwd)  # so that one which is missing is an error here, not a status of the command
+        This sets HOME and the like to their paths in the view; `variables` win. Raises OSError."""
+        os.stat(cwd)  # so that a missing folder is an error here, not a status of the command
         words = list(map(str, command))
         if view is None:
             return Launch(ProjectCommand(words, str(cwd), variables))
@@ -151,7 +149,7 @@ class Confinement:
 
             texts = bubblewrap.texts(view, self._system, uid)
             files = {path: opened(path, text.encode()) for path, text in texts}
-            # None where the machine's calls are not known.
+            # Empty where seccomp.py does not know the machine's calls.
             filters = [opened("seccomp", program)] if (program := seccomp.program()) else []
             wrapper = (
                 *(_with_network() if view.network == "outward" else ()),
@@ -165,19 +163,19 @@ class Confinement:
         return Launch(inner, wrapper, (*files.values(), *filters), wrapped=True, fence=fence)
 
     def _fence(self, view: SandboxView) -> Fenced | None:
-        """In a network of its own only the process itself can reach a port that it opens."""
+        """In a network of its own a process may listen: only it can reach the ports it opens."""
         if self.unfenced:
             return None
         return behind("quiet" if view.network == "machine" else "open")
 
     def _read(self, view: SandboxView) -> tuple[Path, ...]:
-        """All that is shown beside the system and may not be written. Raises OSError."""
+        """All that a view shows beside the system, read-only. Raises OSError."""
         prefix = interpreter.shown(view.prefix, self._data) if view.prefix else ()
         return (*view.read, *prefix, *self._readable)
 
     @property
     def mounts(self) -> bool:
-        """Whether projects stand at HOME here. Else they are where they are."""
+        """Whether projects stand at HOME here. Without mounts they keep their real paths."""
         return self.level in ("users", "userns")
 
     def path_inside(self, view: SandboxView, path: Path) -> Path:
@@ -190,7 +188,7 @@ class Confinement:
         return path
 
     def missing_for(self, network: Network) -> str:
-        """Why a view cannot have this network here, "" where it can. Landlock holds TCP alone."""
+        """Why a view cannot have this network, "" where it can. Landlock restricts only TCP."""
         if network in ("machine", "listen"):
             return ""
         if not self.mounts:
@@ -203,28 +201,28 @@ class Confinement:
         return ""
 
     def uid(self, view: SandboxView) -> int:
-        """As whom a process with this view runs, in its own eyes."""
+        """The uid that a process with this view has inside it."""
         if self.level == "users":
             return FIRST_UID + view.identity % UIDS
         return _USER_UID if self.level == "userns" else os.geteuid()
 
     def owner(self, view: SandboxView) -> int:
-        """Whose, as we see it, is what a process with this view writes."""
+        """The owner, outside the view, of what a process with this view writes."""
         return self.uid(view) if self.level == "users" else os.geteuid()
 
     def chown_writable(self, view: SandboxView) -> None:
-        """Makes it the owner of what it may write, also where another level had another owner.
-        Blocking. Raises OSError."""
+        """Makes `owner` the owner of what the view may write, also where another level had another
+        owner. Blocking. Raises OSError."""
         if not levels.is_root():
-            return  # all is ours: there has been no other user
+            return  # all files are ours: there has been no other user
         uid = self.owner(view)
         for path in (view.home, view.tmp, *view.write):
             if path == view.home or path.stat().st_uid != uid:
                 untrusted_tree.chown_tree(path, uid)
 
     def described(self) -> dict[str, object]:
-        """For operators: the level in force, what it means, and why each stronger one is not; and
-        why every process may listen on TCP ports, "" where only allowed ones may."""
+        """For operators: the level in force, its meaning, and why each stronger level is not in
+        force; and why every process may listen on TCP ports, "" where only allowed ones may."""
         return {
             "level": self.level,
             "meaning": MEANINGS[self.level],
@@ -238,14 +236,14 @@ class Confinement:
         read = ["/proc", *(each for part in looked_at for each in visible_parts.largest(part))]
         write = [*_DEVICES, view.home, view.tmp, *view.write]
         rules = {
-            # It may be longer than an argument.
+            # A file, since the list may be longer than an argument.
             "system": str(self._folder / _PARTS),
             "read": list(map(str, read)),
             "write": list(map(str, write)),
             "listen": view.network == "listen",
             "seccomp": seccomp.program(bare=True, unix_sockets=view.unix_sockets).hex(),
         }
-        # Its file has to be readable from within too: it is run before anything is confined.
+        # Its file must be readable inside too: it runs before anything is confined.
         return (sys.executable, "-I", "-S", landlock.__file__, json.dumps(rules))
 
 
@@ -256,8 +254,8 @@ def _with_network() -> tuple[str, ...]:
 _PARTS = "landlock.json"
 _TUN = "/dev/net/tun"
 _NO_ISOLATION = "isolation 'none' restricts nothing"
-# What programs write to without meaning anything by it. No terminals: by their files one could read
-# what the gateway's user types in another.
+# Devices that programs commonly write to. No terminals: a process could read from their files what
+# the gateway's user types in another terminal.
 _DEVICES = (
     *("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty"),
     "/dev/shm",
@@ -272,10 +270,10 @@ def open_confinement(
     hidden: Iterable[Path] = (),
     least: Level | None = None,
 ) -> Confinement:
-    """The strongest level that works here, or the one `wanted` by name; `folder` is its own, and is
-    rebuilt: what an earlier one left there, at another level, has no effect. `readable` and
+    """The strongest level that works here, or the one `wanted` by name. `folder` is its own. It is
+    rebuilt, so that files of an earlier start, at another level, have no effect. `readable` and
     `hidden` are as for Confinement. Blocking: at most a few tenths of a second. Raises
-    ConfinementUnavailable, ConfinementWeaker where it would be weaker than `least`, OSError.
+    ConfinementUnavailable, OSError, and ConfinementWeaker for a level weaker than `least`.
     """
     untrusted_tree.remove(folder)
     folder.mkdir(parents=True)
@@ -291,12 +289,12 @@ def open_confinement(
         probe = folder / f"probe-{level}"
         for name in ("home", "tmp"):
             (probe / name).mkdir(parents=True, exist_ok=True)
-        # What replicas have to be able to read: that it lies in a closed folder does not matter,
-        # that its own rights are closed does.
+        # What replicas must be able to read: a closed folder above it does not matter, its own
+        # permissions do.
         inside = Path(__file__).parent.parent / "inside"
         view = SandboxView(home=probe / "home", tmp=probe / "tmp", read=(inside,))
         trial.chown_writable(view)
-        # Empty files: there is room for them on a full disk, too.
+        # Empty files: they fit on a full disk, too.
         script = f"cat {inside}/python/start.py >/dev/null && : >$HOME/x && : >$TMPDIR/x"
         why = _try_out(trial, view, script)
         if why and level != "landlock" and not trial.unfenced:
@@ -313,7 +311,7 @@ def open_confinement(
 
 
 def _try_out(trial: Confinement, view: SandboxView, script: str) -> str:
-    """Why a script does not run there; "" if it does."""
+    """Why a script does not run at the level; "" if it does."""
     launch = trial.launch(["/bin/sh", "-c", script], cwd=view.home, variables={}, view=view)
     try:
         with open(launch.command.open_script(""), "rb") as file:
@@ -324,7 +322,7 @@ def _try_out(trial: Confinement, view: SandboxView, script: str) -> str:
 
 
 def _parts(host: Host) -> Iterator[Path]:
-    """What a process with the rights of the gateway's user may read of the system."""
+    """The parts of the system that a process of the gateway's user may read."""
     for part in host.system.values():
         yield from visible_parts.largest(part)
     for name in host.programs:

@@ -1,9 +1,9 @@
 """The one list of what a confined process gets, as arguments of bubblewrap.
 
-The process starts with an empty file system, in which is mounted what is named here and nothing
-else; in process, IPC and host name spaces of its own; without a way to more rights. What is not
-named does not exist for it: the data folder with its keys and other builds, people's homes, other
-processes, the cgroups. Pure: the machine is looked at by `Host`.
+The process starts with an empty file system, in which only what this file names is mounted. It has
+process, IPC and host name spaces of its own, and no way to more rights. What is not named does not
+exist for it: the data folder with its keys and other builds, people's homes, other processes, the
+cgroups. These functions are pure: only `Host` inspects the machine.
 """
 
 import os
@@ -16,9 +16,9 @@ from workers.confinement.outward import RESOLVER
 from workers.confinement.view import HOME, TMP, USER, SandboxView
 from workers.confinement.visible_parts import Looking, Part
 
-# Of the system, read-only; what is missing is left out. /etc says who is who (see `Host`), where
-# names are resolved, which certificates count; /sys only how many cores there are, and of which
-# kind, since numerical libraries ask.
+# Folders of the system, mounted read-only; missing ones are left out. /etc names users (see
+# `Host`), resolvers and trusted certificates. /sys shows only the number and kind of cores, which
+# numerical libraries read.
 SYSTEM = (
     "/usr",
     "/opt",
@@ -29,7 +29,8 @@ SYSTEM = (
     "/run/resolvconf",
 )
 HOSTS = "/etc/hosts"
-# Its own name, which Java looks up, and the one that clients of CDSW make of the gateway's.
+# The view's own host name, which Java looks up, and the name that clients of CDSW derive from the
+# gateway's.
 HOSTNAME = "predictd"
 _NAMES = f"127.0.0.1 {HOSTNAME} modelservice.localhost\n"
 # Links into /usr, or folders where systems are not merged yet.
@@ -37,10 +38,10 @@ _PROGRAMS = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 
 
 class Host(msgspec.Struct, frozen=True, kw_only=True):
-    """What there is on this machine. `system` maps each folder of SYSTEM to what is shown of it,
-    and `programs` each of _PROGRAMS to where it leads, "" for a folder. `looking` finds what is
-    left out elsewhere. It may have a file of host names, and one that names the resolver: its real
-    path, "" where there is none."""
+    """What this machine has. `system` maps each folder of SYSTEM to the part that a view shows.
+    `programs` maps each of _PROGRAMS to its link target, "" for a folder. `looking` finds what to
+    leave out elsewhere. `has_hosts`: whether there is a file of host names. `resolver`: the real
+    path of the file that names the resolver, "" where there is none."""
 
     system: dict[str, Part]
     programs: dict[str, str]
@@ -69,8 +70,8 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def arguments(view: SandboxView, host: Host, files: Mapping[str, int]) -> Iterator[str]:
-    """All arguments but the program's name and the command. `files` are made for this process: by
-    where they stand, descriptors of their content."""
+    """All arguments but the program's name and the command. `files` maps the path of each file
+    that is made for this process to a descriptor of its content."""
     yield from ("--die-with-parent", "--unshare-pid", "--unshare-ipc", "--unshare-uts")
     yield from ("--hostname", HOSTNAME, "--unshare-cgroup-try")
     if view.network in ("none", "outward"):
@@ -83,9 +84,9 @@ def arguments(view: SandboxView, host: Host, files: Mapping[str, int]) -> Iterat
     for name, descriptor in files.items():
         yield from ("--perms", "0644", "--ro-bind-data", str(descriptor), name)
     yield from ("--proc", "/proc", "--dev", "/dev")
-    # Semaphores of multiprocessing are there, and belong to the user that makes them.
+    # multiprocessing keeps its semaphores in /dev/shm; they belong to the user that makes them.
     yield from ("--perms", "1777", "--tmpfs", "/dev/shm", "--perms", "1777", "--tmpfs", "/var/tmp")
-    # Folders first: what is mounted later may lie in what was mounted before.
+    # The project's folders first: a later mount may lie in them.
     yield from _mount("--bind", view.tmp, TMP)
     yield from _mount("--bind", view.home, HOME)
     if view.built is not None:
@@ -96,17 +97,17 @@ def arguments(view: SandboxView, host: Host, files: Mapping[str, int]) -> Iterat
         yield from _shown(part, path, covers)
     for path in view.write:
         yield from _mount("--bind", path, path)
-    # What holds the mounts is memory, of which there is no end.
+    # The file systems that hold the mounts are in memory, without a limit of size.
     for made in (*covers, "/dev", "/"):
         yield from ("--remount-ro", str(made))
 
 
 def _shown(part: Part, seen: Path, covers: list[Path], *, is_there: bool = False) -> Iterator[str]:
-    """What is shown of `part`, at `seen`. Where `is_there` the folder above it is mounted, so that
-    it is there unless it is covered.
+    """Shows `part` at `seen`. Where `is_there`, the folder above is mounted, so `part` is visible
+    unless it is covered.
 
-    A file that is not shown has its folder covered, not itself: it may be replaced, and a mount on
-    it would go with it.
+    To hide a file, its folder is covered, not the file: when a program replaces the file, a mount
+    on it goes too.
     """
     if part.whole:
         if part.is_link and not is_there:
@@ -134,15 +135,15 @@ def _cover(seen: Path, covers: list[Path]) -> Iterator[str]:
 
 def _mount(way: str, real: Path | str, seen: Path | str) -> Iterator[str]:
     for above in (*reversed(Path(seen).parents),)[1:]:
-        # Those that bubblewrap makes by itself are closed to all but root.
+        # bubblewrap would make them itself, closed to all users but root.
         yield from ("--perms", "0755", "--dir", str(above))
     yield from ("--perms", "0755", way) if way == "--tmpfs" else (way, str(real))
     yield str(seen)
 
 
 def texts(view: SandboxView, host: Host, uid: int) -> Iterator[tuple[str, str]]:
-    """The files that are made for a process that runs as `uid`: where each stands, and its text.
-    Raises OSError."""
+    """The files to make for a process that runs as `uid`: the path and text of each. Raises
+    OSError."""
     passwd = f"{USER}:x:{uid}:{uid}::{HOME}:/bin/bash\n"
     yield "/etc/passwd", passwd + "nobody" + ":x:65534:65534::/:/usr/sbin/nologin\n"
     yield "/etc/group", f"{USER}:x:{uid}:\nnogroup:x:65534:\n"
@@ -154,11 +155,11 @@ def texts(view: SandboxView, host: Host, uid: int) -> Iterator[tuple[str, str]]:
 
 
 def hosts_text(machine: str) -> str:
-    """/etc/hosts, from the machine's. Of a name the first address counts, so ours comes first."""
+    """/etc/hosts, from the machine's. The first address of a name counts, so ours comes first."""
     return f"{_NAMES}{machine}"
 
 
 def resolver_text(machine: str, resolver: str) -> str:
-    """resolv.conf, from the machine's: the same searches and options, asked of another server."""
+    """resolv.conf, from the machine's: the same searches and options, with another server."""
     lines = [line for line in machine.splitlines() if not line.strip().startswith("nameserver")]
     return "\n".join([f"nameserver {resolver}", *lines, ""])

@@ -1,18 +1,18 @@
 """Threads confined by Landlock, from which confined processes are started.
 
-They enforce what bubblewrap cannot, since models share the network with the machine:
+Models share the network with the machine. The fences enforce there what bubblewrap cannot:
 
 - a process behind either fence reaches no abstract socket and signals no process outside of it;
-- behind the fence `quiet` it listens on no TCP port that it names.
+- a process behind the fence `quiet` listens on no TCP port that it names.
 
-A domain of Landlock belongs to a thread and is inherited by what it starts. So one thread for each
-fence confines itself, without rules for files, so that bubblewrap may still mount, and then starts
-processes for as long as the gateway lives (gotcha G1 in process/README). A start costs a round trip
-to another thread, some 50 us. All processes of one thread share a domain: two models can talk
-through an abstract socket that one of them made.
+A domain of Landlock belongs to a thread, and what the thread starts inherits it. So one thread for
+each fence confines itself and then starts processes as long as the gateway lives (gotcha G1 in
+process/README). It has no rules for files, so that bubblewrap may still mount. A start costs a
+round trip to another thread, some 50 us. All processes of one thread share a domain: two models can
+talk through an abstract socket that one of them made.
 
-A user that is not root needs no_new_privs for it, with which a setuid bubblewrap does not work;
-whether it holds is therefore tried (`open_confinement`).
+A user that is not root needs no_new_privs for a fence, and a setuid bubblewrap does not work with
+that. So `open_confinement` tries it out.
 """
 
 import os
@@ -26,12 +26,12 @@ from workers.confinement import landlock
 
 T = TypeVar("T")
 Fence = Literal["open", "quiet"]
-# The version of Landlock that can forbid to listen; sockets and signals came with version 6.
+# The version of Landlock that can forbid to listen. Version 6 added sockets and signals.
 _LISTENING_SINCE = 4
 
 
 def missing() -> str:
-    """Why these fences cannot be had here; "" where they can."""
+    """Why this machine cannot have these fences; "" where it can."""
     if landlock.version() < _LISTENING_SINCE:
         return "Landlock of this kernel cannot forbid to listen (Linux 6.7 can)"
     try:
@@ -47,12 +47,12 @@ class Fenced:
 
     def __init__(self, fence: Fence) -> None:
         self._asked: SimpleQueue[Callable[[], None]] = SimpleQueue()
-        # Ends with the process: what it made ends with it, as it has to.
+        # It ends with this process: what it started must end with it.
         threading.Thread(target=self._serve, name=f"fence {fence}", daemon=True).start()
         self.run(lambda: landlock.fence(forbid_listening=fence == "quiet"))
 
     def run(self, make: Callable[[], T]) -> T:
-        """What `make` returns or raises, behind the fence. Blocking."""
+        """Calls `make` behind the fence; returns or raises what it does. Blocking."""
         answer: SimpleQueue[tuple[T | None, BaseException | None]] = SimpleQueue()
 
         def attempt() -> None:
@@ -79,5 +79,5 @@ def behind(fence: Fence) -> Fenced:
 
 @cache
 def _of_process(fence: Fence, process: int) -> Fenced:
-    """A process that was forked from another has none of its threads."""
+    """By process, since a forked process has none of its parent's threads."""
     return Fenced(fence)

@@ -1,8 +1,7 @@
-"""Which folder of an interpreter may be shown to those who run in an environment made from it.
+"""Which folder of an interpreter a process may see that runs in an environment made from it.
 
-Which interpreter that is, the gateway has recorded when the environment was made. What the
-environment itself says (`pyvenv.cfg`, where `bin/python` leads) is not asked: a build script can
-write there what it likes.
+The gateway recorded the interpreter when it made the environment. It does not trust the environment
+itself (`pyvenv.cfg`, the target of `bin/python`): a build script can write anything there.
 """
 
 import errno
@@ -15,9 +14,9 @@ _HOMES = Path("/home")
 
 
 def shown(prefix: Path, hidden: Path) -> tuple[Path, ...]:
-    """What has to be shown of `prefix` beside the system: nothing, or its real path.
+    """What a view must show of `prefix` beside the system: nothing, or its real path.
 
-    `hidden` is the data folder's real path. Raises OSError for a folder that is too much to show:
+    `hidden` is the data folder's real path. Raises OSError for a folder that would show too much:
     one in the data folder, or one that has a home in it.
     """
     real = prefix.resolve()
@@ -31,7 +30,7 @@ def shown(prefix: Path, hidden: Path) -> tuple[Path, ...]:
 
 
 def _homes() -> Iterator[Path]:
-    """Not those of all users: in a large network that takes seconds to learn."""
+    """Not the homes of all users: in a large network their list takes seconds."""
     yield from (_HOMES, Path("/root"))
     try:
         yield Path(pwd.getpwuid(os.geteuid()).pw_dir)

@@ -1,13 +1,13 @@
 """Confines itself to some folders, then becomes another program: `landlock.py RULES COMMAND...`.
 
 RULES is JSON: {"system": path, "read": [...], "write": [...], "listen": bool, "seccomp": hex}; the
-file at `system` has a list of what else is to be read. What is not named
-cannot be opened, by no owner; programs outside cannot be signalled or traced (Linux 6.12 for
-signals). Without `listen` it binds no TCP port by its number (Linux 6.7). It can still be seen that
-others are there. Run by the interpreter of the gateway, alone
-and isolated; standard library only. It ends with 126 where the kernel refuses.
+file at `system` lists further paths to read. The program cannot open a path that is not named, even
+as its owner. It cannot signal or trace programs outside (Linux 6.12 for signals), but can see that
+they exist. Without `listen` it binds no TCP port by its number (Linux 6.7). The gateway's
+interpreter runs this file alone and isolated; standard library only. It ends with status 126 where
+the kernel refuses.
 
-Where neither namespaces nor bubblewrap can be had this is what there is: it needs no rights.
+It needs no rights, so it works where neither namespaces nor bubblewrap are available.
 """
 
 import ctypes
@@ -22,33 +22,33 @@ _CREATE, _ADD, _RESTRICT = 444, 445, 446
 _EXECUTE, _READ_FILE, _READ_DIR = 1, 1 << 2, 1 << 3
 _READ = _EXECUTE | _READ_FILE | _READ_DIR
 _WRITE_FILE, _TRUNCATE, _IOCTL = 1 << 1, 1 << 14, 1 << 15
-# Of what can be handled, what each version of the interface added.
+# The access rights that each version of the interface added.
 _HANDLED = {1: (1 << 13) - 1, 2: 1 << 13, 3: _TRUNCATE, 5: _IOCTL}
-# What makes sense for something that is no folder.
+# The rights that apply to a path that is not a folder.
 _OF_FILES = _EXECUTE | _READ_FILE | _WRITE_FILE | _TRUNCATE | _IOCTL
 _BIND_TCP = 0b1
 # Kinds of rules: for what is beneath a path, and for a port.
 _BENEATH, _PORT = 1, 2
-# Abstract sockets and signals end at the border.
+# Abstract sockets and signals do not cross the border of the domain.
 _SCOPES = 0b11
-# Devices, which root could make where it may write, and so read a disk past all files.
+# Root could make devices where it may write, and so read a disk past all files.
 _MAKE_DEVICES = 1 << 6 | 1 << 11
 _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _FILTER = 38, 22, 2
 _PR_CAPBSET_DROP, _CAPABILITIES = 24, 64
-# <linux/capability.h>, version 3, for this process; and none of any set.
+# <linux/capability.h>, version 3, for this process; and three empty sets.
 _HEADER, _NO_CAPABILITIES = struct.pack("<Ii", 0x20080522, 0), bytes(24)
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def version() -> int:
-    """Of Landlock in this kernel; 0 where there is none."""
+    """The version of Landlock in this kernel; 0 where there is none."""
     found: int = _libc.syscall(_CREATE, None, ctypes.c_size_t(0), 1)
     return max(found, 0)
 
 
 def confine(read: list[str], write: list[str], listen: bool) -> None:
-    """From now on this process and its children are held to these. Raises OSError."""
+    """Restricts this process and its children to these, from now on. Raises OSError."""
     abi = version()
     if abi == 0:
         raise OSError(errno.EOPNOTSUPP, "this kernel has no Landlock")
@@ -62,9 +62,9 @@ def confine(read: list[str], write: list[str], listen: bool) -> None:
 
 
 def fence(forbid_listening: bool) -> None:
-    """From now on this thread, and what it starts, binds no TCP port by its number, if that is
-    asked, and reaches no abstract socket and signals no process outside (Linux 6.12). Files are
-    left alone, so that it may still mount. Raises OSError."""
+    """From now on this thread, and what it starts, reaches no abstract socket and signals no
+    process outside (Linux 6.12). With `forbid_listening` it binds no TCP port by its number. It has
+    no rules for files, so that it may still mount. Raises OSError."""
     ruleset = _ruleset(version(), 0, not forbid_listening)
     if os.geteuid() != 0:
         _checked(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
@@ -79,8 +79,8 @@ def _ruleset(abi: int, handled: int, listen: bool) -> int:
         rules += struct.pack("<Q", _SCOPES)
     ruleset = _call(_CREATE, rules, ctypes.c_size_t(len(rules)), 0)
     if abi >= 4 and not listen:
-        # A free port that the kernel chooses. `listen` without `bind`, of which Landlock does not
-        # know, gives one anyway.
+        # Port 0: a free port that the kernel chooses. `listen` without `bind`, which Landlock does
+        # not see, gives one anyway.
         _call(_ADD, ctypes.c_int(ruleset), _PORT, struct.pack("<QQ", _BIND_TCP, 0), 0)
     return ruleset
 
@@ -93,11 +93,11 @@ def _restrict(ruleset: int) -> None:
 
 
 def _drop_capabilities() -> None:
-    """Removes from root, for good, what makes it more than the owner of its files (gotcha G2 in
+    """Removes from root, for good, all rights beyond those of a file's owner (gotcha G2 in
     README)."""
     for number in range(_CAPABILITIES):
         if _libc.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0) < 0:
-            break  # there is no such one, or it is a root that may not even do this
+            break  # there is no such capability, or this root may not drop it
     _checked(_libc.capset(_HEADER, _NO_CAPABILITIES))
 
 
@@ -115,7 +115,7 @@ def _allow(ruleset: int, path: str, allowed: int) -> None:
 
 
 def _filter(program: bytes) -> None:
-    """Has the kernel run this filter before each system call from now on."""
+    """Makes the kernel run this filter before each system call from now on."""
     steps = ctypes.create_string_buffer(program)
     pointer = ctypes.cast(steps, ctypes.c_void_p).value
     argument = ctypes.create_string_buffer(struct.pack("@HP", len(program) // 8, pointer))
@@ -143,7 +143,7 @@ def main(rules: str, *command: str) -> None:
             _drop_capabilities()
         if wanted["seccomp"]:
             _filter(bytes.fromhex(wanted["seccomp"]))
-        # Python has added this by itself, since there is no language in its environment.
+        # Python adds this variable when its environment names no language.
         os.unsetenv("LC_CTYPE")
         os.execv(command[0], command)
     except OSError as error:

@@ -3,8 +3,8 @@
 The programs before it (setpriv, bubblewrap, the Python that enters Landlock) may have more rights.
 Law: none of them interprets a byte that a project chose. So they start with an empty environment,
 in `/`, and with arguments that are ours alone. The command, its folder and its variables are lines
-of a script, which this shell reads from its standard input: a file in memory, of which nothing is
-seen in /proc/*/cmdline.
+of a script. This shell reads it from its standard input, a file in memory, so none of it is visible
+in /proc/*/cmdline.
 """
 
 import os
@@ -14,10 +14,10 @@ import msgspec
 
 from workers.confinement.memory_files import open_in_memory
 
-# It is the same file outside and in every view.
+# The same file outside and in every view.
 SHELL = ("/bin/sh", "-s")
-# Variables that a shell keeps for itself (bash as `sh` more than others): it refuses or changes
-# what they are set to.
+# Variables that a shell reserves (bash as `sh` more than others): it refuses or changes the values
+# that it is given.
 RESERVED = {
     *("BASHOPTS", "BASHPID", "BASH_ARGV0", "BASH_COMMAND", "BASH_SUBSHELL", "BASH_VERSINFO"),
     *("DIRSTACK", "EPOCHREALTIME", "EPOCHSECONDS", "EUID", "FUNCNAME", "GROUPS", "HISTCMD"),
@@ -34,14 +34,14 @@ class ProjectCommand(msgspec.Struct, frozen=True):
     variables: Mapping[str, str]
 
     def open_script(self, mark: str) -> int:
-        """A descriptor of the script, to be the shell's standard input. The variable `mark`, which
-        the shell has already, stays as it is. Raises OSError, and ValueError for what no process
-        can have."""
+        """A descriptor of the script, for the shell's standard input. The variable `mark`, which
+        the shell already has, keeps its value. Raises OSError, and ValueError for words or
+        variables that no process can have."""
         return open_in_memory("script", b"".join(self._lines(mark)))
 
     def _lines(self, mark: str) -> Iterator[bytes]:
         yield b"cd -P %s || exit 126\n" % _quoted(self.cwd)
-        # The shell has set these by itself.
+        # The shell set these itself.
         yield b"unset PWD OLDPWD SHLVL\n"
         for name, value in self.variables.items():
             if not (name.isascii() and name.isidentifier()) or name in RESERVED:

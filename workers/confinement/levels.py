@@ -1,6 +1,6 @@
 """How strongly this machine can confine what runs on it: tried out, not guessed.
 
-A level counts when a program was run in it; the reason why one does not is kept.
+A level works when a program ran at it. Where one does not work, the reason is kept.
 """
 
 import os
@@ -16,26 +16,26 @@ from workers.orphan_processes import disown, make_child
 
 Level = Literal["users", "userns", "landlock", "none"]
 LEVELS: tuple[Level, ...] = get_args(Level)
-# Strongest first, each with what it is in a sentence (of Landlock see also gotcha G3 in README).
+# Strongest first, each with its meaning in a sentence (for Landlock see also gotcha G3 in README).
 MEANINGS: dict[Level, str] = {
     "users": "each deployment is a user of its own, in namespaces of its own, with its files only",
     "userns": "each process tree is in namespaces of its own, and sees its files only",
     "landlock": "each process tree can open its own files only, but sees what else runs",
     "none": "models can do what the gateway's user can do",
 }
-# A program is started for it, no more.
+# Seconds for one trial, which only starts a program.
 PATIENCE = 10.0
 
 
 class ConfinementUnavailable(Exception):
-    """The level that was asked for does not work here."""
+    """The requested level does not work here."""
 
     def __init__(self, wanted: str, why: str) -> None:
         super().__init__(f"isolation {wanted!r} does not work here: {why}")
 
 
 class ConfinementWeaker(ConfinementUnavailable):
-    """What works here is weaker than what it must be at least, unless it is asked for by name."""
+    """The strongest level that works here is weaker than the least one, and no setting names it."""
 
     def __init__(self, level: Level, least: Level, refused: dict[Level, str]) -> None:
         why = "; ".join(f"{each}: {reason}" for each, reason in refused.items())
@@ -47,7 +47,7 @@ class ConfinementWeaker(ConfinementUnavailable):
 
 
 class LevelChoice(msgspec.Struct, frozen=True):
-    """The level in force, and why each stronger one is not."""
+    """The level in force, and why each stronger one does not work."""
 
     level: Level
     refused: dict[Level, str]
@@ -56,7 +56,7 @@ class LevelChoice(msgspec.Struct, frozen=True):
 def find(wanted: str, attempt: Callable[[Level], str]) -> LevelChoice:
     """The strongest level that works, or the one that is wanted by name ("auto": any).
 
-    `attempt` runs a program in a level and says why it did not work, "" if it did. Raises
+    `attempt` runs a program at a level and returns why it failed, "" if it worked. Raises
     ConfinementUnavailable.
     """
     refused: dict[Level, str] = {}
@@ -80,8 +80,8 @@ def program(name: str) -> str:
 
 
 def run(command: Iterable[str], stdin: IO[bytes], pass_fds: tuple[int, ...] = ()) -> str:
-    """Why a command did not succeed; "" if it did. Its environment is empty. In a session of its
-    own, so that what it leaves is known for an orphan (gotcha G1 in workers/README)."""
+    """Why a command did not succeed; "" if it did. Its environment is empty. It runs in a session
+    of its own, so that what it leaves counts as an orphan (gotcha G1 in workers/README)."""
     words = list(command)
     try:
         process = make_child(

@@ -1,5 +1,5 @@
-"""Small files in memory: given to a process as a descriptor, so that a full disk cannot keep it
-from starting, and no other process finds them by a name."""
+"""Small files in memory, which a process gets as a descriptor. So a full disk cannot prevent its
+start, and no other process finds them by a name."""
 
 import os
 

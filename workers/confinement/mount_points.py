@@ -1,9 +1,9 @@
-"""Mount points in folders that a project may write: made by us, before bubblewrap looks for them.
+"""Mount points in folders that a project may write: we make them before bubblewrap needs them.
 
 The data folder may lie in /tmp or in /home/cdsw, where a view has folders of the project's. What is
 mounted there needs a mount point in the project's own folder. bubblewrap would make it by path and
 through links, with the gateway's rights, and absolute links lead to the whole machine at that
-moment. So each folder on the way is made or opened from the one above it, and never through a link.
+moment. So this module makes or opens each folder from the one above it, never through a link.
 """
 
 import errno
@@ -16,8 +16,9 @@ from workers.untrusted_tree import make_below
 
 
 def make(real: Path, seen: Path, mounted: Iterable[Path]) -> None:
-    """Makes those for `mounted` that lie in `seen`, where `real` will be. Raises OSError, where a
-    link is in the way too. Nothing may run that could change `real` meanwhile."""
+    """Makes the mount points for those of `mounted` that lie in `seen`, where `real` will be.
+    Raises OSError, also for a link on the way. No process that could change `real` may run
+    meanwhile."""
     for path in mounted:
         if path.is_relative_to(seen):
             try:

@@ -1,19 +1,20 @@
-"""The launcher of what has the network `outward`: it starts bubblewrap, and a network for it.
+"""The launcher for the network `outward`: it starts bubblewrap, and a network for it.
 
-A program of its own, run as `python -I -S outward.py SLIRP4NETNS BWRAP ARGUMENT...` with the rights
-of the gateway, before anything of the project's is known. The process itself becomes bubblewrap; a
-helper beside it prepares the new network namespace while bubblewrap holds the command back:
+It is a program of its own, run as `python -I -S outward.py SLIRP4NETNS BWRAP ARGUMENT...` with the
+rights of the gateway, before it knows anything of the project. The process itself becomes
+bubblewrap; a helper beside it prepares the new network namespace while bubblewrap holds the command
+back:
 
-1. It adds routes that refuse what is not to be reached, and turns IPv6 off.
+1. It adds routes that refuse the forbidden addresses, and turns IPv6 off.
 2. It starts slirp4netns, a TCP/IP stack in user space that makes the namespace's connections as
    connections of its own. slirp4netns ends with the namespace's first process.
 3. It attaches a filter to the device by which packets leave, and lets the command begin.
 
-The routes give programs an error at once; the filter also holds what does not ask the routes
+The routes give programs an error at once. The filter also refuses packets that bypass the routes
 (sockets bound to the device, multicast). The command has no capability to change either.
 
-Laws: the command never begins with a way out that is not filtered. What goes wrong ends the tree,
-and is told on stderr. Standard library only, with few imports: this is on the way of a start.
+Laws: the command never begins with an unfiltered network. A failure ends the tree and is reported
+on stderr. Standard library only, with few imports: this file delays every start.
 """
 
 import ctypes
@@ -28,11 +29,11 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
-# In the namespace. A network for documentation (RFC 5737), so that no real one is hidden by it.
+# In the namespace. A network for documentation (RFC 5737), so that it hides no real one.
 NETWORK = "198.51.100.0/25"
 RESOLVER = "198.51.100.3"
 DEVICE = "tap0"
-# What is refused beside the machine's own addresses.
+# What the routes and the filter refuse beside the machine's own addresses.
 REFUSED = (
     "0.0.0.0/8",  # this host
     "127.0.0.0/8",  # loopback
@@ -50,7 +51,7 @@ _GET_FLAGS, _IS_UP, _FLAGS = 0x8913, 0x1, struct.Struct("16sH22x")
 _ATTACH_FILTER = 0x401054D5
 _PIDFD_GETFD = 438
 _LINKS = 1  # RTMGRP_LINK of <linux/rtnetlink.h>
-# An address or network of the machine's, in /proc/net/fib_trie, and what it is.
+# An address or network of the machine's in /proc/net/fib_trie, and its kind.
 _LEAF = re.compile(r"\|-- ([\d.]+)\n((?:\s+/\d+ .*\n)+)")
 _OURS = re.compile(r"/(\d+) (?:host LOCAL|link BROADCAST)")
 
@@ -67,7 +68,7 @@ def main(slirp: str, bwrap: str, *arguments: str) -> None:
     ends, alive = os.pipe()
     whole = os.pidfd_open(os.getpid())
     if (between := os.fork()) == 0:
-        # The helper is no child of bubblewrap's: the command is found among those.
+        # The helper must not be a child of bubblewrap: the gateway finds the command among those.
         if os.fork() == 0:
             os.close(alive)
             _help(slirp, whole, info, release, ends)
@@ -75,14 +76,14 @@ def main(slirp: str, bwrap: str, *arguments: str) -> None:
     os.waitpid(between, 0)
     for descriptor in (info_end, block, alive):
         os.set_inheritable(descriptor, True)
-    # The first process of the namespace has the last of `alive`: slirp4netns ends with it.
+    # The namespace's first process has the last copy of `alive`: slirp4netns ends with it.
     ours = ("--info-fd", str(info_end), "--block-fd", str(block), "--sync-fd", str(alive))
     os.execv(bwrap, [bwrap, *ours, *arguments])
 
 
 def _become_root() -> None:
-    """In a user namespace, in which that of the sandbox is made then: slirp4netns shuts itself in
-    as root only."""
+    """Enters a user namespace, which then contains the sandbox's: slirp4netns confines itself only
+    as root."""
     uid, gid = os.geteuid(), os.getegid()
     if _libc.unshare(_NEWUSER):
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), "unshare")
@@ -92,7 +93,8 @@ def _become_root() -> None:
 
 
 def _help(slirp: str, whole: int, info: int, release: int, ends: int) -> None:
-    """Ends this process, and on failure `whole`, which bubblewrap is in, with its child."""
+    """Prepares the network, then ends this process; a failure ends bubblewrap (`whole`) and its
+    child."""
     theirs = [whole]
     try:
         _keep_only(2, whole, info, release, ends)
@@ -111,7 +113,7 @@ def _help(slirp: str, whole: int, info: int, release: int, ends: int) -> None:
         for each in theirs:
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(each, signal.SIGKILL)
-            # `release` is open until then: when it is closed the command begins.
+            # `release` stays open until they end: the command begins when it is closed.
             select.select([each], [], [])
     os._exit(0)
 
@@ -121,12 +123,12 @@ def _has_ended(pidfd: int) -> bool:
 
 
 def _keep_only(*kept: int) -> None:
-    """Closes what bubblewrap is to inherit: the command's pipes end with the command."""
+    """Closes what bubblewrap inherits, so that the command's pipes end with the command."""
     for name in os.listdir("/proc/self/fd"):
         if int(name) not in kept:
-            with suppress(OSError):  # that of the listing
+            with suppress(OSError):  # the listing's own descriptor
                 os.close(int(name))
-    # Low numbers are not to be used for something else by mistake.
+    # So that no later descriptor gets a number of the standard streams.
     while os.open("/dev/null", os.O_RDWR) < 2:
         pass
 
@@ -142,7 +144,7 @@ def _read_child(descriptor: int) -> int:
 
 
 def addresses() -> Iterator[str]:
-    """The IPv4 addresses of this machine as of now, and those of its broadcasts."""
+    """This machine's present IPv4 addresses, and its broadcast addresses."""
     with open("/proc/net/fib_trie") as file:
         table = file.read()
     for address, kinds in _LEAF.findall(table):
@@ -151,7 +153,7 @@ def addresses() -> Iterator[str]:
 
 
 def _prepare(network: int, whole: int, refused: Iterable[str]) -> None:
-    """Routes and settings, by a process that goes into the namespace."""
+    """Sets routes and IPv6, by a process that enters the namespace."""
     if (pid := os.fork()) == 0:
         try:
             if _libc.setns(network, _NEWNET):
@@ -172,7 +174,7 @@ def _prepare(network: int, whole: int, refused: Iterable[str]) -> None:
 
 
 def _await_loopback(asked: socket.socket, whole: int) -> None:
-    """Returns when bubblewrap has brought the loopback up. It fails if slirp4netns did so first."""
+    """Waits until bubblewrap has brought the loopback up: it fails if slirp4netns does so first."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as changes:
         changes.bind((0, _LINKS))
         while not _FLAGS.unpack(fcntl.ioctl(asked, _GET_FLAGS, _FLAGS.pack(b"lo", 0)))[1] & _IS_UP:
@@ -201,8 +203,8 @@ def _route(network: str) -> bytearray:
 
 
 def _start(slirp: str, network: int, whole: int, release: int, ends: int) -> int:
-    """slirp4netns, when it is ready. It has `release` too, so that the command stays held back if
-    this process ends now."""
+    """Starts slirp4netns and returns its pid when it is ready. It inherits `release` too, so that
+    the command stays held back if this process ends now."""
     ready, ready_end = os.pipe()
     said = os.memfd_create("said")
     for descriptor in (network, release, ends, ready_end):
@@ -235,7 +237,7 @@ def _start(slirp: str, network: int, whole: int, release: int, ends: int) -> int
 
 
 def _filter(pid: int, refused: Iterable[str]) -> None:
-    """Attaches the filter to the device, by the descriptor that slirp4netns has of it."""
+    """Attaches the filter to the device, through the descriptor of slirp4netns."""
     folder, held = f"/proc/{pid}/fd", -1
     for name in os.listdir(folder):
         with suppress(FileNotFoundError):  # closed meanwhile
@@ -251,17 +253,18 @@ def _filter(pid: int, refused: Iterable[str]) -> None:
 
 
 def program(refused: Iterable[str]) -> bytes:
-    """A filter (classic BPF) of Ethernet frames: ARP, and IPv4 to what is not refused."""
+    """A filter (classic BPF) of Ethernet frames: it passes ARP, and IPv4 to addresses that are not
+    refused."""
     steps = [
         (0x28, 0, 0, 12),  # load the kind of frame
-        (0x15, 0, 1, 0x0806),  # of ARP
-        (0x06, 0, 0, 0xFFFFFFFF),  # all
-        (0x15, 1, 0, 0x0800),  # of all others but IPv4
-        (0x06, 0, 0, 0),  # nothing
+        (0x15, 0, 1, 0x0806),  # ARP:
+        (0x06, 0, 0, 0xFFFFFFFF),  # pass
+        (0x15, 1, 0, 0x0800),  # not IPv4:
+        (0x06, 0, 0, 0),  # drop
     ]
     for network in sorted(set(refused)):
         address, mask = _split(network)
-        # Load the destination, take its network; if it is this one, nothing.
+        # Load the destination and mask it; drop the frame if that is this network.
         steps += [(0x20, 0, 0, 30), (0x54, 0, 0, mask), (0x15, 0, 1, address), (0x06, 0, 0, 0)]
     steps += [(0x06, 0, 0, 0xFFFFFFFF)]
     return b"".join(struct.pack("=HBBI", *step) for step in steps)

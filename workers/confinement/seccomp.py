@@ -1,16 +1,16 @@
 """System calls that no model needs, as a filter for the kernel.
 
-Most recent kernel vulnerabilities were reached through calls that programs hardly ever make: new
-user namespaces, io_uring, BPF, keyrings, performance counters, sockets of odd families. They fail
-with EPERM or, as the C library expects it of an older kernel, otherwise (clone3 with ENOSYS, so
-that it asks in the older way, whose flags can be looked at). What is not named is allowed: a list
-of what is would break the next version of numpy.
+Attackers reached most recent kernel vulnerabilities through calls that programs hardly ever make:
+new user namespaces, io_uring, BPF, keyrings, performance counters, sockets of odd families. These
+calls fail with EPERM, or as the C library expects from an older kernel: clone3 fails with ENOSYS,
+so that the library makes the older call, whose flags the filter can read. Calls that are not named
+are allowed: a list of allowed calls would break the next version of numpy.
 
-A process is `bare` that stands in the machine's own file system, as the gateway's user. Landlock
-does not ask who connects to a socket that has a path (before Linux 7.1) nor who sets a mode. Behind
-such sockets are programs that run what that user asks for, such as systemd or a container engine,
-and a setuid bit on a file of root's is for every user of the machine. So it makes no UNIX sockets
-but connected pairs, and sets neither bit.
+A `bare` process sees the machine's own file system, as the gateway's user. Landlock does not check
+who connects to a socket that has a path (before Linux 7.1), nor who sets a mode. Programs behind
+such sockets, such as systemd or a container engine, run what that user requests, and a setuid bit
+on a file of root's works for every user of the machine. So a bare process makes no UNIX sockets but
+connected pairs, and sets neither the setuid nor the setgid bit.
 """
 
 import errno
@@ -20,7 +20,7 @@ import struct
 _X86, _ARM = "x86_64", "aarch64"
 # <linux/audit.h>
 _ARCHITECTURES = {_X86: 0xC000003E, _ARM: 0xC00000B7}
-# Number of each call, by architecture. The newer ones have the same everywhere.
+# The numbers of each call, by architecture. Newer calls have the same number everywhere.
 _CALLS: dict[str, tuple[int, int]] = {
     "acct": (163, 89),
     "add_key": (248, 217),
@@ -64,12 +64,12 @@ _CLONE3 = 435
 _IOCTL = (16, 29)
 _TIOCSTI = 0x5412
 _SOCKET, _SOCKETPAIR = (41, 198), (53, 199)
-# Of <sys/socket.h>: UNIX, INET, INET6, NETLINK, by which the network is asked of.
+# <sys/socket.h>: UNIX, INET, INET6, and NETLINK, which programs ask about the network.
 _FAMILIES = (1, 2, 10, 16)
 _UNIX = 1
-# The bit in which SOCK_DGRAM and SOCK_RAW differ from the types whose pairs stay connected.
+# The bit that SOCK_DGRAM and SOCK_RAW have, and the types whose pairs stay connected do not.
 _NO_STREAM = 0b10
-# Calls that set a mode, and which argument it is; -1 for a call that an architecture has not.
+# Calls that set a mode, and the index of that argument; -1 where an architecture lacks the call.
 _CHMOD = {
     "chmod": ((90, -1), 1),
     "fchmod": ((91, 52), 1),
@@ -92,7 +92,7 @@ _FIRST, _SECOND, _ = _ARGUMENTS
 
 def program(machine: str = "", *, bare: bool = False, unix_sockets: bool = False) -> bytes:
     """The filter, as `struct sock_filter[]`; empty for a machine that this file does not know. With
-    `unix_sockets` a bare process makes those all the same."""
+    `unix_sockets` a bare process may make UNIX sockets."""
     machine = machine or platform.machine()
     if machine not in _ARCHITECTURES:
         return b""

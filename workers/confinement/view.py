@@ -5,8 +5,9 @@ from typing import Literal, get_args
 
 import msgspec
 
-# What of the network a process reaches: a loopback of its own; that and other machines, but nothing
-# of this one; what the machine reaches; the same, and it may listen on TCP ports.
+# The networks that a process can reach. none: a loopback of its own. outward: also other machines,
+# but nothing on this one. machine: all that the machine reaches. listen: the same, and it may
+# listen on TCP ports.
 Network = Literal["none", "outward", "machine", "listen"]
 NETWORKS: tuple[Network, ...] = get_args(Network)
 
@@ -19,12 +20,12 @@ USER = "cdsw"
 class SandboxView(msgspec.Struct, frozen=True, kw_only=True):
     """What one process tree sees beside the system's own programs and libraries.
 
-    `home`, its working folder, is writable and stands at /home/cdsw; `tmp` at /tmp. `read` and
-    `write` stand where they are, and so does `prefix`, an interpreter's folder. `built` is the
-    folder in which a build was made without mounts: absolute paths that its script wrote lead
-    there. With mounts `home` stands there too; without, the folder may be read. Trees of equal
-    `identity` could meddle with each other; the numbers are the gateway's to give. With
-    `unix_sockets`, which no project's code has, it makes those at every level.
+    `home`, its working folder, is writable and stands at /home/cdsw; `tmp` stands at /tmp. `read`,
+    `write` and `prefix`, an interpreter's folder, keep their paths. `built` is the folder in which
+    a build was made without mounts: absolute paths that its script wrote lead there. With mounts
+    `home` stands there too; without, the tree may read the folder. Trees of equal `identity` could
+    interfere with each other; the gateway assigns the numbers. With `unix_sockets`, which no
+    project's code has, the tree may make UNIX sockets at every level.
     """
 
     home: Path
