@@ -136,7 +136,8 @@ def test_view_of_a_replica_ignores_statements_of_the_build(
     tmp_path: Path, level: Level, hostile: str
 ) -> None:
     """Beside the system a replica sees its environment, our inside and the recorded interpreter
-    read-only, and its own two folders writable, whatever the environment states."""
+    read-only, and its own two folders writable, with any statement of the
+    environment."""
     site = Site(tmp_path)
     HOSTILE[hostile](site)
     assert _shown(site.confinement(level), site.view()) == {

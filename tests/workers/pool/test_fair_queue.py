@@ -51,7 +51,7 @@ def test_first_come_first_served() -> None:
 
 
 def test_flows_take_turns() -> None:
-    """A caller with one waiting request does not wait for all those of a caller with many."""
+    """A caller with one waiting request does not wait for all requests of a caller with many."""
     queue = a_queue()
     push(queue, *(a_ticket("many") for _ in range(200)))
     serve(queue)
@@ -60,7 +60,7 @@ def test_flows_take_turns() -> None:
 
 
 def test_turns_are_fair_by_time() -> None:
-    """Of a slow and a quick flow that both wait all the time, each gets half of the time."""
+    """Of a slow and a quick flow that both always wait, each gets half of the time."""
     queue = a_queue()
     seconds = {"slow": 1.0, "quick": 0.01}
     push(queue, *(a_ticket(flow) for flow in seconds))
@@ -79,11 +79,11 @@ def test_turns_are_fair_by_time() -> None:
     replicas=st.integers(1, 4),
     random=st.randoms(use_true_random=False),
 )
-def test_who_waits_all_the_time_gets_as_much_as_others(
+def test_flow_that_always_waits_gets_its_share(
     longest: list[float], replicas: int, random: Random
 ) -> None:
-    """However long predictions take, at no time has a flow had more than two predictions for each
-    replica ahead of another that waited as well."""
+    """However long predictions take, no flow is ever more than two predictions for each replica
+    ahead of another waiting flow."""
     queue = a_queue()
     for flow in range(len(longest)):
         push(queue, *(a_ticket(str(flow)) for _ in range(replicas + 1)))
@@ -103,9 +103,9 @@ def test_who_waits_all_the_time_gets_as_much_as_others(
     queue.verify()
 
 
-def test_a_slow_flow_does_not_get_all_replicas_at_once() -> None:
-    """What a prediction will take is charged when it begins, so that one who is known to be slow
-    does not get the next replicas as well while none of its predictions has ended."""
+def test_slow_flow_does_not_get_all_replicas_at_once() -> None:
+    """The expected time of a prediction is charged when it begins, so a flow known to be slow does
+    not get the next replicas as well before one of its predictions ends."""
     queue = a_queue()
     for flow, seconds in [("slow", 10.0), ("quick", 0.1)] * 5:
         push(queue, a_ticket(flow))
@@ -126,8 +126,8 @@ def test_having_been_idle_earns_nothing() -> None:
     assert Counter(serve(queue) for _ in range(10)) == {"idle": 5, "steady": 5}
 
 
-def test_having_used_what_was_idle_costs_nothing() -> None:
-    """Who had the replicas for itself for hours has no less of a right to its turn."""
+def test_use_of_idle_replicas_costs_nothing() -> None:
+    """A flow that used the replicas alone for hours keeps its turn."""
     queue = a_queue()
     for _ in range(100):
         ticket = a_ticket("alone")
@@ -137,7 +137,7 @@ def test_having_used_what_was_idle_costs_nothing() -> None:
     assert Counter(serve(queue) for _ in range(10)) == {"alone": 5, "new": 5}
 
 
-def test_newcomers_without_end_starve_nobody() -> None:
+def test_endless_new_flows_starve_no_other() -> None:
     """Even if new flows always arrive, the older ones get their turns."""
     queue = a_queue()
     push(queue, a_ticket("old"), a_ticket("new 0"), a_ticket("new 1"))
@@ -152,8 +152,8 @@ def test_newcomers_without_end_starve_nobody() -> None:
         assert since <= 20
 
 
-def test_turns_go_round_where_no_time_passes() -> None:
-    """Predictions too quick for the clock do not keep others waiting for ever."""
+def test_instant_predictions_still_take_turns() -> None:
+    """Predictions too quick for the clock do not keep other flows waiting."""
     queue = a_queue()
     push(queue, *(a_ticket(flow) for flow in ["a", "b", "c"] for _ in range(5)))
     assert Counter(serve(queue, 0.0) for _ in range(9)) == {"a": 3, "b": 3, "c": 3}
@@ -166,8 +166,8 @@ def test_turns_go_round_where_no_time_passes() -> None:
     ("bounds", "named"), [((3, 3000), "3 requests"), ((100, 300), "300 bytes")]
 )
 @pytest.mark.parametrize("of_all", [False, True])
-def test_a_bound_is_kept_and_named(bounds: tuple[int, int], named: str, of_all: bool) -> None:
-    """What would pass a bound in number or bytes, of one queue or of all, is refused."""
+def test_full_queue_names_its_bound(bounds: tuple[int, int], named: str, of_all: bool) -> None:
+    """A ticket that would pass a bound in number or bytes, of one queue or of all, is refused."""
     room = QueueBudget(*bounds)
     queue = a_queue(total=room) if of_all else FairQueue(room, QueueBudget(1000, MIB))
     for number in range(3):
@@ -179,8 +179,8 @@ def test_a_bound_is_kept_and_named(bounds: tuple[int, int], named: str, of_all: 
 
 
 @pytest.mark.parametrize("size", [2, 1000])
-def test_nobody_fills_the_queue_against_others(size: int) -> None:
-    """One flow gets eight ninths of it, in number or bytes, and another then still finds room."""
+def test_one_flow_cannot_fill_the_queue(size: int) -> None:
+    """One flow gets eight ninths of the queue, in number or bytes; another flow then still fits."""
     queue = FairQueue(QueueBudget(90, 90_000), QueueBudget(1000, MIB))
     with pytest.raises(QueueFull, match="other callers"):
         push(queue, *(a_ticket("greedy", size) for _ in range(90)))
@@ -188,7 +188,7 @@ def test_nobody_fills_the_queue_against_others(size: int) -> None:
     push(queue, *(a_ticket("modest", size) for _ in range(5)))
 
 
-def test_no_model_fills_the_room_of_all_against_others() -> None:
+def test_one_queue_cannot_fill_the_total_budget() -> None:
     """One queue gets eight ninths of the total budget, with any bounds of its own."""
     total = QueueBudget(90, 90_000)
     greedy, modest = a_queue(total=total), a_queue(total=total)
@@ -198,9 +198,9 @@ def test_no_model_fills_the_room_of_all_against_others() -> None:
     push(modest, *(a_ticket(str(number)) for number in range(5)))
 
 
-def test_who_was_let_in_elsewhere_is_let_in() -> None:
-    """A ticket that moves here from another queue is accepted, even beyond the bounds; a new
-    one is not, until there is room again."""
+def test_ticket_moved_from_another_queue_is_accepted() -> None:
+    """A ticket that moves here from another queue is accepted, even beyond the bounds; a new ticket
+    is refused until it fits."""
     room = QueueBudget(10, 10_000)
     for queue in (FairQueue(room, QueueBudget(1000, MIB)), a_queue(total=room)):
         for _ in range(12):
@@ -218,7 +218,7 @@ def test_who_was_let_in_elsewhere_is_let_in() -> None:
 
 
 @pytest.mark.parametrize("way", ["served", "removed", "expired"])
-def test_room_is_given_back(way: str) -> None:
+def test_ticket_that_leaves_frees_its_budget(way: str) -> None:
     """A ticket that leaves, served or not, frees its part of the budget."""
     queue = a_queue(1)
     for _ in range(3):
@@ -236,8 +236,8 @@ def test_room_is_given_back(way: str) -> None:
 # Leaving, and being due.
 
 
-def test_nobody_leaves_twice() -> None:
-    """remove tells whether the ticket was waiting here."""
+def test_ticket_is_removed_once() -> None:
+    """remove returns whether the ticket was waiting here."""
     queue = a_queue()
     first, second, third = push(queue, *(a_ticket() for _ in range(3)))
     assert queue.remove(second)
@@ -248,7 +248,7 @@ def test_nobody_leaves_twice() -> None:
         queue.pop()
 
 
-def test_who_is_due_leaves_in_order() -> None:
+def test_expired_tickets_leave_in_order() -> None:
     """expire removes exactly the tickets past their deadline, at any position in the queue."""
     queue = a_queue()
     push(queue, *(a_ticket(str(due % 2), due=float(due)) for due in (30, 5, 31, 7, 32)))
@@ -262,9 +262,9 @@ def test_who_is_due_leaves_in_order() -> None:
 # What is remembered.
 
 
-def test_flows_are_forgotten() -> None:
-    """Callers that come once, from ever new addresses, leave nothing behind, be they served at
-    once, in their turn, or never."""
+def test_flows_without_tickets_are_forgotten() -> None:
+    """Callers that come once, from ever new addresses, leave nothing in memory, whether they are
+    served at once, in their turn, or never."""
     queue = a_queue()
     for number in range(3000):
         at_once, served, never = (a_ticket(f"{kind}{number}") for kind in "abc")
@@ -278,8 +278,8 @@ def test_flows_are_forgotten() -> None:
     assert len(queue._heap) < 300
 
 
-def test_a_forgotten_flow_still_pays() -> None:
-    """What a prediction took is charged, also if its flow was forgotten while it ran."""
+def test_forgotten_flow_is_still_charged() -> None:
+    """The time of a prediction is charged even if its flow was forgotten while it ran."""
     queue = a_queue()
     slow = a_ticket("slow")
     queue.begin(slow)
@@ -292,8 +292,9 @@ def test_a_forgotten_flow_still_pays() -> None:
     assert serve(queue) == "0"
 
 
-def test_what_left_is_not_kept() -> None:
-    """However many leave the middle of a line, no more of them are kept than still wait."""
+def test_removed_tickets_are_not_kept() -> None:
+    """However many tickets leave the middle of a queue, no more of them are kept than still
+    wait."""
     queue = a_queue()
     tickets = push(queue, *(a_ticket() for _ in range(200)))
     for ticket in tickets[1:]:
@@ -302,7 +303,7 @@ def test_what_left_is_not_kept() -> None:
     assert len(queue._flows[""].tickets) <= 2
 
 
-def test_a_line_of_which_all_have_left_is_no_line() -> None:
+def test_flow_without_waiting_tickets_is_idle() -> None:
     """A ticket of a flow without waiting tickets begins as one of an idle flow."""
     queue = a_queue()
     _, second = push(queue, a_ticket("a"), a_ticket("a"))
@@ -316,7 +317,7 @@ def test_a_line_of_which_all_have_left_is_no_line() -> None:
 
 
 @pytest.mark.parametrize("of_all", [False, True])
-def test_bounds_that_shrink_put_nobody_out(of_all: bool) -> None:
+def test_smaller_bounds_keep_waiting_tickets(of_all: bool) -> None:
     """Waiting tickets are served after a budget shrinks; a new one is refused until it fits."""
     room = QueueBudget(90, 90_000)
     queue = a_queue(total=room) if of_all else FairQueue(room, QueueBudget(1000, MIB))

@@ -26,8 +26,8 @@ from workers.replica.ticket import (
 # Requests.
 
 
-def test_a_request_gets_its_answer(stage: Stage) -> None:
-    """What the replica answers is what the caller gets, with the replica's name."""
+def test_request_gets_its_answer(stage: Stage) -> None:
+    """The caller gets the answer of the replica, with the replica's name."""
     pool = stage.serving()
     caller = Caller(b'{"a":3}').submit(pool)
     assert stage.actors[0].hear()[-1] == (wire.PREDICT, 1, b'{"a":3}')
@@ -39,8 +39,8 @@ def test_a_request_gets_its_answer(stage: Stage) -> None:
     pool.verify()
 
 
-def test_a_replica_predicts_one_at_a_time_in_order(stage: Stage) -> None:
-    """The second request goes out when the first is answered, and first come is first served."""
+def test_replica_predicts_one_at_a_time_in_order(stage: Stage) -> None:
+    """The second request is sent when the first is answered, in the order of arrival."""
     pool = stage.serving()
     callers = [Caller(b"%d" % number).submit(pool) for number in range(5)]
     actor = stage.actors[0]
@@ -51,8 +51,8 @@ def test_a_replica_predicts_one_at_a_time_in_order(stage: Stage) -> None:
         pool.verify()
 
 
-def test_the_longest_idle_replica_is_next(stage: Stage) -> None:
-    """Requests go round, so that no replica is forgotten."""
+def test_longest_idle_replica_is_next(stage: Stage) -> None:
+    """Requests rotate, so that no replica is forgotten."""
     pool = stage.serving(3)
     held = []
     for _ in range(6):
@@ -63,7 +63,7 @@ def test_the_longest_idle_replica_is_next(stage: Stage) -> None:
     assert held == stage.actors * 2
 
 
-def test_a_refusal_is_the_callers_and_costs_no_restart(stage: Stage) -> None:
+def test_refused_input_costs_no_restart(stage: Stage) -> None:
     """Input that the interpreter cannot read is refused, and the replica still serves."""
     pool = stage.serving()
     caller = Caller().submit(pool)
@@ -72,8 +72,8 @@ def test_a_refusal_is_the_callers_and_costs_no_restart(stage: Stage) -> None:
     assert (counts(pool)["failure"], len(stage.actors), pool.ready) == (1, 1, 1)
 
 
-def test_a_queued_request_that_is_abandoned_reaches_nobody(stage: Stage) -> None:
-    """Abandoned while queued: it leaves the queue."""
+def test_abandoned_queued_request_leaves_the_queue(stage: Stage) -> None:
+    """A request that is abandoned while queued reaches no replica."""
     pool = stage.serving()
     first, second, third = (Caller(b"%d" % number).submit(pool) for number in range(3))
     second.ticket.abandon()
@@ -86,8 +86,9 @@ def test_a_queued_request_that_is_abandoned_reaches_nobody(stage: Stage) -> None
     assert isinstance(third.outcome, Answered)
 
 
-def test_a_held_request_that_is_abandoned_is_finished_for_nobody(stage: Stage) -> None:
-    """Abandoned while held: the conversation goes to its end, and the next caller gets its own."""
+def test_abandoned_running_request_is_finished_and_dropped(stage: Stage) -> None:
+    """A request that is abandoned while it runs is finished and its answer dropped; the next caller
+    gets its own."""
     pool = stage.serving()
     gone, next_one = Caller().submit(pool), Caller().submit(pool)
     gone.ticket.abandon()
@@ -102,7 +103,7 @@ def test_a_held_request_that_is_abandoned_is_finished_for_nobody(stage: Stage) -
 # Waiting, and its end.
 
 
-def test_who_waits_too_long_is_told_when_to_come_back(stage: Stage) -> None:
+def test_busy_has_retry_after(stage: Stage) -> None:
     """Busy comes after request_timeout, with at least a second in Retry-After."""
     pool = stage.serving(request_timeout=30.0)
     held, runs = Caller().submit(pool), Caller().submit(pool)
@@ -122,8 +123,8 @@ def test_who_waits_too_long_is_told_when_to_come_back(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("bound", [{"max_queued_requests": 2}, {"max_queued_bytes": 20}])
-def test_a_full_queue_refuses_at_once(stage: Stage, bound: dict[str, int]) -> None:
-    """Past the bound in number or in bytes the answer is Busy, without any wait."""
+def test_full_queue_refuses_at_once(stage: Stage, bound: dict[str, int]) -> None:
+    """A request beyond the bound in number or bytes gets Busy without a wait."""
     pool = stage.serving(**bound)
     waiting = [Caller(b"[0000000]", f"flow {number}").submit(pool) for number in range(3)]
     refused = Caller(b"[0000000]").submit(pool)
@@ -133,8 +134,8 @@ def test_a_full_queue_refuses_at_once(stage: Stage, bound: dict[str, int]) -> No
     assert pool.statistics().queue_full == 1
 
 
-def test_all_pools_share_their_room(stage: Stage) -> None:
-    """What waits in one pool is room that another does not have, until it leaves."""
+def test_pools_share_the_total_budget(stage: Stage) -> None:
+    """The budget that waiting tickets of one pool use is not free for another until they leave."""
     stage.budget = QueueBudget(3, 300)
     first, second = stage.serving(), stage.serving()
     for pool in (first, second):
@@ -147,8 +148,8 @@ def test_all_pools_share_their_room(stage: Stage) -> None:
     assert Caller(flow="another").submit(second).outcomes == []
 
 
-def test_other_bounds_hold_for_what_comes(stage: Stage) -> None:
-    """Bounds that change are those of requests that come then; who waited keeps the old ones."""
+def test_changed_bounds_apply_to_new_requests(stage: Stage) -> None:
+    """Changed bounds apply to requests that come later; waiting requests keep the old ones."""
     pool = stage.serving(request_timeout=30.0, max_queued_requests=100)
     before = [Caller().submit(pool) for _ in range(2)]
     pool.adjust(msgspec.structs.replace(pool.spec, request_timeout=1.0, max_queued_requests=2))
@@ -160,8 +161,9 @@ def test_other_bounds_hold_for_what_comes(stage: Stage) -> None:
     assert [caller.outcomes for caller in before] == [[], []]
 
 
-def test_who_has_many_waiting_does_not_keep_others_waiting(stage: Stage) -> None:
-    """Beside one with 200 requests outstanding, another waits for the prediction that runs."""
+def test_caller_with_many_requests_does_not_delay_others(stage: Stage) -> None:
+    """Beside a caller with 200 outstanding requests, another waits only for the prediction that
+    runs."""
     pool = stage.serving()
     for _ in range(200):
         Caller(b'"many"', "many").submit(pool)
@@ -175,7 +177,7 @@ def test_who_has_many_waiting_does_not_keep_others_waiting(stage: Stage) -> None
         assert stage.actors[0].hear()[-1][2] == b'"many"'
 
 
-def test_a_replica_has_work_again_before_an_answer_goes_out(stage: Stage) -> None:
+def test_replica_gets_its_next_request_before_the_answer_is_delivered(stage: Stage) -> None:
     """When the caller gets its outcome, the next request has been sent already."""
     pool = stage.serving()
     sent: list[bytes] = []
@@ -188,8 +190,8 @@ def test_a_replica_has_work_again_before_an_answer_goes_out(stage: Stage) -> Non
 
 
 @pytest.mark.parametrize(("limit", "waits"), [(0.0, 0.0), (2.5, 2.5), (60.0, 30.0)])
-def test_a_caller_can_wait_less_but_not_more(stage: Stage, limit: float, waits: float) -> None:
-    """A request waits for its own limit, if that is less than the pool's."""
+def test_caller_can_only_shorten_its_wait(stage: Stage, limit: float, waits: float) -> None:
+    """A request waits for its own limit if that is less than the pool's."""
     pool = stage.serving(request_timeout=30.0)
     Caller().submit(pool)
     Caller(flow="next").submit(pool)
@@ -206,8 +208,8 @@ def test_a_caller_can_wait_less_but_not_more(stage: Stage, limit: float, waits: 
     pool.verify()
 
 
-def test_who_runs_is_not_hurried(stage: Stage) -> None:
-    """A limit of the caller's bounds the wait only: its prediction has the model's time."""
+def test_limit_of_the_caller_bounds_the_wait_only(stage: Stage) -> None:
+    """The caller's limit bounds its wait; its prediction has the time of the model."""
     pool = stage.serving(request_timeout=30.0)
     caller = Caller(limit=0.0).submit(pool)
     stage.pass_time(29.0)
@@ -216,8 +218,9 @@ def test_who_runs_is_not_hurried(stage: Stage) -> None:
     assert isinstance(caller.outcome, Answered)
 
 
-def test_those_who_wait_share_one_deadline(stage: Stage) -> None:
-    """A thousand that wait cost the reactor one timer, and each is refused at its own time."""
+def test_waiting_requests_share_one_timer(stage: Stage) -> None:
+    """A thousand waiting requests cost the reactor one timer, and each is refused at its own
+    time."""
     pool = stage.serving(request_timeout=30.0, max_queued_requests=2000)
     Caller().submit(pool)
     timers = len(stage.reactor._timers)
@@ -234,8 +237,8 @@ def test_those_who_wait_share_one_deadline(stage: Stage) -> None:
         assert not any(later.outcomes for later in callers[number + 1 : number + 2])
 
 
-def test_requests_are_counted_by_what_became_of_them(stage: Stage) -> None:
-    """Each reason for which a request got no answer has its own count."""
+def test_requests_are_counted_by_outcome(stage: Stage) -> None:
+    """Each reason for a request without an answer has its own count."""
     pool = stage.serving(request_timeout=2.0, max_queued_requests=3)
     stage.pass_time(1.0)
     Caller().submit(pool)
@@ -258,8 +261,9 @@ def test_requests_are_counted_by_what_became_of_them(stage: Stage) -> None:
     assert statistics.not_ready == 2
 
 
-def test_retry_after_grows_with_the_line(stage: Stage) -> None:
-    """The advice is what the queue takes at today's pace, never more than the time-out."""
+def test_retry_after_grows_with_the_queue(stage: Stage) -> None:
+    """Retry-After is the time that the queue takes at the present pace, never more than the
+    time-out."""
     pool = stage.serving(max_queued_requests=10, request_timeout=60.0)
     for _ in range(50):
         Caller().submit(pool)
@@ -272,8 +276,9 @@ def test_retry_after_grows_with_the_line(stage: Stage) -> None:
     assert 15 <= refused.retry_after <= 60
 
 
-def test_nobody_was_ever_ready(stage: Stage) -> None:
-    """Who waits for a model that does not get ready is told so, and not that it is busy."""
+def test_caller_of_a_model_that_was_never_ready_gets_not_ready(stage: Stage) -> None:
+    """The caller of a model that does not get ready gets that as the reason, and not that it is
+    busy."""
     pool = stage.open_pool(request_timeout=3.0)
     caller = Caller().submit(pool)
     stage.pass_time(2.9)
@@ -283,9 +288,9 @@ def test_nobody_was_ever_ready(stage: Stage) -> None:
     assert pool.statistics().not_ready == 1
 
 
-def test_nobody_waits_in_vain(stage: Stage) -> None:
-    """When nothing runs, and nothing will be started before a request would have to be refused,
-    it is refused at once, and told when to come back."""
+def test_request_that_cannot_be_served_in_time_is_refused_at_once(stage: Stage) -> None:
+    """When nothing runs and no replica will start before the request would expire, the request is
+    refused at once with Retry-After."""
     pool = stage.open_pool(start_tries=0, request_timeout=3.0)
     patient, hasty = Caller().submit(pool), Caller(limit=0.5).submit(pool)
     fail_to_start(stage)
@@ -307,8 +312,9 @@ def test_nobody_waits_in_vain(stage: Stage) -> None:
     )
 
 
-def test_how_long_a_start_takes_is_remembered(stage: Stage) -> None:
-    """Who is refused while a replica starts hears when it will be ready, if it is as the last."""
+def test_retry_after_has_the_duration_of_the_last_start(stage: Stage) -> None:
+    """A caller that is refused while a replica starts gets the time until it is ready, if the start
+    takes as long as the last."""
     pool = stage.open_pool(request_timeout=2.0)
     stage.pass_time(7.0)
     stage.actors[0].get_ready()
@@ -320,8 +326,9 @@ def test_how_long_a_start_takes_is_remembered(stage: Stage) -> None:
     assert caller.outcome.retry_after == 5
 
 
-def test_busy_says_what_it_knows(stage: Stage) -> None:
-    """Before anything was measured, predictions take at least as long as the one that runs."""
+def test_retry_after_without_measurements_uses_the_running_prediction(stage: Stage) -> None:
+    """Before anything was measured, predictions are taken to last at least as long as the one that
+    runs."""
     pool = stage.serving(request_timeout=30.0)
     Caller().submit(pool)
     Caller().submit(pool)
@@ -331,7 +338,7 @@ def test_busy_says_what_it_knows(stage: Stage) -> None:
     assert hasty.outcome.retry_after == 8
 
 
-def test_who_waited_for_the_start_is_served(stage: Stage) -> None:
+def test_request_before_the_first_start_is_served(stage: Stage) -> None:
     """A request may come before the model is ready."""
     pool = stage.open_pool()
     caller = Caller().submit(pool)
@@ -343,8 +350,8 @@ def test_who_waited_for_the_start_is_served(stage: Stage) -> None:
 # What ends a replica.
 
 
-def test_an_exception_restarts_before_the_caller_hears(stage: Stage) -> None:
-    """The successor's start begins before the error is sent, without any pause."""
+def test_exception_starts_the_successor_first(stage: Stage) -> None:
+    """The successor's start begins before the error is sent, without a pause."""
     pool = stage.serving()
     launched: list[int] = []
     caller = Caller()
@@ -358,7 +365,7 @@ def test_an_exception_restarts_before_the_caller_hears(stage: Stage) -> None:
     pool.verify()
 
 
-def test_an_exception_can_be_allowed(stage: Stage) -> None:
+def test_exception_without_restart_on_exception_keeps_the_replica(stage: Stage) -> None:
     """Without restart_on_exception the replica still serves."""
     pool = stage.serving(restart_on_exception=False)
     Caller().submit(pool)
@@ -369,8 +376,8 @@ def test_an_exception_can_be_allowed(stage: Stage) -> None:
     assert len(stage.actors) == 1
 
 
-def test_restarts_are_counted_by_whose_request_caused_them(stage: Stage) -> None:
-    """What raised, died and ran too long counts for its flow; what was answered does not."""
+def test_restarts_are_counted_by_flow(stage: Stage) -> None:
+    """A request that raised, died or timed out counts for its flow; an answered one does not."""
     pool = stage.serving(request_timeout=2.0)
     deeds: list[tuple[str, Callable[[Actor], object]]] = [
         ("one", lambda actor: actor.raise_()),
@@ -387,8 +394,8 @@ def test_restarts_are_counted_by_whose_request_caused_them(stage: Stage) -> None
     assert counts(pool)["restart"] == 3
 
 
-def test_restarts_are_counted_for_a_bounded_number_of_flows(stage: Stage) -> None:
-    """Of ever new callers those with the fewest restarts are forgotten."""
+def test_flows_with_counted_restarts_are_bounded(stage: Stage) -> None:
+    """With ever new callers, those with the fewest restarts are forgotten."""
     pool = stage.serving()
     for number in [0, 0, *range(1, 150)]:
         Caller(flow=str(number)).submit(pool)
@@ -400,8 +407,8 @@ def test_restarts_are_counted_for_a_bounded_number_of_flows(stage: Stage) -> Non
     assert counted["0"] == 2
 
 
-def test_a_poisoned_input_never_locks_a_pool_out(stage: Stage) -> None:
-    """However often requests end replicas, the next starts at once."""
+def test_poisoned_input_never_delays_the_next_start(stage: Stage) -> None:
+    """However often requests end replicas, the next replica starts at once."""
     pool = stage.serving()
     for _ in range(50):
         caller = Caller().submit(pool)
@@ -413,8 +420,9 @@ def test_a_poisoned_input_never_locks_a_pool_out(stage: Stage) -> None:
     assert pool.ready == 1
 
 
-def test_a_death_is_told_with_its_status_and_mended_at_once(stage: Stage) -> None:
-    """The caller hears how the process ended; who waits is served by the successor."""
+def test_replica_that_dies_is_reported_and_replaced_at_once(stage: Stage) -> None:
+    """The caller gets the exit status of the process; waiting requests are served by the
+    successor."""
     pool = stage.serving()
     caller, waits = Caller().submit(pool), Caller().submit(pool)
     stage.actors[0].hang_up()  # the pipe tells first, the status comes later
@@ -444,7 +452,7 @@ def test_a_prediction_past_its_time_is_killed(stage: Stage) -> None:
     }  # fmt: skip
 
 
-def test_an_idle_replica_that_hung_up_gets_no_request(stage: Stage) -> None:
+def test_idle_replica_with_a_closed_pipe_gets_no_request(stage: Stage) -> None:
     """Between the end of its pipe and the end of its process a replica gets no ticket."""
     pool = stage.serving()
     stage.actors[0].hang_up()
@@ -457,7 +465,7 @@ def test_an_idle_replica_that_hung_up_gets_no_request(stage: Stage) -> None:
     assert isinstance(caller.outcome, Answered)
 
 
-def test_an_idle_replica_that_babbles_gets_no_request(stage: Stage) -> None:
+def test_idle_replica_that_sends_an_answer_is_ended(stage: Stage) -> None:
     """An unasked answer ends a replica, and it gets no more tickets."""
     pool = stage.serving()
     stage.actors[0].answer(b"1", request_id=0)
@@ -467,8 +475,8 @@ def test_an_idle_replica_that_babbles_gets_no_request(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("outcome", ["answer", "ready"])
-def test_who_has_ended_gets_no_request(stage: Stage, outcome: str) -> None:
-    """What a process said just before its end counts, and makes it no place to send a request."""
+def test_ended_replica_gets_no_request(stage: Stage, outcome: str) -> None:
+    """The last message of an ended process counts, but the replica gets no request."""
     pool = stage.open_pool(start_tries=0)
     first, second = Caller().submit(pool), Caller().submit(pool)
     actor = stage.actors[0]
@@ -491,8 +499,8 @@ def test_who_has_ended_gets_no_request(stage: Stage, outcome: str) -> None:
 # Take-over and the end.
 
 
-def test_what_waits_is_taken_over_with_its_deadline(stage: Stage) -> None:
-    """The new pool serves what the old one had waiting, and no wait starts again."""
+def test_waiting_requests_move_with_their_deadline(stage: Stage) -> None:
+    """The new pool serves the waiting requests of the old one, and no wait starts again."""
     old = stage.serving(request_timeout=10.0)
     held, served, late = (Caller().submit(old) for _ in range(3))
     stage.pass_time(6.0)
@@ -513,11 +521,9 @@ def test_what_waits_is_taken_over_with_its_deadline(stage: Stage) -> None:
 
 @pytest.mark.parametrize("bounds", [(9, 1000), (100, 90), (2, 1000), (9, 20)])
 @pytest.mark.parametrize("of_all", [False, True])
-def test_taking_over_a_full_queue_refuses_nobody(
-    stage: Stage, bounds: tuple[int, int], of_all: bool
-) -> None:
+def test_full_queue_moves_whole(stage: Stage, bounds: tuple[int, int], of_all: bool) -> None:
     """Every accepted ticket, of any flow, keeps waiting in the new pool, with any bounds of the
-    pool or of all by then; only new callers are refused."""
+    pool or of all pools; only new callers are refused."""
     full: dict[str, Any] = {"max_queued_requests": 9, "max_queued_bytes": 90}
     now: dict[str, Any] = dict(zip(full, bounds, strict=True))
     old = stage.serving(**({} if of_all else full))
@@ -550,9 +556,8 @@ def test_taking_over_a_full_queue_refuses_nobody(
     assert stage.budget.free == stage.budget.size
 
 
-def test_what_is_taken_over_keeps_its_order(stage: Stage) -> None:
-    """Of two flows the one that waits for longer is served first, whichever the old pool knew
-    first."""
+def test_moved_requests_keep_their_order(stage: Stage) -> None:
+    """Of two flows the one that waits longer is served first, whichever the old pool knew first."""
     old = stage.serving()
     Caller(flow="b").submit(old)
     first = Caller(flow="a").submit(old)
@@ -566,17 +571,17 @@ def test_what_is_taken_over_keeps_its_order(stage: Stage) -> None:
     assert second.outcomes == []
 
 
-def test_who_may_wait_until_the_next_start_and_no_longer_waits_in_vain(stage: Stage) -> None:
-    """A request whose time is over at the very moment of the next start is refused at once."""
+def test_request_that_expires_at_the_next_start_is_refused(stage: Stage) -> None:
+    """A request that expires at the very moment of the next start is refused at once."""
     pool = stage.open_pool(start_tries=0)
     fail_to_start(stage)
     assert isinstance(Caller(limit=0.25).submit(pool).outcome, NotReady)
     assert Caller(limit=0.26).submit(pool).outcomes == []
 
 
-async def test_who_is_cancelled_waits_no_longer(stage: Stage) -> None:
-    """A cancelled call of `predict` gives its part of the queue back, and what is held
-    by a replica is dropped when it comes."""
+async def test_cancelled_predict_leaves_the_queue(stage: Stage) -> None:
+    """A cancelled call of `predict` frees its part of the queue; if it runs, its answer is
+    dropped."""
     pool = stage.serving()
     with trio.CancelScope() as scope:
         async with trio.open_nursery() as callers:
@@ -593,8 +598,8 @@ async def test_who_is_cancelled_waits_no_longer(stage: Stage) -> None:
     assert isinstance(after.outcome, Answered)
 
 
-def test_a_pool_that_closes_takes_nothing_over(stage: Stage) -> None:
-    """A closing pool refuses what it is given instead of letting it wait."""
+def test_closing_pool_refuses_moved_requests(stage: Stage) -> None:
+    """A closing pool refuses the requests that it is given instead of letting them wait."""
     old, closing = stage.serving(), stage.serving()
     held, waits = Caller().submit(old), Caller().submit(old)
     closing.drain()
@@ -603,8 +608,8 @@ def test_a_pool_that_closes_takes_nothing_over(stage: Stage) -> None:
     assert held.outcomes == []
 
 
-def test_draining_lets_predictions_finish(stage: Stage) -> None:
-    """drain takes no more, lets each replica answer, and closes when nothing is left."""
+def test_drain_lets_predictions_finish(stage: Stage) -> None:
+    """drain accepts no more requests, lets each replica answer, and closes when none is left."""
     pool = stage.serving(2)
     held = Caller().submit(pool)
     pool.drain()
@@ -620,8 +625,9 @@ def test_draining_lets_predictions_finish(stage: Stage) -> None:
     assert len(stage.actors) == 2
 
 
-def test_stopping_gives_predictions_a_little_time(stage: Stage) -> None:
-    """stop kills what still runs after STOP_GRACE, and its caller is told that it was stopped."""
+def test_stop_kills_predictions_after_its_grace(stage: Stage) -> None:
+    """stop kills predictions that still run after STOP_GRACE; their callers get that they were
+    stopped."""
     pool = stage.serving()
     held = Caller().submit(pool)
     pool.stop()

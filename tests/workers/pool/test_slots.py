@@ -41,15 +41,15 @@ def flap(stage: Stage) -> None:
 )
 @pytest.mark.parametrize("fail", [fail_to_start, flap])
 def test_failed_starts_back_off(stage: Stage, fail: Callable[[Stage], None]) -> None:
-    """Pauses double from a quarter of a second up to half a minute; getting ready only to end at
-    once is as bad as not getting ready."""
+    """Pauses double from a quarter of a second up to half a minute; a replica that ends right after
+    it got ready counts as a failed start."""
     stage.open_pool(start_tries=0)
     expected = [0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
     assert pauses(stage, 9, fail) == expected
 
 
-def test_a_steady_replica_is_replaced_at_once(stage: Stage) -> None:
-    """Who ran for a while and then ends by itself has not failed to start."""
+def test_steady_replica_is_replaced_at_once(stage: Stage) -> None:
+    """A replica that ran for a while and then ends by itself is no failed start."""
     pool = stage.open_pool(start_tries=0)
     assert pauses(stage, 3, fail_to_start) == [0.25, 0.5, 1.0]
     stage.actors[-1].get_ready()
@@ -66,8 +66,9 @@ def test_a_steady_replica_is_replaced_at_once(stage: Stage) -> None:
     injection="no start ever succeeds",
     bound="the pool gives up, saying why",
 )
-async def test_a_pool_gives_up_with_the_reason(stage: Stage) -> None:
-    """After start_tries failures the pool fails as the model did, and closes by itself."""
+async def test_pool_fails_after_start_tries_with_the_reason(stage: Stage) -> None:
+    """After start_tries failed starts the pool fails with the model's error, and closes by
+    itself."""
     pool = stage.open_pool(start_tries=3)
     waits = Caller().submit(pool)
     for attempt in range(3):
@@ -84,8 +85,8 @@ async def test_a_pool_gives_up_with_the_reason(stage: Stage) -> None:
     assert pool.closed.is_set()
 
 
-async def test_a_start_has_a_time_of_its_own(stage: Stage) -> None:
-    """A model that loads for longer than start_timeout is killed, and that is the reason given."""
+async def test_start_past_start_timeout_is_killed(stage: Stage) -> None:
+    """A model that loads for longer than start_timeout is killed, with that as the reason."""
     spec = REPLICA.__class__(
         code=REPLICA.code, environment=REPLICA.environment, file="m.py", function="f",
         start_timeout=7.0,
@@ -101,8 +102,8 @@ async def test_a_start_has_a_time_of_its_own(stage: Stage) -> None:
         await pool.wait_ready()
 
 
-def test_a_pool_that_was_ready_never_gives_up(stage: Stage) -> None:
-    """What once worked is tried for ever, since what broke it may pass."""
+def test_pool_that_was_ready_never_gives_up(stage: Stage) -> None:
+    """A pool that was ready once retries for ever, since the cause may pass."""
     pool = stage.serving(start_tries=1)
     stage.actors[0].end()
     for _ in range(5):
@@ -117,8 +118,9 @@ def test_a_pool_that_was_ready_never_gives_up(stage: Stage) -> None:
 # Restart.
 
 
-async def test_restart_replaces_one_after_the_other(stage: Stage, nursery: trio.Nursery) -> None:
-    """Each successor is ready before its predecessor is told to end: ready never sinks."""
+async def test_restart_replaces_one_replica_at_a_time(stage: Stage, nursery: trio.Nursery) -> None:
+    """Each successor is ready before its predecessor is told to end: the number of ready replicas
+    never falls."""
     pool = stage.serving(2)
     nursery.start_soon(pool.restart)
     for slot in range(2):
@@ -137,8 +139,9 @@ async def test_restart_replaces_one_after_the_other(stage: Stage, nursery: trio.
     ]
 
 
-async def test_a_restart_that_fails_leaves_the_old_one(stage: Stage, nursery: trio.Nursery) -> None:
-    """Where the successor does not get ready, restart raises why and the old one still serves."""
+async def test_failed_restart_keeps_the_old_replica(stage: Stage, nursery: trio.Nursery) -> None:
+    """Where the successor does not get ready, restart raises the reason and the old replica still
+    serves."""
     pool = stage.serving()
 
     async def restart() -> None:
@@ -153,10 +156,10 @@ async def test_a_restart_that_fails_leaves_the_old_one(stage: Stage, nursery: tr
     assert isinstance(caller.outcome, Answered)
 
 
-async def test_a_replica_restarted_in_a_prediction_finishes_it(
+async def test_replica_restarted_during_a_prediction_finishes_it(
     stage: Stage, nursery: trio.Nursery
 ) -> None:
-    """The predecessor answers what it holds, then ends."""
+    """The predecessor answers its request, then ends."""
     pool = stage.serving()
     caller = Caller().submit(pool)
     nursery.start_soon(pool.restart)
@@ -181,8 +184,8 @@ def serve(stage: Stage, pool: Pool, count: int) -> None:
         pool.verify()
 
 
-def test_who_has_served_enough_is_replaced_and_no_request_is_lost(stage: Stage) -> None:
-    """After recycle_after_requests a successor starts; until it is ready the old one serves."""
+def test_replica_is_recycled_after_requests_without_loss(stage: Stage) -> None:
+    """After recycle_after_requests a successor starts; until it is ready the old replica serves."""
     pool = stage.serving(recycle_after_requests=10)
     serve(stage, pool, 9)
     assert len(stage.actors) == 1
@@ -201,8 +204,8 @@ def test_who_has_served_enough_is_replaced_and_no_request_is_lost(stage: Stage) 
     assert len(stage.actors) == 2
 
 
-def test_one_replica_of_a_pool_is_recycled_at_a_time(stage: Stage) -> None:
-    """Memory must hold one more replica, not as many again; the next follows at its next
+def test_pool_recycles_one_replica_at_a_time(stage: Stage) -> None:
+    """Recycling needs memory for one more replica, not for all; the next one follows at its next
     request."""
     pool = stage.serving(3, recycle_after_requests=2)
     serve(stage, pool, 12)
@@ -212,8 +215,8 @@ def test_one_replica_of_a_pool_is_recycled_at_a_time(stage: Stage) -> None:
     assert len(stage.actors) == 5
 
 
-def test_a_successor_that_fails_costs_nothing_but_time(stage: Stage) -> None:
-    """The old one serves on, and the next try waits for as long as failed starts do."""
+def test_failed_successor_keeps_the_old_replica(stage: Stage) -> None:
+    """The old replica continues to serve, and the next try waits for the pause of failed starts."""
     pool = stage.serving(recycle_after_requests=1)
     for pause in [0.25, 0.5, 1.0]:
         serve(stage, pool, 1)
@@ -226,7 +229,7 @@ def test_a_successor_that_fails_costs_nothing_but_time(stage: Stage) -> None:
     assert pool.ready == 1
 
 
-def test_who_has_grown_is_replaced(stage: Stage) -> None:
+def test_replica_above_memory_is_recycled(stage: Stage) -> None:
     """Above recycle_above_memory a replica is recycled within a second, unless it is young."""
     pool = stage.serving(recycle_above_memory=1000)
     stage.actors[0].process.memory = 1001
@@ -241,8 +244,8 @@ def test_who_has_grown_is_replaced(stage: Stage) -> None:
     assert len(stage.actors) == 2
 
 
-def test_who_over_memory_from_the_beginning_is_left_alone(stage: Stage) -> None:
-    """Another would be as heavy: there is no end to replacing them."""
+def test_replica_above_memory_from_its_start_is_kept(stage: Stage) -> None:
+    """A successor would use as much memory, so replacing it would never end."""
     pool = stage.open_pool(recycle_above_memory=1000)
     stage.actors[0].process.memory = 2000
     stage.actors[0].get_ready()
@@ -251,7 +254,7 @@ def test_who_over_memory_from_the_beginning_is_left_alone(stage: Stage) -> None:
     pool.verify()
 
 
-def test_nobody_is_recycled_after_the_end(stage: Stage) -> None:
+def test_draining_pool_recycles_no_replica(stage: Stage) -> None:
     """A pool that drains lets its replicas finish, however much they have served or grown."""
     pool = stage.serving(recycle_after_requests=1, recycle_above_memory=1000)
     caller = Caller().submit(pool)
@@ -263,8 +266,9 @@ def test_nobody_is_recycled_after_the_end(stage: Stage) -> None:
     assert len(stage.actors) == 1
 
 
-def test_a_successor_that_gets_ready_resets_the_pauses(stage: Stage) -> None:
-    """Of recycling and of failed starts: after it the first pause is the shortest again."""
+def test_ready_successor_resets_the_pauses(stage: Stage) -> None:
+    """A successor that gets ready resets the pauses of recycling and of failed starts to the
+    shortest."""
     pool = stage.serving(recycle_after_requests=1, start_tries=0)
     for pause in (0.25, 0.5):
         serve(stage, pool, 1)
@@ -285,11 +289,9 @@ def test_a_successor_that_gets_ready_resets_the_pauses(stage: Stage) -> None:
     assert len(stage.actors) == launched + 1
 
 
-async def test_a_restart_brings_what_had_failed_to_start(
-    stage: Stage, nursery: trio.Nursery
-) -> None:
-    """A successor fills a slot that waits for its next try, which then does not come; a failed
-    start after that waits for the shortest pause."""
+async def test_restart_fills_a_slot_whose_start_failed(stage: Stage, nursery: trio.Nursery) -> None:
+    """A successor fills a slot that waits for its next try, which is cancelled; a failed start
+    after that waits for the shortest pause."""
     pool = stage.open_pool(start_tries=0)
     assert pauses(stage, 4, fail_to_start) == [0.25, 0.5, 1.0, 2.0]
     fail_to_start(stage)
@@ -323,11 +325,9 @@ MIDST: dict[str, Deed] = {
 
 @pytest.mark.parametrize("end", [Pool.drain, Pool.stop])
 @pytest.mark.parametrize("midst", MIDST)
-def test_no_timer_is_left_of_a_pool_that_is_closed(
-    stage: Stage, midst: str, end: Callable[[Pool], None]
-) -> None:
-    """In the middle of anything: what is left in the reactor would keep all of it in memory,
-    and be called for nothing. The timers of another pool stay."""
+def test_closed_pool_leaves_no_timer(stage: Stage, midst: str, end: Callable[[Pool], None]) -> None:
+    """A pool that is closed at any moment leaves no timer, which would keep it in memory and call
+    it for nothing. The timers of another pool stay."""
     pool = stage.open_pool(replicas=2, recycle_above_memory=1000, start_tries=0)
     if midst == "a failed start":
         stage.actors[0].enter()
@@ -351,8 +351,8 @@ def test_no_timer_is_left_of_a_pool_that_is_closed(
     assert not other.closed.is_set()
 
 
-async def test_a_pool_is_ready_when_all_its_seats_are(stage: Stage, nursery: trio.Nursery) -> None:
-    """Not with the first of them."""
+async def test_pool_is_ready_when_all_its_slots_are(stage: Stage, nursery: trio.Nursery) -> None:
+    """A pool is not ready with the first of its replicas."""
     pool = stage.open_pool(replicas=3, start_tries=0)
     ready = trio.Event()
 
@@ -370,10 +370,10 @@ async def test_a_pool_is_ready_when_all_its_seats_are(stage: Stage, nursery: tri
 
 
 @pytest.mark.parametrize("end", [Pool.drain, Pool.stop])
-async def test_a_restart_is_over_when_the_pool_ends(
+async def test_restart_ends_with_the_pool(
     stage: Stage, nursery: trio.Nursery, end: Callable[[Pool], None]
 ) -> None:
-    """Who waits for it does not wait for a successor that never comes."""
+    """A caller of restart does not wait for a successor that never comes."""
     pool = stage.serving(2)
     over = trio.Event()
 
@@ -390,8 +390,9 @@ async def test_a_restart_is_over_when_the_pool_ends(
     assert len(stage.actors) == 3
 
 
-def test_a_pool_is_closed_when_all_is_cleaned_up(stage: Stage) -> None:
-    """Not when its processes have ended: children of theirs and working copies may be left."""
+def test_pool_is_closed_after_its_clean_up(stage: Stage) -> None:
+    """A pool is not closed when its processes have ended: children of theirs and working copies may
+    be left."""
     pool = stage.serving(2)
     pool.stop()
     for actor in stage.actors:
@@ -403,8 +404,8 @@ def test_a_pool_is_closed_when_all_is_cleaned_up(stage: Stage) -> None:
     assert pool.closed.is_set()
 
 
-def test_who_does_not_leave_is_killed(stage: Stage) -> None:
-    """A replica whose pipe was closed and that stays is killed after its grace."""
+def test_replica_that_does_not_end_is_killed(stage: Stage) -> None:
+    """A replica whose pipe was closed and that does not end is killed after its grace."""
     pool = stage.serving()
     pool.drain()
     assert not stage.actors[0].process.killed
@@ -412,7 +413,7 @@ def test_who_does_not_leave_is_killed(stage: Stage) -> None:
     assert stage.actors[0].process.killed
 
 
-def test_stopped_before_the_process_was_made(stage: Stage) -> None:
+def test_replica_stopped_before_its_process_gets_none(stage: Stage) -> None:
     """A replica stopped while its working copy is made never gets a process."""
     pool = stage.open_pool()
     pool.stop()

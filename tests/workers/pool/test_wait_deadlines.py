@@ -15,7 +15,7 @@ def due_at(due: float) -> Ticket:
 
 @settings(derandomize=True, deadline=None)
 @given(dues=st.lists(st.integers(0, 9), max_size=30), data=st.data())
-def test_the_first_is_the_one_that_is_due_first(dues: list[int], data: st.DataObject) -> None:
+def test_first_is_the_earliest_deadline(dues: list[int], data: st.DataObject) -> None:
     """After any entering and leaving, `first` is due no later than any other ticket."""
     line, waiting = DeadlineQueue(), list[Ticket]()
     for due in dues:
@@ -29,8 +29,8 @@ def test_the_first_is_the_one_that_is_due_first(dues: list[int], data: st.DataOb
         assert all(ticket in line for ticket in waiting)
 
 
-def test_who_left_is_not_in_any_more() -> None:
-    """discard says whether the ticket was there, in order or out of order."""
+def test_discard_returns_whether_the_ticket_was_there() -> None:
+    """discard returns whether the ticket was there, in order or out of order."""
     line, late, early = DeadlineQueue(), due_at(2.0), due_at(1.0)
     line.add(late)
     line.add(early)
@@ -41,8 +41,9 @@ def test_who_left_is_not_in_any_more() -> None:
     assert line.first() is None
 
 
-def test_nothing_is_kept_of_those_who_left() -> None:
-    """Thousands may come out of order and leave while one stays: what is kept does not grow."""
+def test_discarded_tickets_are_not_kept() -> None:
+    """Thousands of tickets may come out of order and leave while one stays: memory does not
+    grow."""
     line = DeadlineQueue()
     line.add(due_at(100.0))
     for number in range(5000):

@@ -60,33 +60,33 @@ async def run(tmp_path: Path, log: Lines, instance_id: str) -> AsyncIterator[Run
 
 
 @pytest.mark.parametrize(("script", "status"), [("exit 0", 0), ("exit 7", 7), ("kill -9 $$", -9)])
-async def test_the_status_is_the_scripts(run: Run, script: str, status: int) -> None:
-    """What the script ends with is what is returned, negative for a signal."""
+async def test_exit_status_is_the_scripts(run: Run, script: str, status: int) -> None:
+    """The exit status of the script is returned, negative for a signal."""
     assert await run(script) == status
 
 
-async def test_lines_keep_their_order(run: Run, log: Lines) -> None:
+async def test_output_keeps_its_order(run: Run, log: Lines) -> None:
     """stdout and stderr come in the order in which they were printed, all before the return."""
     await run("for i in $(seq 500); do echo out $i; echo err $i >&2; done; printf last")
     pairs = [line for number in range(1, 501) for line in (f"out {number}", f"err {number}")]
     assert log == [*pairs, "last"]
 
 
-async def test_nothing_comes_in(run: Run, log: Lines) -> None:
-    """A script that reads finds the end of its input, instead of waiting for ever."""
+async def test_script_has_no_input(run: Run, log: Lines) -> None:
+    """A script that reads finds the end of its input instead of waiting for ever."""
     assert await run("read answer || echo no input") == 0
     assert log == ["no input"]
 
 
-async def test_past_its_time_it_is_killed(run: Run, log: Lines) -> None:
-    """TimeoutError, the whole tree dead, what it had printed kept."""
+async def test_script_past_its_time_is_killed(run: Run, log: Lines) -> None:
+    """A script past its time raises TimeoutError; the whole tree is dead and its output kept."""
     with pytest.raises(TimeoutError, match=r"0\.3 s"), trio.fail_after(10):
         await run("echo begun; trap '' TERM; setsid sleep 1000 & sleep 1000", 0.3)
     assert log == ["begun"]
 
 
-async def test_cancelled_it_is_killed(run: Run, log: Lines, instance_id: str) -> None:
-    """A cancelled script has no survivor by the time its caller continues."""
+async def test_cancelled_script_is_killed(run: Run, log: Lines, instance_id: str) -> None:
+    """A cancelled script has no survivor when its caller continues."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(run, "echo begun; setsid sleep 1000 & sleep 1000")
         with trio.fail_after(10):
@@ -101,19 +101,19 @@ async def test_cancelled_it_is_killed(run: Run, log: Lines, instance_id: str) ->
     injection="children in sessions of their own",
     bound="none is left",
 )
-async def test_what_a_script_leaves_running_is_killed(run: Run, instance_id: str) -> None:
-    """A child in the background neither delays the end nor survives it."""
+async def test_background_child_of_a_script_is_killed(run: Run, instance_id: str) -> None:
+    """A child in the background neither delays the end of its script nor survives it."""
     with trio.fail_after(10):
         assert await run("nohup setsid sleep 1000 & exit 4") == 4
     assert marked(instance_id) == []
 
 
 @pytest.mark.parametrize(("end", "time_limit"), [("exit 4", 20.0), ("sleep 1000", 0.3)])
-async def test_a_child_without_the_mark_is_killed(
+async def test_child_of_a_script_without_the_mark_is_killed(
     run: Run, tmp_path: Path, end: str, time_limit: float
 ) -> None:
-    """A child with an environment of its own does not survive the script either, unless it has
-    left its process group as well."""
+    """A child with an environment of its own does not survive its script, unless it has left its
+    process group as well."""
     with suppress(TimeoutError), trio.fail_after(10):
         begin = (
             "env -i /bin/sleep 1000 & echo $! > child; until grep sleep /proc/$!/comm; do :; done"
@@ -134,8 +134,9 @@ async def test_what_cannot_be_started_raises(tmp_path: Path, log: Lines, instanc
     assert os.listdir("/proc/self/fd") == before
 
 
-async def test_too_many_processes_without_cgroups(run: Run, log: Lines) -> None:
-    """Where the kernel does not count a script's processes, the watch does, and says so."""
+async def test_process_limit_without_cgroups_is_kept_by_the_monitor(run: Run, log: Lines) -> None:
+    """Where the kernel does not count the processes of a script, the limit monitor does, and says
+    so."""
     assert await run("for i in $(seq 200); do sleep 600 & done; wait") == -9
     assert log[-1] == (
         "[predictd] the script was ended because its limit of 100 processes and threads was reached"

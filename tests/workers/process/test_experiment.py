@@ -80,9 +80,9 @@ def spec_of(tmp_path: Path, script: str, **more: object) -> ExperimentSpec:
     )
 
 
-async def test_what_stays_and_what_goes(workers: Workers, tmp_path: Path) -> None:
-    """A script works in a copy that is gone afterwards; of what it keeps plain files are left, and
-    they are ours. Confined, it cannot spoil what it was copied from."""
+async def test_script_keeps_plain_files_of_its_copy(workers: Workers, tmp_path: Path) -> None:
+    """A script works in a copy that is removed afterwards; of its results plain files stay, owned
+    by us. Confined, it cannot change what it was copied from."""
     spec, log = spec_of(tmp_path, SCRIPT, arguments=("a", "-b")), Lines()
     with trio.fail_after(PATIENCE):
         ended = await workers.run_experiment(spec, log)
@@ -96,8 +96,8 @@ async def test_what_stays_and_what_goes(workers: Workers, tmp_path: Path) -> Non
     assert {path.stat().st_uid for path in spec.folder.rglob("*")} == {os.geteuid()}
 
 
-async def test_cancelled_nothing_is_left(workers: Workers, tmp_path: Path) -> None:
-    """A run that is cancelled has neither process nor copy when its caller continues."""
+async def test_cancelled_run_leaves_nothing(workers: Workers, tmp_path: Path) -> None:
+    """A cancelled run has neither process nor copy when its caller continues."""
     script = "import subprocess, time\nprint('begun')\n_ = subprocess.run(['sleep', '1000'])"
     spec, log = spec_of(tmp_path, script), Lines()
     with trio.fail_after(PATIENCE):
@@ -129,8 +129,8 @@ async def test_out_of_memory(workers: Workers, tmp_path: Path) -> None:
     bound="it is not kept",
 )
 @pytest.mark.parametrize("workers", ["none"], indirect=True)
-async def test_what_cannot_be_kept(workers: Workers, tmp_path: Path) -> None:
-    """Folders that a script nests by the thousand are not kept, which its log says."""
+async def test_folders_nested_too_deep_are_not_kept(workers: Workers, tmp_path: Path) -> None:
+    """Folders that a script nests by the thousand are not kept; its log says so."""
     script = """\
 import os
 os.chdir(os.environ["KEPT"])

@@ -50,8 +50,8 @@ def watch() -> Iterator[LimitMonitor]:
     watch.close()
 
 
-def test_files_without_a_name(tmp_path: Path) -> None:
-    """A file that was deleted while it is open takes its room still."""
+def test_deleted_open_file_counts_for_the_disk_limit(tmp_path: Path) -> None:
+    """A file that was deleted while open still counts."""
     with open(tmp_path / "gone", "wb") as gone:
         gone.write(b"x" * 100_000)
         gone.flush()
@@ -61,8 +61,9 @@ def test_files_without_a_name(tmp_path: Path) -> None:
         assert unlinked([os.getpid()], device) - before >= 100_000
 
 
-def test_disk_is_watched(tmp_path: Path, watch: LimitMonitor) -> None:
-    """Who adds more than its limit to what was there is found within a moment, others are not."""
+def test_disk_limit_is_enforced_by_the_monitor(tmp_path: Path, watch: LimitMonitor) -> None:
+    """A tree that adds more than its limit to what was there is found within a moment; others are
+    not affected."""
     told: list[ExitReason] = []
     (tmp_path / "code").write_bytes(b"x" * 300_000)
     base = measure(tmp_path)
@@ -95,8 +96,10 @@ time.sleep(600)
         (Limits(memory=200 * MIB, processes=100), None),
     ],
 )
-def test_trees_are_watched(tmp_path: Path, limits: Limits, cause: Cause | None) -> None:
-    """Without cgroups the memory and number of a process and its children are looked at."""
+def test_monitor_measures_memory_and_processes_of_trees(
+    tmp_path: Path, limits: Limits, cause: Cause | None
+) -> None:
+    """Without cgroups the memory and number of a process and its children are measured."""
     told: list[ExitReason] = []
     hog = subprocess.Popen([sys.executable, "-c", HOG], process_group=0)
     watch = LimitMonitor(enforced=())
@@ -120,7 +123,7 @@ def test_trees_are_watched(tmp_path: Path, limits: Limits, cause: Cause | None) 
         hog.wait()
 
 
-def test_what_the_kernel_holds_is_left_to_it(tmp_path: Path) -> None:
+def test_monitor_leaves_cgroup_limits_to_the_kernel(tmp_path: Path) -> None:
     """Where cgroups limit memory and processes, the monitor ends no tree for them."""
     told: list[ExitReason] = []
     watch = LimitMonitor(enforced=("memory", "cpu", "pids", "kill"))
@@ -131,9 +134,9 @@ def test_what_the_kernel_holds_is_left_to_it(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.floats(1e-6, 10), min_size=1))
-def test_the_watch_rests(looks: list[float]) -> None:
-    """Looking at folders takes at most a hundredth of the time; a tree with very many files takes
-    that from itself, so the others are looked at as often as if all were like them."""
+def test_monitor_uses_a_hundredth_of_the_time(looks: list[float]) -> None:
+    """Measuring folders takes at most a hundredth of the time; a tree with very many files pays
+    this itself, so the others are measured as often as if all were like them."""
     rests = [rest_after(took, sum(looks), len(looks)) for took in looks]
     assert sum(took / rest for took, rest in zip(looks, rests, strict=True)) < 1 / 98
     for took, rest in zip(looks, rests, strict=True):
@@ -141,8 +144,8 @@ def test_the_watch_rests(looks: list[float]) -> None:
         assert rest <= 2.01 * 99 * sum(looks)
 
 
-def test_one_large_tree_does_not_keep_the_watch(tmp_path: Path, watch: LimitMonitor) -> None:
-    """While a tree with many files rests, a small one is looked at again."""
+def test_large_tree_does_not_delay_a_small_one(tmp_path: Path, watch: LimitMonitor) -> None:
+    """While a tree with many files pauses, a small one is measured again."""
     small, large = tmp_path / "small", tmp_path / "large"
     small.mkdir()
     large.mkdir()
@@ -195,22 +198,26 @@ VERDICTS = [
 
 
 @pytest.mark.parametrize(("status", "counters", "said", "cause"), VERDICTS)
-def test_verdicts(status: int, counters: CgroupCounters, said: str, cause: str | None) -> None:
-    """What ended a process is told by what was counted, not by its exit status alone."""
+def test_cause_of_an_end_follows_the_counters(
+    status: int, counters: CgroupCounters, said: str, cause: str | None
+) -> None:
+    """The cause of an end follows from the counters, not from the exit status alone."""
     plain = "was killed by SIGKILL" if status < 0 else f"exited with status {status}"
     verdict = explain_exit(status, plain, counters, LIMITS)
     assert (verdict.text, verdict.cause and verdict.cause.value) == (said, cause)
 
 
-def test_who_was_held_up() -> None:
-    """A time-out is the CPU limit's doing where it took a quarter of the time, and else not."""
+def test_time_out_is_the_cpu_limits_above_a_quarter() -> None:
+    """A time-out is attributed to the CPU limit where throttling took a quarter of the time, and
+    else not."""
     assert throttling_note(30.0, 27.0, LIMITS) == "its limit of 0.1 CPU delayed it by 27 s"
     assert throttling_note(30.0, 5.0, LIMITS) == ""
     assert throttling_note(30.0, 27.0, Limits()) == ""
 
 
-def test_what_a_tree_takes(tmp_path: Path) -> None:
-    """Without cgroups it is what the process and all below it take, and no others."""
+def test_memory_of_a_tree_is_that_of_its_processes(tmp_path: Path) -> None:
+    """Without cgroups the memory of a tree is that of the process and all below it, and of no
+    others."""
     hog = (
         "import os, time; os.fork(); hoard = b'x' * (40 << 20); sum(range(3_000_000))\n"
         "print(1, flush=True); time.sleep(600)"

@@ -113,7 +113,9 @@ async def test_out_of_memory(workers: Workers, tmp_path: Path) -> None:
     assert slot.last_exit == died.reason
 
 
-async def test_out_of_memory_at_import(workers: Workers, tmp_path: Path) -> None:
+async def test_model_out_of_memory_at_import_fails_to_start(
+    workers: Workers, tmp_path: Path
+) -> None:
     """A model that does not fit fails to start with that as the reason."""
     needs(workers, "memory")
     pool = pool_of(workers, tmp_path, Limits(memory=4 * MIB), start_tries=1)
@@ -123,8 +125,8 @@ async def test_out_of_memory_at_import(workers: Workers, tmp_path: Path) -> None
     assert failed.value.cause.value == "memory"
 
 
-async def test_a_probe_out_of_memory(workers: Workers, tmp_path: Path) -> None:
-    """A try that meets a limit tells which."""
+async def test_probe_out_of_memory_names_the_limit(workers: Workers, tmp_path: Path) -> None:
+    """A probe that meets a limit names it."""
     needs(workers, "memory")
     spec, log = pool_spec(tmp_path, Limits(memory=64 * MIB)), Log(tmp_path / "probe.log")
     with pytest.raises(ProbeRaised, match="its limit is 64 MiB") as raised:
@@ -138,8 +140,8 @@ async def test_a_probe_out_of_memory(workers: Workers, tmp_path: Path) -> None:
     injection="forks without end",
     bound="held at its limit; its caller hears why",
 )
-async def test_out_of_processes(workers: Workers, tmp_path: Path) -> None:
-    """A fork bomb finds its limit, the caller is told, and nothing of it is left."""
+async def test_fork_bomb_meets_its_limit(workers: Workers, tmp_path: Path) -> None:
+    """A fork bomb meets its limit, the caller gets the error, and no process is left."""
     needs(workers, "pids")
     pool = pool_of(workers, tmp_path, Limits(processes=20))
     raised = await ask(pool, do="fork_bomb")
@@ -149,8 +151,8 @@ async def test_out_of_processes(workers: Workers, tmp_path: Path) -> None:
     await until_counted(pool, "processes")
 
 
-async def test_out_of_cpu(workers: Workers, tmp_path: Path) -> None:
-    """A time-out that its CPU limit caused is told from a model that is slow by itself."""
+async def test_time_out_by_the_cpu_limit_is_named(workers: Workers, tmp_path: Path) -> None:
+    """A time-out that the CPU limit caused is distinguished from a model that is slow by itself."""
     needs(workers, "cpu")
     pool = pool_of(workers, tmp_path, Limits(cpu=100), request_timeout=2.0)
     await pool.wait_ready()
@@ -168,9 +170,9 @@ async def test_out_of_cpu(workers: Workers, tmp_path: Path) -> None:
     injection="more than its limit",
     bound="it alone ends, and its caller hears why",
 )
-async def test_out_of_disk(workers: Workers, tmp_path: Path) -> None:
-    """A model that fills its working copy is ended, whether it computes or idles; one file cannot
-    even become that large."""
+async def test_model_that_fills_its_disk_limit_is_ended(workers: Workers, tmp_path: Path) -> None:
+    """A model that fills its working copy is ended, whether it computes or idles; no single file
+    can become that large."""
     pool = pool_of(workers, tmp_path, Limits(disk=20 * MIB))
     died = await ask(pool, do="fill", files=30, bytes=MIB, then=600)
     assert isinstance(died, Died)
@@ -182,7 +184,7 @@ async def test_out_of_disk(workers: Workers, tmp_path: Path) -> None:
     assert isinstance(await ask(pool, do="fill", files=5, bytes=MIB, then=0), Answered)
 
 
-async def test_depth_harms_nobody(workers: Workers, tmp_path: Path) -> None:
+async def test_deeply_nested_folders_are_removed(workers: Workers, tmp_path: Path) -> None:
     """A model that nests folders by the thousand leaves nothing. What they hold is measured in
     test_folders.py."""
     pool = pool_of(workers, tmp_path, Limits(disk=200 * MIB))
@@ -198,8 +200,9 @@ async def test_depth_harms_nobody(workers: Workers, tmp_path: Path) -> None:
     injection="a session of its own, no mark in its environment",
     bound="it ends with the script",
 )
-async def test_a_script_is_held_too(workers: Workers, tmp_path: Path) -> None:
-    """Who fled from a script, with no mark and a session of its own, ends with it."""
+async def test_process_that_leaves_a_script_ends_with_it(workers: Workers, tmp_path: Path) -> None:
+    """A process that left its script, without a mark and with a session of its own, ends with
+    it."""
     needs(workers, "kill")
     lines: list[str] = []
 
@@ -220,8 +223,9 @@ async def test_a_script_is_held_too(workers: Workers, tmp_path: Path) -> None:
     assert not is_alive(int(lines[0]))
 
 
-async def test_a_script_that_met_a_limit_says_so(tmp_path: Path) -> None:
-    """The log of a script whose child ran out of memory, or that may not fork, ends with that."""
+async def test_log_of_a_script_names_the_limit_it_met(tmp_path: Path) -> None:
+    """The log of a script whose child ran out of memory, or that may not fork, ends with that
+    limit."""
     lines: list[str] = []
 
     class Lines:
@@ -259,8 +263,9 @@ async def test_a_script_that_met_a_limit_says_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-def test_spark_does_without_its_page(network: Network, tmp_path: Path) -> None:
-    """It has a port by number, so it is left out unless the deployment may listen or says so."""
+def test_spark_ui_is_off_without_a_listening_port(network: Network, tmp_path: Path) -> None:
+    """The Spark UI needs a port by number, so it is off unless the deployment may listen or enables
+    it."""
     spec = msgspec.structs.replace(pool_spec(tmp_path, Limits()).replica, network=network)
     assert ("SPARK_SUBMIT_OPTS" in environment_of(spec)) == (network != "listen")
     told = msgspec.structs.replace(spec, variables={"SPARK_SUBMIT_OPTS": "-Dspark.ui.port=0"})
@@ -268,7 +273,8 @@ def test_spark_does_without_its_page(network: Network, tmp_path: Path) -> None:
 
 
 async def test_threads_follow_the_quota(workers: Workers, tmp_path: Path) -> None:
-    """Numerical libraries are told of the quota, unless the deployment says otherwise."""
+    """Numerical libraries get the CPU quota as their number of threads, unless the deployment sets
+    another."""
     pool = pool_of(workers, tmp_path, Limits(cpu=1500))
     answered = await ask(pool, do="variable", name="OMP_NUM_THREADS")
     assert isinstance(answered, Answered)

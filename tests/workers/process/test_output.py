@@ -65,10 +65,10 @@ class Printed:
         (b"10%\r20%\r30%\n", ["10%\r20%\r30%"]),
     ],
 )
-async def test_lines_are_what_was_printed(
+async def test_log_lines_are_what_was_printed(
     printed: Callable[[bytes], Printed], lines: list[str], data: bytes, expected: list[str]
 ) -> None:
-    """Text is decoded leniently and is otherwise left alone, colours included."""
+    """Text is decoded leniently and otherwise unchanged, colours included."""
     await printed(data).end()
     assert lines == expected
 
@@ -78,20 +78,18 @@ async def test_lines_are_what_was_printed(
     injection="1 MB of it",
     bound="it comes in pieces, in bounded memory",
 )
-async def test_a_megabyte_without_a_line_end_comes_in_pieces(
+async def test_line_above_the_limit_is_split(
     printed: Callable[[bytes], Printed], lines: list[str]
 ) -> None:
-    """No line is longer than LINE_LIMIT, and the pieces make up the whole, characters uncut."""
+    """No line is longer than LINE_LIMIT; the pieces make up the whole, and no character is cut."""
     text = "â‚¬" * 350_000
     await printed(text.encode()).end()
     assert "".join(lines) == text
     assert max(map(len, lines)) <= LINE_LIMIT
 
 
-async def test_much_at_once_arrives_whole(
-    printed: Callable[[bytes], Printed], lines: list[str]
-) -> None:
-    """Who prints much after having been still loses nothing."""
+async def test_burst_arrives_whole(printed: Callable[[bytes], Printed], lines: list[str]) -> None:
+    """A process that prints much after a silence loses nothing."""
     expected = [f"line {number}" for number in range(80_000)]
     await printed("\n".join(expected).encode() + b"\n").end()
     assert lines == expected
@@ -101,10 +99,10 @@ FLOODS = [b"x" * 99 + b"\n", b"\n", b"no end", bytes(range(256)) * 4, "\x1b[31mâ
 
 
 @pytest.mark.parametrize("piece", FLOODS)
-async def test_a_flood_is_dropped_and_its_size_said(
+async def test_flood_is_dropped_and_counted(
     printed: Callable[[bytes], Printed], lines: list[str], piece: bytes
 ) -> None:
-    """Of 100 MB no more is taken than the burst and some seconds' rate; lines say how much was
+    """Of 100 MB at most the burst and some seconds' rate are kept; lines say how much was
     dropped."""
     flood = printed(piece * (100_000_000 // len(piece)))
     await flood.end()
@@ -120,18 +118,19 @@ async def test_a_flood_is_dropped_and_its_size_said(
     injection="far more than the allowance",
     bound="dropped unread; neither the writer nor others wait",
 )
-async def test_a_flood_does_not_stall_its_writer(printed: Callable[[bytes], Printed]) -> None:
-    """100 MB are printed in the time that the kernel takes to copy them, not the log."""
+async def test_flood_does_not_stall_its_writer(printed: Callable[[bytes], Printed]) -> None:
+    """100 MB are printed in the time that the kernel takes to copy them; the log does not slow
+    them."""
     began = time.monotonic()
     await printed(b"x" * 100_000_000).end()
     # At the rate it would take more than a minute; two shared cores take a quarter of a second.
     assert time.monotonic() - began < 10
 
 
-async def test_after_a_flood_lines_are_taken_again(
+async def test_lines_after_a_flood_are_kept(
     printed: Callable[[bytes], Printed], lines: list[str]
 ) -> None:
-    """When a flood is over a line says what was dropped, by itself, and the next ones come."""
+    """When a flood is over, a line says by itself what was dropped, and the next lines come."""
     flood = printed(b"x" * 20_000_000 + b"\n")
     await wait_until(lambda: lines and lines[-1].startswith("[predictd] "))
     os.write(flood.write_end, b"at last\n")
@@ -139,10 +138,10 @@ async def test_after_a_flood_lines_are_taken_again(
     await flood.end()
 
 
-async def test_a_flood_keeps_nobody_else_from_being_read(
+async def test_flood_does_not_delay_another_pipe(
     output: Output, printed: Callable[[bytes], Printed], lines: list[str]
 ) -> None:
-    """Beside a pipe that is flooded without end another one's lines are taken, and its prompts."""
+    """Beside a pipe that is flooded without end, lines and prompts of another pipe are read."""
     read, write = pipe()
     stop = threading.Event()
 
@@ -168,8 +167,9 @@ async def test_a_flood_keeps_nobody_else_from_being_read(
         thread.join()
 
 
-def test_an_allowance_is_a_burst_and_then_a_rate() -> None:
-    """It never grows above the burst; a flood lasts until there is enough for a second."""
+def test_allowance_is_a_burst_and_then_a_rate() -> None:
+    """The allowance never grows above the burst; a flood lasts until there is enough for a
+    second."""
     allowance = TokenBucket(0.0)
     assert allowance.spend(BURST, 100.0)
     assert not allowance.spend(1, 100.0)
@@ -178,10 +178,10 @@ def test_an_allowance_is_a_burst_and_then_a_rate() -> None:
     assert allowance.spend(RATE, 101.1)
 
 
-async def test_a_prompt_is_shown_while_its_line_is_open(
+async def test_prompt_is_shown_while_its_line_is_open(
     printed: Callable[[bytes], Printed], lines: list[str]
 ) -> None:
-    """What has no line end is taken as it is when nothing follows for a while."""
+    """Text without a line end is logged as it is when nothing follows for a while."""
     prompt = printed(b"50% done ...")
     await wait_until(lambda: lines)
     assert lines == ["50% done ..."]
@@ -189,10 +189,10 @@ async def test_a_prompt_is_shown_while_its_line_is_open(
     assert lines == ["50% done ..."]
 
 
-async def test_draining_does_not_wait_for_a_survivor(
+async def test_drain_does_not_wait_for_a_survivor(
     printed: Callable[[bytes], Printed], lines: list[str]
 ) -> None:
-    """A process that keeps the pipe open, even printing, does not keep drain from its end."""
+    """A process that keeps the pipe open, even printing, does not delay the end of drain."""
     survivor = printed(b"first words\n")
     await wait_until(lambda: lines)
     await survivor._output.drain(survivor._source)
@@ -202,8 +202,8 @@ async def test_draining_does_not_wait_for_a_survivor(
     assert lines == ["first words"]
 
 
-async def test_the_end_of_the_thread_takes_what_is_there(lines: list[str]) -> None:
-    """close drains and closes what is still attached."""
+async def test_close_reads_what_is_left(lines: list[str]) -> None:
+    """close drains and closes the pipes that are still attached."""
     output = Output()
     read, write = pipe()
     output.attach(read, lines.extend)

@@ -47,8 +47,8 @@ def wait(started: process.Process) -> int:
     return started.reap()
 
 
-def test_a_process_is_weighed(instance_id: str) -> None:
-    """`resident` is the memory that the process has, and nothing once it has ended."""
+def test_resident_is_the_memory_of_a_process(instance_id: str) -> None:
+    """`resident` is the memory of the process, and nothing once it has ended."""
     read, write = process.pipe()
     code = "x = b'x' * 50_000_000; print(1, flush=True); import time; time.sleep(60)"
     started = start(instance_id, f'exec {sys.executable} -c "{code}"', stdout=write)
@@ -61,8 +61,8 @@ def test_a_process_is_weighed(instance_id: str) -> None:
     assert started.resident() == 0
 
 
-def test_the_whole_environment_is_what_is_given(instance_id: str) -> None:
-    """Nothing of ours is inherited; the mark is added."""
+def test_environment_is_only_what_is_given(instance_id: str) -> None:
+    """No variable of ours is inherited; the mark is added."""
     read, write = process.pipe()
     started = start(instance_id, "env", stdout=write)
     os.close(write)
@@ -72,8 +72,8 @@ def test_the_whole_environment_is_what_is_given(instance_id: str) -> None:
     assert names - {"PWD", "_", "SHLVL"} == {"PATH", MARK}  # those of the shell that says it
 
 
-def test_no_descriptor_is_inherited_unasked(instance_id: str) -> None:
-    """Even one that is inheritable by mistake does not reach the process."""
+def test_descriptors_are_not_inherited(instance_id: str) -> None:
+    """A descriptor that is inheritable by mistake does not reach the process."""
     read, write = process.pipe()
     extra = os.dup(read)
     os.set_inheritable(extra, True)
@@ -83,8 +83,9 @@ def test_no_descriptor_is_inherited_unasked(instance_id: str) -> None:
         os.close(fd)
 
 
-def test_a_grandchild_in_a_session_of_its_own_is_found(instance_id: str) -> None:
-    """Forked twice and gone from session and group, it still carries the mark, and dies."""
+def test_grandchild_in_its_own_session_is_found(instance_id: str) -> None:
+    """A grandchild that forked twice and left session and group still carries the mark, and
+    dies."""
     started = start(instance_id, "setsid sh -c 'sleep 1000 & sleep 1000' & exit 0")
     assert wait(started) == 0
     until(lambda: len(marked(f"{instance_id}/")) >= 2)
@@ -93,9 +94,9 @@ def test_a_grandchild_in_a_session_of_its_own_is_found(instance_id: str) -> None
     assert marked(f"{instance_id}/") == []
 
 
-def test_who_forks_and_executes_meanwhile_is_found(instance_id: str) -> None:
-    """Neither a process in the midst of an exec, which shows no environment, nor one that forks and
-    ends while the others are looked at, is overlooked."""
+def test_process_that_forks_during_the_search_is_found(instance_id: str) -> None:
+    """Neither a process in the middle of an exec, which shows no environment, nor one that forks
+    and ends during the search is missed."""
     for _ in range(30):
         started = start(instance_id, "nohup setsid env nohup setsid env sleep 1000 & exit 0")
         assert wait(started) == 0
@@ -108,8 +109,8 @@ def test_who_forks_and_executes_meanwhile_is_found(instance_id: str) -> None:
     injection="forks without end",
     bound="none is left",
 )
-def test_who_forks_faster_is_killed_as_well(instance_id: str) -> None:
-    """A tree that keeps forking while it is killed has no survivor."""
+def test_tree_that_keeps_forking_is_killed(instance_id: str) -> None:
+    """A tree that forks while it is killed has no survivor."""
     started = start(instance_id, "while true; do sleep 1000 & sleep 0.001; done")
     until(lambda: len(marked(f"{instance_id}/")) > 5)
     started.kill()
@@ -118,8 +119,8 @@ def test_who_forks_faster_is_killed_as_well(instance_id: str) -> None:
     assert marked(f"{instance_id}/") == []
 
 
-def test_a_mark_is_not_its_neighbours(instance_id: str) -> None:
-    """An instance or tree whose name is the prefix of another's is not taken for it."""
+def test_mark_is_not_matched_by_prefix(instance_id: str) -> None:
+    """An instance or tree whose name is the prefix of another's is not mistaken for it."""
     other = start(f"{instance_id}-2", "exec sleep 1000")
     until(lambda: marked(f"{instance_id}-2/"))
     assert marked(f"{instance_id}/") == []
@@ -130,7 +131,7 @@ def test_a_mark_is_not_its_neighbours(instance_id: str) -> None:
     assert wait(other) == -signal.SIGKILL
 
 
-def test_killing_what_has_ended_is_fine(instance_id: str) -> None:
+def test_kill_of_an_ended_process_has_no_effect(instance_id: str) -> None:
     """Between its end and its reaping a process may be killed without effect."""
     started = start(instance_id, "exit 3")
     select.select([started.pidfd], [], [], PATIENCE)
@@ -156,9 +157,9 @@ def test_what_cannot_be_started_raises(instance_id: str, tmp_path: Path) -> None
     assert os.listdir("/proc/self/fd") == before
 
 
-def test_variables_and_arguments_arrive_as_they_are(instance_id: str) -> None:
+def test_variables_and_arguments_arrive_unchanged(instance_id: str) -> None:
     """Every byte that a process can be given reaches it; the mark cannot be replaced; a command
-    without a path is looked for on its own PATH."""
+    without a path is searched on its own PATH."""
     every = os.fsdecode(bytes(range(1, 256)))
     variables = {"EVERY": every, "IFS": "E", "ENV": "/x", "PATH": "/usr/bin", MARK: "another"}
     read, write = process.pipe()
@@ -177,7 +178,7 @@ def test_variables_and_arguments_arrive_as_they_are(instance_id: str) -> None:
 
 
 @pytest.mark.parametrize("shell", ["dash", "bash --posix"])
-def test_every_shell_hands_over(shell: str) -> None:
+def test_last_stage_works_with_every_shell(shell: str) -> None:
     """The last stage works with any shell that may be /bin/sh."""
     words = shell.split()
     if not shutil.which(words[0]):
@@ -191,11 +192,11 @@ def test_every_shell_hands_over(shell: str) -> None:
     assert done.stderr == b""
 
 
-def test_what_cannot_be_watched_does_not_run(
+def test_process_without_a_pidfd_is_ended(
     instance_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When no descriptor is left for the pidfd the process is ended, not forgotten, with what it
-    has started already."""
+    """When no descriptor is left for the pidfd the process is ended, not forgotten, with its
+    children."""
 
     def no_more(pid: int) -> int:
         until(lambda: len(marked(instance_id)) == 2)
@@ -224,7 +225,7 @@ sys.stdin.read()
     injection="SIGKILL to the parent",
     bound="it is gone in 1 s",
 )
-def test_a_busy_process_dies_with_its_parent(instance_id: str) -> None:
+def test_busy_process_dies_with_its_parent(instance_id: str) -> None:
     """`kill -9` of the parent ends a child that never looks at its pipes."""
     parent = subprocess.Popen(
         [sys.executable, "-c", PARENT, instance_id],
@@ -251,8 +252,8 @@ def test_a_busy_process_dies_with_its_parent(instance_id: str) -> None:
         (-40, "was killed by signal 40"),
     ],
 )
-def test_a_status_in_words(status: int, words: str) -> None:
-    """A status is said so that an operator understands it."""
+def test_status_has_a_description(status: int, words: str) -> None:
+    """The description of a status is one that an operator understands."""
     assert describe_status(status) == words
 
 

@@ -25,8 +25,8 @@ def code(tmp_path: Path) -> Path:
     return code
 
 
-def test_the_copy_is_like_the_build(code: Path, tmp_path: Path) -> None:
-    """Contents, modes, links and empty folders are there, and a tmp beside them."""
+def test_working_copy_is_equal_to_the_build(code: Path, tmp_path: Path) -> None:
+    """Contents, modes, links and empty folders are copied, and a tmp lies beside them."""
     copy = workspace.make(code, tmp_path / "replica", HOME)
     assert (copy / "model.py").read_bytes() == (code / "model.py").read_bytes()
     assert (copy / "data" / "big").read_bytes() == (code / "data" / "big").read_bytes()
@@ -36,9 +36,9 @@ def test_the_copy_is_like_the_build(code: Path, tmp_path: Path) -> None:
     assert list((tmp_path / "replica" / "tmp").iterdir()) == []
 
 
-def test_links_into_the_home_lead_into_the_copy(code: Path, tmp_path: Path) -> None:
-    """A link that a script made by the absolute path of its folder leads into the copy, with any
-    that path is; other links stay as they are."""
+def test_links_into_the_home_lead_into_the_working_copy(code: Path, tmp_path: Path) -> None:
+    """A link that a script made by any absolute path of its folder leads into the copy; other links
+    are unchanged."""
     for home in (HOME, code):
         inner = code / f"in{len(home.parts)}"
         (inner / "deep").mkdir(parents=True)
@@ -51,8 +51,8 @@ def test_links_into_the_home_lead_into_the_copy(code: Path, tmp_path: Path) -> N
         assert (copy / inner.name / "other").readlink() == Path(f"{home}-not/x")
 
 
-def test_the_build_does_not_notice(code: Path, tmp_path: Path) -> None:
-    """What happens in the copy stays there, though the two may share blocks."""
+def test_changes_of_a_working_copy_leave_the_build(code: Path, tmp_path: Path) -> None:
+    """Changes in the copy stay in it, though the two may share blocks."""
     before = (code / "data" / "big").read_bytes()
     copy = workspace.make(code, tmp_path / "replica", HOME)
     (copy / "data" / "big").write_bytes(b"spoilt")
@@ -62,7 +62,7 @@ def test_the_build_does_not_notice(code: Path, tmp_path: Path) -> None:
 
 
 def test_pipes_and_sockets_are_left_out(code: Path, tmp_path: Path) -> None:
-    """What would be waited for when it is opened is not copied; what lies beside it is."""
+    """Files that block when opened are not copied; the files beside them are."""
     os.mkfifo(code / "pipe")
     os.mkfifo(code / "data" / "pipe")
     with socket.socket(socket.AF_UNIX) as listening:
@@ -73,15 +73,16 @@ def test_pipes_and_sockets_are_left_out(code: Path, tmp_path: Path) -> None:
     assert sorted(os.listdir(copy / "data")) == ["big", "empty"]
 
 
-def test_a_build_that_is_not_there_leaves_nothing(tmp_path: Path) -> None:
-    """A copy that fails raises, and no half of it stays."""
+def test_copy_of_a_missing_build_leaves_nothing(tmp_path: Path) -> None:
+    """A copy that fails raises, and no part of it stays."""
     with pytest.raises(OSError, match="nowhere"):
         workspace.make(tmp_path / "nowhere", tmp_path / "replica", HOME)
     assert not (tmp_path / "replica").exists()
 
 
-def test_a_build_too_deep_to_be_copied_is_an_error(code: Path, tmp_path: Path) -> None:
-    """Folders by the thousand, which a build script can make, are refused; no half copy stays."""
+def test_copy_of_a_build_too_deep_is_an_error(code: Path, tmp_path: Path) -> None:
+    """Folders by the thousand, which a build script can make, are refused; no part of the copy
+    stays."""
     dig(code, 3000)
     with pytest.raises(OSError, match="too deep"):
         workspace.make(code, tmp_path / "copy", HOME)
