@@ -20,15 +20,15 @@ def bound(most: int, used: int = 0) -> Bound:
 
 
 @pytest.mark.parametrize("most", [100, 128, 256, 1024, 4096, 20_000, 524_288])
-def test_what_is_given_away_leaves_a_reserve(most: int) -> None:
+def test_allowance_leaves_a_reserve_of_descriptors(most: int) -> None:
     """All connections and process trees together leave the gateway its own descriptors."""
     divided = Allowance(bound(most), bound(0))
     assert divided.connections + PER_TREE * divided.trees <= most - allowance._OWN_DESCRIPTORS
     assert most == 100 or (divided.connections > 10 and divided.trees > 0)
 
 
-def test_trees_are_counted_and_given_back() -> None:
-    """One tree too many is refused with the limit and how to raise it; ended ones make room."""
+def test_trees_are_counted_until_they_end() -> None:
+    """One tree too many is refused with the limit and how to raise it; ended trees free theirs."""
     divided = Allowance(bound(140), bound(0))
     assert divided.trees == 2
     refused = pytest.raises(Shortage, match=r"2 at once are what RLIMIT_X 140 allows; raise it")
@@ -41,7 +41,7 @@ def test_trees_are_counted_and_given_back() -> None:
 
 
 def test_no_tree_has_more_than_half_of_the_tasks() -> None:
-    """A limit of its own that is lower stays; without a limit of all there is no other."""
+    """A lower limit of the tree's own stays; without a total limit there is no other."""
     divided = Allowance(bound(0), bound(300, 20))
     assert divided.tasks == 280 - OWN_TASKS
     assert divided.within(Limits(processes=512, memory=7)).processes == divided.tasks // 2
@@ -74,8 +74,8 @@ async def test_pool_beyond_the_allowance_fails_to_start(tmp_path: Path, environm
         assert pool.ready == 2
 
 
-def test_the_limits_of_this_process() -> None:
-    """Each has its use, and a source where it is limited."""
+def test_limits_of_this_process_have_use_and_source() -> None:
+    """Each limit has its use, and a source where it is limited."""
     for each in (descriptors(), tasks()):
         assert each.used <= each.most or not each.most
         assert (each.source and each.remedy) or not each.most

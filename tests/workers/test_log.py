@@ -25,14 +25,15 @@ def log(tmp_path: Path) -> Iterator[Log]:
     log.close()
 
 
-def test_a_line_survives_its_file() -> None:
+def test_line_is_parsed_as_written() -> None:
     """A parsed line is the written one, with any blanks in its text."""
     line = Line("2026-11-21T02:35:00.123Z", "stderr", "  two  blanks ")
     assert Line.parse(str(line)) == line
 
 
-def test_a_log_is_what_was_written(log: Log) -> None:
-    """Lines lie in the file in order, with time and stream; several in one write are several."""
+def test_log_has_the_written_lines_in_order(log: Log) -> None:
+    """Lines are in the file in order, with time and stream; several in one write are several
+    lines."""
     log.write("one\ntwo")
     log.write("three", "stderr")
     read = read_log(log.path)
@@ -43,15 +44,16 @@ def test_a_log_is_what_was_written(log: Log) -> None:
     assert log.tail(0) == []
 
 
-def test_half_a_surrogate_pair_is_written_escaped(log: Log) -> None:
-    """Text that no encoding can say costs no line."""
+def test_lone_surrogate_is_logged_escaped(log: Log) -> None:
+    """Text that no encoding has costs no line."""
     log.write("a\ud800b")
     assert read_log(log.path)[0].text == "a\\ud800b"
     assert log.lost == 0
 
 
-def test_a_log_is_bounded(tmp_path: Path) -> None:
-    """Two files of most_bytes at most (and the line that passes the bound), the newest lines."""
+def test_log_is_bounded_to_two_files(tmp_path: Path) -> None:
+    """A log has two files of at most most_bytes (and the line that passes the bound), with the
+    newest lines."""
     log = Log(tmp_path / "log", most_bytes=10_000)
     for number in range(5_000):
         log.write(f"line {number}")
@@ -64,7 +66,7 @@ def test_a_log_is_bounded(tmp_path: Path) -> None:
     assert len(kept) > 250
 
 
-def test_a_log_goes_on_in_its_file(tmp_path: Path) -> None:
+def test_log_continues_in_its_file(tmp_path: Path) -> None:
     """A log outlives the object that wrote it."""
     for text in ("before", "after"):
         log = Log(tmp_path / "log")
@@ -80,7 +82,7 @@ def test_a_log_goes_on_in_its_file(tmp_path: Path) -> None:
     bound="lines are lost, nothing else",
 )
 @pytest.mark.parametrize("path", ["/dev/full", "/proc/no/such/folder/log"])
-def test_a_disk_that_refuses_costs_lines_and_nothing_else(path: str) -> None:
+def test_failed_log_write_loses_only_lines(path: str) -> None:
     """Lost lines are counted, the tail still has them, and no writer gets an error."""
     log = Log(Path(path))
     log.write("one\ntwo")
@@ -115,8 +117,8 @@ def test_a_full_disk_heals(tmp_path: Path) -> None:
     log.close()
 
 
-def test_a_removed_log_is_gone(tmp_path: Path) -> None:
-    """remove takes the older file along, and is content when there is nothing."""
+def test_removed_log_has_no_files(tmp_path: Path) -> None:
+    """remove deletes the older file too, and accepts that there is none."""
     log = Log(tmp_path / "log", most_bytes=10)
     for _ in range(5):
         log.write("x" * 20)
@@ -139,8 +141,8 @@ def texts_from(log: Log, position: int = 0) -> tuple[list[str], int]:
     return texts, position
 
 
-def test_a_reader_goes_from_the_first_line_to_the_last(tmp_path: Path) -> None:
-    """Every line once and in order: those before it came, those after, across a rotation, until
+def test_reader_gets_every_line_once_in_order(tmp_path: Path) -> None:
+    """A reader gets the lines before and after it came once and in order, across a rotation, until
     the log is closed."""
     log = Log(tmp_path / "log", most_bytes=200_000)
     expected = [f"line {number}" for number in range(6_000)]
@@ -157,7 +159,7 @@ def test_a_reader_goes_from_the_first_line_to_the_last(tmp_path: Path) -> None:
     assert log.read(end).data == b""
 
 
-def test_a_reader_takes_little_at_once(tmp_path: Path) -> None:
+def test_reader_reads_in_small_blocks(tmp_path: Path) -> None:
     """A mebibyte of empty lines was 32,000 lines in one turn of the loop, and in memory for each
     reader. A line that is longer than a block comes whole."""
     log = Log(tmp_path / "a.log")
@@ -173,8 +175,8 @@ def test_a_reader_takes_little_at_once(tmp_path: Path) -> None:
     assert texts == ["", long, *[""] * 100_000, "last"]
 
 
-def test_the_last_lines_and_what_follows(log: Log) -> None:
-    """A reader that begins with the last lines continues behind them: none twice, none missing."""
+def test_reader_of_the_last_lines_continues_behind_them(log: Log) -> None:
+    """A reader that begins with the last lines gets those that follow: none twice, none missing."""
     log.write_lines(["one", "two", "three"])
     lines, position = log.latest(2)
     log.write("four")
@@ -183,8 +185,8 @@ def test_the_last_lines_and_what_follows(log: Log) -> None:
     assert log.latest(0) == ([], log.latest(1)[1])
 
 
-def test_a_log_from_before_is_read(tmp_path: Path) -> None:
-    """Positions count what earlier objects wrote, in both files."""
+def test_log_of_an_earlier_writer_is_read(tmp_path: Path) -> None:
+    """Positions count the lines of earlier writers, in both files."""
     earlier = Log(tmp_path / "log", most_bytes=100)
     for number in range(9):
         earlier.write(f"line {number}")
@@ -197,8 +199,8 @@ def test_a_log_from_before_is_read(tmp_path: Path) -> None:
     log.close()
 
 
-def test_a_reader_is_told_of_each_write_and_the_close(log: Log) -> None:
-    """A subscriber rings while it is listened to, in the thread that writes."""
+def test_subscriber_is_notified_of_writes_and_close(log: Log) -> None:
+    """A subscriber is notified in the thread that writes."""
     rung: list[bool] = []
 
     def subscriber() -> None:
@@ -212,8 +214,8 @@ def test_a_reader_is_told_of_each_write_and_the_close(log: Log) -> None:
     assert rung == [False, True]
 
 
-def test_a_removed_log_has_an_end(log: Log) -> None:
-    """A reader of a log whose files are removed reaches the end, and does not try endlessly."""
+def test_reader_of_a_removed_log_ends(log: Log) -> None:
+    """A reader of a log whose files are removed reaches the end, and does not retry endlessly."""
     log.write_lines(["one", "two"])
     log.remove()
     assert log.has_more(0)
@@ -228,11 +230,11 @@ def test_a_removed_log_has_an_end(log: Log) -> None:
     injection="files are renamed between look and read",
     bound="no line lost",
 )
-def test_a_rotation_between_look_and_read_loses_no_line(
+def test_rotation_before_a_read_loses_no_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Lines are written, and files rotated, after a reader knows where they lie and before it reads
-    there: it gets each line once and in order."""
+    """Lines are written, and files rotated, after a reader knows their positions and before it
+    reads: it gets each line once and in order."""
     log = Log(tmp_path / "log", most_bytes=2_000)
     written = 0
 
@@ -263,8 +265,11 @@ def test_a_rotation_between_look_and_read_loses_no_line(
     assert got + rest == expected
 
 
-def test_a_writer_waits_for_a_reader_that_looks(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between looking which file holds a position and opening it, no other thread can rotate it."""
+def test_writer_waits_for_a_reader_that_opens_a_file(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the choice of the file that has a position and its opening, no other thread can
+    rotate it."""
     log.write("one")
     opened, tried = log_module._open, []
 
@@ -278,11 +283,11 @@ def test_a_writer_waits_for_a_reader_that_looks(log: Log, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("lines", [1, 25, 50, 100])
-def test_a_rotation_while_files_are_opened(
+def test_rotation_while_files_are_opened_loses_no_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: int
 ) -> None:
-    """Who reads a log's files by their names gets all lines of one moment, in order, though files
-    are rotated, once or several times, between opening one and the other."""
+    """A reader that opens a log's files by name gets all lines of one moment, in order, though
+    files are rotated, once or several times, between two openings."""
     log = Log(tmp_path / "log", most_bytes=2_000)
     written = opens = 0
     opened = log_module._open
@@ -315,8 +320,8 @@ def test_a_rotation_while_files_are_opened(
 )
 @settings(deadline=None, max_examples=60)
 def test_no_line_is_lost_or_doubled(steps: list[str], most_bytes: int) -> None:
-    """With any rotations and truncations by others between reads:
-    lines come in order and once, and what is missing lies in gaps that the reader is told of."""
+    """With any rotations and truncations by others between reads, lines come in order and once;
+    missing lines are in gaps that the reader is told."""
     with TemporaryDirectory() as folder:
         log = Log(Path(folder) / "log", most_bytes=most_bytes)
         got: list[str] = []
@@ -356,15 +361,15 @@ def test_no_line_is_lost_or_doubled(steps: list[str], most_bytes: int) -> None:
             assert got == [str(each) for each in range(number)]
 
 
-def test_the_collector_does_not_look_at_lines() -> None:
-    """It held up all threads for 100 ms where the logs of a model were read."""
+def test_garbage_collector_does_not_visit_lines() -> None:
+    """The collector stopped all threads for 100 ms where the logs of a model were read."""
     line = Line("2026-11-21T02:35:00.123Z", "stdout", "x" * 3)
     assert not gc.is_tracked(line)
 
 
-def test_several_logs_as_one() -> None:
-    """Lines go by time, but never against the order of their own log, though the clock was set
-    back."""
+def test_merged_logs_are_ordered_by_time() -> None:
+    """Lines are ordered by time, but never against the order of their own log, even if the clock
+    was set back."""
 
     def lines(name: str, *hours: int) -> list[tuple[str, Line]]:
         return [
@@ -385,8 +390,8 @@ def test_several_logs_as_one() -> None:
 
 
 @pytest.mark.parametrize("kind", ["pipe", "folder"])
-def test_something_else_in_the_place_of_a_log(tmp_path: Path, kind: str) -> None:
-    """It costs the lines, and neither a writer nor a reader waits for the other end of a pipe."""
+def test_log_replaced_by_another_kind_of_file_loses_only_lines(tmp_path: Path, kind: str) -> None:
+    """Lines are lost, and neither a writer nor a reader waits for the other end of a pipe."""
     path = tmp_path / "log"
     (os.mkfifo if kind == "pipe" else os.mkdir)(path)
     log = Log(path)

@@ -52,8 +52,8 @@ def children() -> Callable[[], set[int]]:
     return lambda: dead_children() - before
 
 
-def test_a_daemon_that_ended_is_reaped(instance_id: str, children: Callable[[], set[int]]) -> None:
-    """A process in a session of its own whose parent has gone leaves no zombie when it ends."""
+def test_ended_daemon_is_reaped(instance_id: str, children: Callable[[], set[int]]) -> None:
+    """A process in its own session whose parent has ended leaves no zombie when it ends."""
     started = start(instance_id, "setsid sh -c 'sleep 0.1' & exit 0")
     assert wait(started) == 0
     until(children)
@@ -61,7 +61,7 @@ def test_a_daemon_that_ended_is_reaped(instance_id: str, children: Callable[[], 
     assert children() == set()
 
 
-def test_what_is_killed_with_its_tree_is_reaped(
+def test_daemon_killed_with_its_tree_is_reaped(
     instance_id: str, children: Callable[[], set[int]]
 ) -> None:
     """Daemons that `kill_tree` has killed leave no zombies."""
@@ -77,10 +77,8 @@ def test_what_is_killed_with_its_tree_is_reaped(
     until(none_is_left)
 
 
-def test_a_group_has_ended_when_it_was_awaited(
-    instance_id: str, children: Callable[[], set[int]]
-) -> None:
-    """After the leader's end its group is killed and waited for: no member is left, dead or not."""
+def test_awaited_group_has_ended(instance_id: str, children: Callable[[], set[int]]) -> None:
+    """After the leader's end its group is killed and awaited: no member is left, dead or alive."""
     started = start(instance_id, "for i in 1 2 3; do sleep 1000 & done; exit 0")
     select.select([started.pidfd], [], [], 10)
     started.kill()
@@ -115,8 +113,8 @@ def test_orphans_of_others_are_left_alone(instance_id: str) -> None:
     os.waitpid(pid, 0)
 
 
-def test_an_orphan_that_lives_is_left_alone(instance_id: str) -> None:
-    """Only what has ended is reaped."""
+def test_live_orphan_is_left_alone(instance_id: str) -> None:
+    """Only ended orphans are reaped."""
     started = start(instance_id, "setsid sleep 1000 & exit 0")
     assert wait(started) == 0
     until(lambda: marked(f"{instance_id}/"))
@@ -129,11 +127,11 @@ def test_an_orphan_that_lives_is_left_alone(instance_id: str) -> None:
     assert pid not in dead_children()
 
 
-def test_orphans_without_end_hold_up_nothing(
+def test_endless_orphans_do_not_delay_other_trees(
     instance_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While one tree keeps making orphans that have left it, the end of another is not held up as
-    long as by one of its own processes."""
+    """While one tree keeps making orphans that have left it, the end of another is delayed for less
+    time than by one of its own processes."""
     monkeypatch.setattr(process, "kill_orphans", lambda has_left_tree: 1)
     started = start(instance_id, "exec sleep 1000")
     until(lambda: marked(f"{instance_id}/"))

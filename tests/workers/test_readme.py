@@ -14,7 +14,7 @@ def section(heading: str) -> str:
     return str(text)
 
 
-def test_the_state_table() -> None:
+def test_readme_has_the_state_table_of_a_replica() -> None:
     """The README's table of a replica's life is the code's table."""
     rows = re.findall(r"^\| `(\w+)` \| (.*) \|$", section("The life of a replica"), re.MULTILINE)
     documented = {state: dict(re.findall(r"(\w+) -> `(\w+)`", moves)) for state, moves in rows}

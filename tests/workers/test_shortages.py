@@ -59,7 +59,9 @@ async def harness(tmp_path: Path, environment: Path) -> AsyncIterator[Harness]:
     injection="each call of ours that takes one fails three times, place by place",
     bound="the pool says why, tries again and serves; others go on; nothing is left",
 )
-async def test_every_call_of_a_start_fails_in_turn(harness: Harness, shortfall: Shortfall) -> None:
+async def test_start_survives_the_failure_of_any_call(
+    harness: Harness, shortfall: Shortfall
+) -> None:
     """If any call of a replica's life fails repeatedly, from its start to its removal, the pool
     retries and serves, another model still answers, and nothing is left."""
     steady = await harness.serve("badly", "behave")
@@ -83,11 +85,11 @@ async def test_every_call_of_a_start_fails_in_turn(harness: Harness, shortfall: 
     injection="each call fails, place by place",
     bound="an error that says so, or a script that ran; nothing is left",
 )
-async def test_every_call_of_a_script_fails_in_turn(
+async def test_script_survives_the_failure_of_any_call(
     harness: Harness, shortfall: Shortfall, tmp_path: Path
 ) -> None:
-    """If any call fails while a script runs, it is an OSError, or the script has run; nothing of it
-    is left."""
+    """If any call fails while a script runs, it raises OSError or the script has run; no process or
+    file of it is left."""
     log = LineList()
     while True:
         outcome: object = None
@@ -254,8 +256,9 @@ class Stubborn:
         return getattr(self._epoll, name)
 
 
-def test_what_is_printed_while_the_kernel_has_no_memory(until: Callable[..., None]) -> None:
-    """A pipe that epoll does not take does not block its writer, and is read again later."""
+def test_pipe_that_epoll_refuses_is_read_later(until: Callable[..., None]) -> None:
+    """A pipe that epoll refuses for lack of memory does not block its writer, and is read again
+    later."""
     output, lines = Output(), list[str]()
     epoll = Stubborn(output._epoll)
     output._epoll = epoll  # type: ignore[assignment]
@@ -345,8 +348,8 @@ async def test_surely_retries_and_makes_a_last_attempt_when_cancelled() -> None:
         (MemoryError(), "memory"),
     ],
 )
-def test_each_shortage_is_explained(error: Exception, said: str) -> None:
-    """Which limit was met, and how it is raised."""
+def test_every_shortage_names_its_limit(error: Exception, said: str) -> None:
+    """The explanation names the limit that was met and how to raise it."""
     assert shortages.is_shortage(error)
     assert said in explain(error)
     assert not shortages.is_shortage(OSError(2, "x"))

@@ -26,8 +26,8 @@ def dig(folder: Path, depth: int) -> None:
     os.close(here)
 
 
-def test_what_a_folder_takes(tmp_path: Path) -> None:
-    """Blocks count, not lengths; each name counts something; links lead nowhere."""
+def test_size_of_a_folder_counts_blocks_and_names(tmp_path: Path) -> None:
+    """Blocks count, not lengths; each name counts something; links are not followed."""
     (tmp_path / "a").write_bytes(b"x" * 100_000)
     (tmp_path / "deep/er").mkdir(parents=True)
     (tmp_path / "deep/er/b").write_bytes(b"x" * 50_000)
@@ -47,8 +47,8 @@ def test_what_a_folder_takes(tmp_path: Path) -> None:
     injection="2,500 of them",
     bound="measured, given and removed",
 )
-def test_no_depth_is_too_deep(tmp_path: Path) -> None:
-    """Folders in each other by the thousand, beyond any path, are measured, given and removed; few
+def test_folders_of_any_depth_are_processed(tmp_path: Path) -> None:
+    """Folders nested by the thousand, deeper than any path, are measured, given and removed; few
     descriptors are open meanwhile, and none is kept."""
     before, most = len(os.listdir("/proc/self/fd")), 0
     for branch, depth in (("a", 2500), ("b", 500)):
@@ -75,9 +75,11 @@ def test_no_depth_is_too_deep(tmp_path: Path) -> None:
     injection="300 deep",
     bound="they count as too much",
 )
-def test_folders_that_are_moved_far_below(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder that is moved while what lies deep in it is looked at leads nowhere else: it counts
-    as too much, and nothing is given in the place where it has gone."""
+def test_folder_moved_during_a_walk_is_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder that is moved while its depths are walked leads nowhere else: it counts as too
+    large, and nothing at its new place is given."""
     dig(tmp_path, 300)
     (tmp_path / "elsewhere").mkdir()
     enter, count = untrusted_tree.open_folder, itertools.count()
@@ -92,8 +94,8 @@ def test_folders_that_are_moved_far_below(tmp_path: Path, monkeypatch: pytest.Mo
     assert measure(tmp_path, enough=50 * MIB) > 50 * MIB
 
 
-def test_a_folder_of_many_files(tmp_path: Path) -> None:
-    """Of a folder with many files no list is made to measure or give it."""
+def test_folder_of_many_files_is_not_listed_in_memory(tmp_path: Path) -> None:
+    """A folder with many files is measured and given without a list of them."""
     top = os.open(tmp_path, os.O_RDONLY)
     for number in range(20_000):
         os.close(os.open(f"file{number}", os.O_CREAT | os.O_WRONLY, dir_fd=top))
@@ -107,9 +109,11 @@ def test_a_folder_of_many_files(tmp_path: Path) -> None:
         tracemalloc.stop()
 
 
-def test_a_link_in_the_place_of_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder that becomes a link while one walks leads nowhere: neither what is looked at in it,
-    nor what is removed."""
+def test_folder_replaced_by_a_link_is_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder that becomes a link during a walk is neither measured nor removed through the
+    link."""
     outside = tmp_path / "outside" / "inner"
     outside.mkdir(parents=True)
     (outside / "big").write_bytes(b"x" * MIB)
@@ -134,7 +138,7 @@ def test_a_link_in_the_place_of_a_folder(tmp_path: Path, monkeypatch: pytest.Mon
         open_folder(str(tmp_path / "measured" / "middle"))
 
 
-def test_depth_keeps_no_folder(tmp_path: Path) -> None:
+def test_deep_folders_are_removed(tmp_path: Path) -> None:
     """Folders by the thousand are removed, with few descriptors and no error."""
     dig(tmp_path, 3000)
     (tmp_path / "d" / "d" / "file").touch()
@@ -145,8 +149,8 @@ def test_depth_keeps_no_folder(tmp_path: Path) -> None:
     assert os.listdir("/proc/self/fd") == before
 
 
-def test_removing_what_is_not_there_is_fine(tmp_path: Path) -> None:
-    """remove can be called for what was never made."""
+def test_missing_folder_may_be_removed(tmp_path: Path) -> None:
+    """remove accepts a folder that was never made."""
     untrusted_tree.remove(tmp_path / "nothing")
 
 
@@ -171,8 +175,9 @@ untrusted_tree.remove(folder)
 """
 
 
-def test_no_permission_keeps_a_folder(tmp_path: Path) -> None:
-    """Folders that a model closed are opened and removed; where its links lead is left alone."""
+def test_folders_without_permissions_are_removed(tmp_path: Path) -> None:
+    """Folders that a model closed are opened and removed; the targets of its links are left
+    alone."""
     (tmp_path / "work").mkdir()
     (tmp_path / "work").chmod(0o777)
     outside = tmp_path / "outside"
@@ -188,9 +193,9 @@ def test_no_permission_keeps_a_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives")
-def test_a_folder_is_given(tmp_path: Path) -> None:
-    """All in it becomes the new owner's, links themselves and not what they lead to; a file that
-    has a name elsewhere stays whose it was."""
+def test_folder_is_given_with_all_in_it(tmp_path: Path) -> None:
+    """All files become the new owner's, links themselves and not their targets; a file with a name
+    elsewhere keeps its owner."""
     outside, folder = tmp_path / "outside", tmp_path / "folder"
     (folder / "in").mkdir(parents=True)
     (folder / "in" / "file").touch()
@@ -205,10 +210,10 @@ def test_a_folder_is_given(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives")
 @pytest.mark.parametrize("work", ["give", "make_plain"])
-def test_a_folder_swapped_while_it_is_given(
+def test_folder_swapped_for_a_link_is_not_given(
     work: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A folder that becomes a link after it was looked at leads nowhere."""
+    """A folder that becomes a link after it was inspected is not followed."""
     outside, folder = tmp_path / "outside", tmp_path / "folder"
     (folder / "in").mkdir(parents=True)
     outside.mkdir()
@@ -229,9 +234,9 @@ def test_a_folder_swapped_while_it_is_given(
     assert ((outside / "file").stat().st_uid, (outside / "file").stat().st_mode) == (0, 0o100644)
 
 
-def test_what_is_kept_is_plain(tmp_path: Path) -> None:
-    """Folders and files of any mode are ours alone afterwards; all else is removed; too deep is an
-    error."""
+def test_kept_files_are_plain(tmp_path: Path) -> None:
+    """Folders and files of any mode are ours alone afterwards; other kinds are removed; too deep is
+    an error."""
     (tmp_path / "shut" / "er").mkdir(parents=True)
     (tmp_path / "shut" / "er" / "file").write_text("kept")
     (tmp_path / "shut" / "er" / "file").chmod(0o6777)

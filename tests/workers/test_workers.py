@@ -143,16 +143,19 @@ DEEDS: dict[str, tuple[dict[str, Any], Callable[[Any], bool]]] = {
 }
 
 
-def test_every_deed_has_its_outcome() -> None:
-    """No deed of the sample project is left out here."""
+def test_every_deed_of_the_sample_project_has_an_outcome() -> None:
+    """The table has an outcome for every deed of the sample project."""
     source = (PROJECTS / "badly" / "badly.py").read_text()
     named = set(re.findall(r'^    "(\w+)": ', source, re.MULTILINE))
     assert named == DEEDS.keys()
 
 
 @pytest.mark.parametrize("deed", DEEDS)
-async def test_a_deed_gets_its_outcome_and_harms_nobody(harness: Harness, deed: str) -> None:
-    """The documented outcome, then a right answer; beside it a model that answers all the while."""
+async def test_misbehaving_model_gets_its_outcome_and_harms_no_other(
+    harness: Harness, deed: str
+) -> None:
+    """Each deed has the documented outcome and then a right answer, while another model answers
+    throughout."""
     arguments, is_documented = DEEDS[deed]
     neighbour = await harness.serve("add", "add")
     badly = await harness.serve("badly", "behave", request_timeout=1.0)
@@ -188,7 +191,7 @@ async def test_a_deed_gets_its_outcome_and_harms_nobody(harness: Harness, deed: 
         ("\U0001f600" * 10_000, "\U0001f600" * 8000 + "... (10000 characters)"),
     ],
 )
-async def test_any_text_that_is_raised_is_told(harness: Harness, text: str, told: str) -> None:
+async def test_exception_text_reaches_its_caller(harness: Harness, text: str, told: str) -> None:
     """Any text of an exception reaches its caller, and the replica still serves."""
     badly = await harness.serve("badly", "behave")
     with trio.fail_after(PATIENCE):
@@ -198,8 +201,8 @@ async def test_any_text_that_is_raised_is_told(harness: Harness, text: str, told
     assert (slot.failure, slot.error) == (1, 0)
 
 
-async def test_both_replicas_serve_at_once(harness: Harness) -> None:
-    """Two replicas are two processes, and no replica is given two requests."""
+async def test_two_replicas_serve_at_once(harness: Harness) -> None:
+    """Two replicas are two processes, and no replica gets two requests at a time."""
     pool = await harness.serve("badly", "behave", replicas=2)
     outcomes = []
 
@@ -215,7 +218,7 @@ async def test_both_replicas_serve_at_once(harness: Harness) -> None:
     assert all(slot.status == "idle" for slot in pool.statistics().slots)
 
 
-async def test_a_replica_sees_what_it_is_given(harness: Harness) -> None:
+async def test_replica_sees_only_its_environment(harness: Harness) -> None:
     """Variables, home, current directory and path are the replica's own; nothing of ours leaks."""
     pool = await harness.serve("environment", "report", variables={"COLOUR": "blue"})
     report: Any = await ask(pool, {})
@@ -229,7 +232,9 @@ async def test_a_replica_sees_what_it_is_given(harness: Harness) -> None:
     assert report["environment"]["ENGINE"] == slot.name
 
 
-async def test_a_path_of_its_own_comes_second(harness: Harness, environment: Path) -> None:
+async def test_path_of_the_model_follows_the_environments(
+    harness: Harness, environment: Path
+) -> None:
     """A PATH among the variables does not hide the programs of the environment."""
     pool = await harness.serve("environment", "report", variables={"PATH": "/opt/own:/bin"})
     report: Any = await ask(pool, {})
@@ -240,10 +245,8 @@ async def test_a_path_of_its_own_comes_second(harness: Harness, environment: Pat
     ("project", "summary"),
     [("syntax_error", "SyntaxError"), ("import_error", "a_module_that_is_nowhere")],
 )
-async def test_a_model_that_cannot_start_says_why(
-    harness: Harness, project: str, summary: str
-) -> None:
-    """The failure is the model's own, with its traceback, after as many tries as were asked."""
+async def test_failed_start_has_its_traceback(harness: Harness, project: str, summary: str) -> None:
+    """The failure is the model's own, with its traceback, after the configured number of tries."""
     pool = harness.workers.open_pool(harness.spec(project, "predict", start_tries=1))
     with pytest.raises(StartFailed, match=summary) as failed, trio.fail_after(PATIENCE):
         await pool.wait_ready()
@@ -258,8 +261,8 @@ async def test_a_model_that_cannot_start_says_why(
     injection="a model file that sleeps",
     bound="cut off with its reason in time",
 )
-async def test_a_slow_start_is_cut_off(harness: Harness) -> None:
-    """A model that loads for longer than it may is killed, and says so."""
+async def test_slow_start_is_killed(harness: Harness) -> None:
+    """A model that loads for longer than it may is killed; the failure says so."""
     spec = harness.spec(
         "slow_start", "predict", {"SLOW_START_SECONDS": "1000"}, start_tries=1, start_timeout=0.5
     )
@@ -275,7 +278,7 @@ raise ValueError("as told")
 """
 
 
-async def test_a_failed_start_is_told_though_a_thread_lives_on(
+async def test_failed_start_with_a_thread_is_reported_at_once(
     harness: Harness, tmp_path: Path
 ) -> None:
     """A model file that fails after it began a thread is reported with its own reason, not after
@@ -290,8 +293,9 @@ async def test_a_failed_start_is_told_though_a_thread_lives_on(
 
 
 @pytest.mark.parametrize("value", ["nul\0", "\ud800"])
-async def test_a_variable_that_no_process_can_have(harness: Harness, value: str) -> None:
-    """It fails the start of its own replica; other models are not affected."""
+async def test_impossible_variable_fails_its_own_start_only(harness: Harness, value: str) -> None:
+    """A variable that no process can have fails the start of its own replica; other models are not
+    affected."""
     neighbour = await harness.serve("add", "add")
     pool = harness.workers.open_pool(harness.spec("add", "add", {"ODD": value}, start_tries=2))
     with pytest.raises(StartFailed, match="could not be started"), trio.fail_after(PATIENCE):
@@ -311,11 +315,11 @@ def pid(args):
 
 
 @pytest.mark.parametrize("by_force", [False, True])
-async def test_a_child_without_the_mark_dies_with_its_group(
+async def test_child_without_the_mark_dies_with_its_group(
     harness: Harness, tmp_path: Path, by_force: bool
 ) -> None:
-    """A child that a model started with an empty environment is dead once the model has ended,
-    in an orderly way or killed."""
+    """A child that a model started with an empty environment is dead once the model has ended, in
+    an orderly way or killed."""
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "model.py").write_text(LEAVES_A_CHILD)
     spec = harness.spec("add", "pid")
@@ -333,8 +337,8 @@ async def test_a_child_without_the_mark_dies_with_its_group(
     assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
 
 
-async def test_an_environment_that_is_not_there(harness: Harness, tmp_path: Path) -> None:
-    """What cannot even be started fails by name, and again at the next try."""
+async def test_missing_environment_fails_by_name(harness: Harness, tmp_path: Path) -> None:
+    """A start without its environment fails with the name, and again at the next try."""
     spec = harness.spec("add", "add", start_tries=2)
     code = msgspec.structs.replace(spec.replica, code=tmp_path / "nowhere")
     pool = harness.workers.open_pool(msgspec.structs.replace(spec, replica=code))
@@ -342,7 +346,7 @@ async def test_an_environment_that_is_not_there(harness: Harness, tmp_path: Path
         await pool.wait_ready()
 
 
-async def test_a_probe_answers_for_the_example(harness: Harness, tmp_path: Path) -> None:
+async def test_probe_predicts_the_example(harness: Harness, tmp_path: Path) -> None:
     """A probe passes, or raises what the model's author must know; its log stays open."""
     log = Log(tmp_path / "probe.log")
     badly = harness.spec("badly", "behave", request_timeout=PATIENCE)
@@ -361,8 +365,8 @@ async def test_a_probe_answers_for_the_example(harness: Harness, tmp_path: Path)
     log.close()
 
 
-async def test_a_restart_under_load_loses_nothing(harness: Harness) -> None:
-    """Requests that come all through a restart are all answered."""
+async def test_restart_under_load_loses_no_request(harness: Harness) -> None:
+    """Requests that come throughout a restart are all answered."""
     pool = await harness.serve("add", "add", replicas=2)
     before = {slot.pid for slot in pool.statistics().slots}
     done = trio.Event()
@@ -380,7 +384,7 @@ async def test_a_restart_under_load_loses_nothing(harness: Harness) -> None:
     assert before.isdisjoint({slot.pid for slot in pool.statistics().slots})
 
 
-async def test_recycling_under_load_loses_nothing(harness: Harness) -> None:
+async def test_recycling_under_load_loses_no_request(harness: Harness) -> None:
     """While replicas are replaced after every 20 requests each caller gets its own answer."""
     pool = await harness.serve("add", "add", replicas=2, recycle_after_requests=20)
     asked = 0
@@ -391,8 +395,9 @@ async def test_recycling_under_load_loses_nothing(harness: Harness) -> None:
     assert asked > 40
 
 
-async def test_a_replica_that_ends_is_told(harness: Harness, tmp_path: Path) -> None:
-    """At a stop a handler of SIGTERM and what is registered with atexit run, and are in the log."""
+async def test_stopped_replica_runs_its_exit_handlers(harness: Harness, tmp_path: Path) -> None:
+    """At a stop, the handler of SIGTERM and the functions registered with atexit run, and are in
+    the log."""
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "model.py").write_text(
         "import atexit, signal\n"
@@ -410,8 +415,8 @@ async def test_a_replica_that_ends_is_told(harness: Harness, tmp_path: Path) -> 
     assert [line.text for line in pool.tail(2)] == ["told", "farewell"]
 
 
-async def test_a_new_pool_takes_over_under_load(harness: Harness) -> None:
-    """A re-deployment under load: switch, take over, drain; every request has its answer."""
+async def test_new_pool_takes_over_under_load_without_loss(harness: Harness) -> None:
+    """A redeployment under load switches, takes over and drains; every request has its answer."""
     current = await harness.serve("badly", "behave")
     done = trio.Event()
 
@@ -431,7 +436,7 @@ async def test_a_new_pool_takes_over_under_load(harness: Harness) -> None:
         done.set()
 
 
-async def test_a_cancelled_prediction_leaves_the_replica_in_step(harness: Harness) -> None:
+async def test_cancelled_prediction_leaves_the_replica_in_step(harness: Harness) -> None:
     """A caller after one that disconnected gets its own answer."""
     pool = await harness.serve("badly", "behave")
     with trio.move_on_after(0.05):
@@ -439,7 +444,7 @@ async def test_a_cancelled_prediction_leaves_the_replica_in_step(harness: Harnes
     assert await ask(pool, {"do": "echo", "mine": True}) == {"do": "echo", "mine": True}
 
 
-async def test_a_new_engine_sweeps_what_an_old_one_left(tmp_path: Path) -> None:
+async def test_new_gateway_removes_leftovers_of_an_old_one(tmp_path: Path) -> None:
     """Processes and working copies of an earlier gateway do not survive the next start."""
     name = f"test-{os.getpid()}-{tmp_path.name}"
     (tmp_path / "replicas" / "add-abcde-1" / "code").mkdir(parents=True)
@@ -456,8 +461,8 @@ async def test_a_new_engine_sweeps_what_an_old_one_left(tmp_path: Path) -> None:
     assert orphan.reap() == -signal.SIGKILL
 
 
-async def test_an_engine_ends_while_its_models_hang(tmp_path: Path, environment: Path) -> None:
-    """Nothing that a model does keeps the workers from closing; waiting callers get an outcome."""
+async def test_workers_close_while_models_hang(tmp_path: Path, environment: Path) -> None:
+    """No action of a model keeps the workers from closing; waiting callers get an outcome."""
     outcomes = []
     async with trio.open_nursery() as nursery:
         with trio.fail_after(PATIENCE):
@@ -484,9 +489,9 @@ class Place(msgspec.Struct, frozen=True):
     unix_sockets: bool = False
 
 
-async def test_a_script_finds_the_packages(harness: Harness, tmp_path: Path) -> None:
-    """Pythons of a confined script can import `cdsw` and `cml`, behind what its own variables
-    show them."""
+async def test_confined_script_imports_cdsw_and_cml(harness: Harness, tmp_path: Path) -> None:
+    """Pythons of a confined script can import `cdsw` and `cml`, after the paths of its own
+    variables."""
     for name in ("home", "tmp", "own"):
         (tmp_path / name).mkdir()
     (tmp_path / "own" / "cml.py").write_text("whose = 'its own'\n")
@@ -505,9 +510,11 @@ async def test_a_script_finds_the_packages(harness: Harness, tmp_path: Path) -> 
     assert [line.text for line in log.tail(1)] == ["track_metric its own"]
 
 
-async def test_copies_that_take_long(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many replicas of one identity are being made, and however long that takes, those of
-    another are, and so is all else that needs a thread."""
+async def test_slow_copies_do_not_delay_other_identities(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many replicas of one identity are being made, and however long that takes, replicas
+    of another and all other work that needs a thread continue."""
     make, gate = workspace.make, threading.Event()
 
     def slow(code: Path, folder: Path, home: Path) -> Path:

@@ -39,8 +39,8 @@ def ends() -> Iterator[tuple[int, int]]:
     os.close(write)
 
 
-async def test_a_ready_descriptor_is_called_back(reactor: Reactor, ends: tuple[int, int]) -> None:
-    """While the reactor sleeps, bytes wake it, and the handler hears what happened."""
+async def test_ready_descriptor_is_called_back(reactor: Reactor, ends: tuple[int, int]) -> None:
+    """Bytes wake a sleeping reactor, and the handler gets the event."""
     called = trio.Event()
     read, write = ends
 
@@ -57,10 +57,10 @@ async def test_a_ready_descriptor_is_called_back(reactor: Reactor, ends: tuple[i
     reactor.unregister(read)
 
 
-async def test_what_is_unregistered_in_a_turn_is_not_called(
+async def test_descriptor_unregistered_in_a_turn_is_not_called(
     reactor: Reactor, ends: tuple[int, int]
 ) -> None:
-    """Of two ready descriptors the first to be called may forget the other."""
+    """Of two ready descriptors the first to be called may unregister the other."""
     read, write = ends
     again, calls, both = os.dup(read), list[int](), (read,)
     done = trio.Event()
@@ -84,8 +84,8 @@ async def test_what_is_unregistered_in_a_turn_is_not_called(
     os.close(again)
 
 
-async def test_other_events_can_be_asked_for(reactor: Reactor, ends: tuple[int, int]) -> None:
-    """modify changes what a descriptor is watched for."""
+async def test_modify_changes_the_watched_events(reactor: Reactor, ends: tuple[int, int]) -> None:
+    """modify changes the events for which a descriptor is watched."""
     writable = trio.Event()
     _, write = ends
 
@@ -101,10 +101,11 @@ async def test_other_events_can_be_asked_for(reactor: Reactor, ends: tuple[int, 
     reactor.unregister(write)
 
 
-async def test_a_timer_wakes_a_sleeping_reactor(
+async def test_timer_wakes_a_sleeping_reactor(
     reactor: Reactor, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """A deadline set while the reactor sleeps counts, be it sooner than the one it sleeps for."""
+    """A deadline set while the reactor sleeps counts, even if it is sooner than the one it sleeps
+    for."""
     calls: list[float] = []
     reactor.call_at(trio.current_time() + 100, lambda: calls.append(100))
     await trio.testing.wait_all_tasks_blocked()
@@ -117,7 +118,7 @@ async def test_a_timer_wakes_a_sleeping_reactor(
     assert calls == [5, 100]
 
 
-async def test_the_rest_of_the_process_gets_its_share(
+async def test_other_tasks_run_beside_a_ready_descriptor(
     reactor: Reactor, ends: tuple[int, int]
 ) -> None:
     """A descriptor that is always ready does not keep other tasks from running."""
@@ -128,8 +129,8 @@ async def test_the_rest_of_the_process_gets_its_share(
     reactor.unregister(ends[1])
 
 
-async def test_a_mistake_in_a_callback_is_loud(ends: tuple[int, int]) -> None:
-    """A callback that raises ends the reactor instead of a request silently."""
+async def test_exception_in_a_callback_ends_the_reactor(ends: tuple[int, int]) -> None:
+    """A callback that raises ends the reactor, instead of a request silently."""
     reactor = Reactor()
 
     def mistake() -> None:
@@ -141,8 +142,9 @@ async def test_a_mistake_in_a_callback_is_loud(ends: tuple[int, int]) -> None:
     reactor.close()
 
 
-async def test_an_event_of_a_closed_descriptor_is_not_its_successors(reactor: Reactor) -> None:
-    """Who closes one and opens another in the same turn gets its number, not its events."""
+async def test_event_of_a_closed_descriptor_is_dropped(reactor: Reactor) -> None:
+    """A descriptor that is opened with the number of one closed in the same turn does not get its
+    events."""
     (first, first_end), (second, second_end) = pipe(), pipe()
     opened: list[int] = []
     wrong: list[int] = []
@@ -170,8 +172,10 @@ async def test_an_event_of_a_closed_descriptor_is_not_its_successors(reactor: Re
         os.close(fd)
 
 
-async def test_trio_runs_after_so_many_callbacks(reactor: Reactor, ends: tuple[int, int]) -> None:
-    """However much is ready all the time, between two callbacks to other tasks there are few."""
+async def test_trio_runs_after_a_bounded_number_of_callbacks(
+    reactor: Reactor, ends: tuple[int, int]
+) -> None:
+    """However many descriptors are always ready, few callbacks run between two passes of Trio."""
     calls = 0
     most = 0
 
@@ -193,8 +197,11 @@ async def test_trio_runs_after_so_many_callbacks(reactor: Reactor, ends: tuple[i
         os.close(fd)
 
 
-def test_what_follows_is_served_in_the_same_turn(ends: tuple[int, int]) -> None:
-    """What a callback makes ready is served without a pass through Trio's scheduler."""
+def test_descriptor_made_ready_by_a_callback_is_served_in_the_same_turn(
+    ends: tuple[int, int],
+) -> None:
+    """A descriptor that a callback makes ready is served without a pass through Trio's
+    scheduler."""
     reactor = Reactor(lambda: 0.0, others_are_ready=lambda: False)
     read, write = ends
     served = []
@@ -212,11 +219,11 @@ def test_what_follows_is_served_in_the_same_turn(ends: tuple[int, int]) -> None:
     reactor.close()
 
 
-async def test_idle_costs_nothing(
+async def test_idle_reactor_does_not_wake(
     reactor: Reactor, ends: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While nothing happens the reactor does not wake, with however many descriptors registered
-    and deadlines to come."""
+    """While nothing happens the reactor does not wake, with any number of descriptors and
+    deadlines."""
     turns = 0
     serve = reactor._serve
 
@@ -288,27 +295,27 @@ def turns(ends: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> Iterator[Tu
     turns.reactor.close()
 
 
-def test_what_comes_within_a_doze_is_served_without_trio(turns: Turns) -> None:
-    """While replicas work, what they answer within a millisecond costs no pass through Trio, and
-    so on for as long as they do."""
+def test_answer_within_a_doze_is_served_without_trio(turns: Turns) -> None:
+    """While replicas work, answers that come within a millisecond cost no pass through Trio, for as
+    long as they come."""
     turns.reactor.working = _CORES
     turns.watched.before = {1: turns.say, 3: turns.say}
     assert turns.take() == [0.0, _POLL_TIMEOUT, 0.0, _POLL_TIMEOUT, 0.0, _POLL_TIMEOUT]
     assert len(turns.heard) == 2
 
 
-def test_one_doze_for_nothing_ends_the_turn(turns: Turns) -> None:
+def test_doze_without_an_event_ends_the_turn(turns: Turns) -> None:
     """However long replicas work, Trio's other tasks wait for one doze only."""
     turns.reactor.working = _CORES
     assert [turns.take() for _ in range(20)] == [[0.0, _POLL_TIMEOUT]] * 20
 
 
-def test_nobody_dozes_where_nothing_happens(turns: Turns) -> None:
-    """Where no answer is due the reactor sleeps in Trio at once, but for a look now and then."""
+def test_idle_reactor_does_not_doze(turns: Turns) -> None:
+    """Where no answer is due the reactor sleeps in Trio at once, except for an occasional poll."""
     assert all(look == 0.0 for _ in range(20) for look in turns.take())
 
 
-def test_a_doze_keeps_none_of_trios_tasks_waiting(turns: Turns) -> None:
+def test_doze_delays_no_trio_task(turns: Turns) -> None:
     """The reactor does not sleep in its epoll while another task could run."""
     turns.reactor.working = _CORES
     turns.reactor._others_are_ready = lambda: True
@@ -316,9 +323,9 @@ def test_a_doze_keeps_none_of_trios_tasks_waiting(turns: Turns) -> None:
     assert turns.take() == [0.0, 0.0]
 
 
-def test_looking_that_does_not_pay_is_left_and_tried_again(turns: Turns) -> None:
-    """After some turns in which looking again brought nothing it is left, but for a try in so many;
-    what one of these brings restarts it."""
+def test_polling_without_events_stops_and_is_tried_again(turns: Turns) -> None:
+    """After some turns in which polling again found nothing the reactor stops it, except for one
+    try in so many; an event in such a try restarts it."""
     often, seldom = 1 + _SPIN_LIMIT, 1
     left = [seldom] * (_TRY - 1) + [often]
     assert [len(turns.take()) for _ in range(3 * _TRY)] == left * 3
@@ -331,8 +338,9 @@ def test_looking_that_does_not_pay_is_left_and_tried_again(turns: Turns) -> None
     assert looked[2 * _TRY :].count(True) == 2
 
 
-def test_who_looks_takes_no_core_from_a_replica(turns: Turns) -> None:
-    """With a replica at work on each core the reactor does not look again, even where it paid."""
+def test_polling_takes_no_core_from_a_replica(turns: Turns) -> None:
+    """With a replica at work on each core the reactor does not poll again, even where it found
+    events."""
     turns.reactor._spin_credit = 10
     turns.reactor.working = _CORES
     assert turns.take() == [0.0, _POLL_TIMEOUT]
@@ -343,11 +351,11 @@ def test_who_looks_takes_no_core_from_a_replica(turns: Turns) -> None:
     injection="hundreds of tasks become ready in one step, as when clients hang up",
     bound="predictions are served between them, each millisecond",
 )
-async def test_many_ready_tasks_do_not_keep_what_is_ready_waiting(
+async def test_ready_descriptor_is_served_between_ready_tasks(
     nursery: trio.Nursery, ends: tuple[int, int]
 ) -> None:
-    """Hundreds of tasks that are ready run in one pass of Trio's. What comes meanwhile is served
-    after the next step once they have taken a millisecond, not after all of them."""
+    """Hundreds of ready tasks run in one pass of Trio. Once they have taken a millisecond, a ready
+    descriptor is served after the next step, not after all of them."""
     time, steps, served = 0.0, 0, list[int]()
     reactor = Reactor(lambda: time, others_are_ready=lambda: True)
     read, write = ends
@@ -379,8 +387,8 @@ async def test_many_ready_tasks_do_not_keep_what_is_ready_waiting(
     nursery.cancel_scope.cancel()
 
 
-async def test_a_mistake_between_two_steps_is_loud(ends: tuple[int, int]) -> None:
-    """A callback that raises there ends the reactor all the same."""
+async def test_exception_between_two_steps_ends_the_reactor(ends: tuple[int, int]) -> None:
+    """A callback that raises between two steps ends the reactor as well."""
     time = 0.0
     reactor = Reactor(lambda: time)
     read, write = ends

@@ -8,8 +8,8 @@ from hypothesis import given
 from workers.reactor.timers import MovableTimer, Timer, Timers
 
 
-def test_a_timer_comes_when_it_is_due_and_once() -> None:
-    """Not before its time, then once."""
+def test_timer_fires_once_when_due() -> None:
+    """A timer does not fire before its time, then once."""
     timers, calls = Timers(), list[int]()
     timers.call_at(5.0, lambda: calls.append(1))
     assert (timers.next_due(), len(timers)) == (5.0, 1)
@@ -21,8 +21,8 @@ def test_a_timer_comes_when_it_is_due_and_once() -> None:
     assert (timers.next_due(), len(timers)) == (inf, 0)
 
 
-def test_equal_times_come_in_the_order_of_asking() -> None:
-    """Of two timers with one time the older comes first."""
+def test_timers_of_equal_time_fire_in_order() -> None:
+    """Of two timers with one time the older fires first."""
     timers, calls = Timers(), list[int]()
     for number in range(10):
         timers.call_at(1.0, lambda number=number: calls.append(number))  # type: ignore[misc]
@@ -30,8 +30,9 @@ def test_equal_times_come_in_the_order_of_asking() -> None:
     assert calls == list(range(10))
 
 
-def test_a_callback_may_set_and_cancel_timers() -> None:
-    """What a callback sets for now comes in the same turn; what it cancels does not come."""
+def test_callback_may_set_and_cancel_timers() -> None:
+    """A timer that a callback sets for now fires in the same turn; one that it cancels does not
+    fire."""
     timers, calls = Timers(), list[str]()
     cancelled = timers.call_at(2.0, lambda: calls.append("cancelled"))
 
@@ -44,8 +45,8 @@ def test_a_callback_may_set_and_cancel_timers() -> None:
     assert calls == ["second"]
 
 
-def test_cancelling_late_or_twice_changes_nothing() -> None:
-    """A timer that has come, or was cancelled, can be cancelled again."""
+def test_timer_may_be_cancelled_late_or_twice() -> None:
+    """A timer that has fired, or was cancelled, can be cancelled again."""
     timers = Timers()
     come, cancelled = timers.call_at(1.0, bool), timers.call_at(9.0, bool)
     timers.run_due(1.0)
@@ -55,7 +56,7 @@ def test_cancelling_late_or_twice_changes_nothing() -> None:
 
 
 def test_cancelled_timers_do_not_pile_up() -> None:
-    """A deadline that is set and cancelled for every request costs no memory for long."""
+    """A deadline that is set and cancelled for every request does not hold memory for long."""
     timers = Timers()
     keep = timers.call_at(1e9, bool)
     for number in range(10_000):
@@ -67,8 +68,8 @@ def test_cancelled_timers_do_not_pile_up() -> None:
 @given(
     st.lists(st.tuples(st.sampled_from(["set", "cancel", "run"]), st.integers(0, 30)), max_size=200)
 )
-def test_timers_do_as_a_sorted_list_would(deeds: list[tuple[str, int]]) -> None:
-    """Against the simplest thing that is right: a list, sorted at each question."""
+def test_timers_equal_a_sorted_list(deeds: list[tuple[str, int]]) -> None:
+    """Timers behave like the simplest correct model: a list that is sorted at each query."""
     timers, calls = Timers(), list[int]()
     made: list[Timer] = []
     waiting: dict[int, int] = {}  # number of a timer: when it is due
@@ -91,8 +92,9 @@ def test_timers_do_as_a_sorted_list_would(deeds: list[tuple[str, int]]) -> None:
         assert timers.next_due() == min(waiting.values(), default=inf)
 
 
-def test_an_alarm_that_is_moved_later_rings_at_its_last_deadline_only() -> None:
-    """Moving it later leaves its entry alone; the entry that comes up early is put in again."""
+def test_alarm_that_is_moved_later_rings_at_its_last_deadline_only() -> None:
+    """Moving an alarm later leaves its entry; when the entry comes up early, it is inserted
+    again."""
     timers, rung = Timers(), list[float]()
     alarm = MovableTimer(timers.call_at, lambda: rung.append(now))
     for due in (10.0, 20.0, 30.0):
@@ -104,8 +106,8 @@ def test_an_alarm_that_is_moved_later_rings_at_its_last_deadline_only() -> None:
 
 
 @given(st.lists(st.one_of(st.none(), st.integers(1, 50)), max_size=30))
-def test_an_alarm_rings_when_its_deadline_comes_and_never_else(moves: list[int | None]) -> None:
-    """For any changes of its deadline, a movable timer calls at exactly the last one."""
+def test_alarm_rings_only_at_its_deadline(moves: list[int | None]) -> None:
+    """For any changes of its deadline, a movable timer fires at exactly the last one."""
     timers, rung, expected, due = Timers(), list[int](), list[int](), inf
     alarm = MovableTimer(timers.call_at, lambda: rung.append(now))
     for now, move in enumerate(moves):
@@ -123,8 +125,8 @@ def test_an_alarm_rings_when_its_deadline_comes_and_never_else(moves: list[int |
     assert rung == expected
 
 
-def test_a_closed_alarm_leaves_nothing_behind() -> None:
-    """What owned it may go at once."""
+def test_closed_alarm_keeps_no_reference() -> None:
+    """The owner of a closed alarm can be freed at once."""
     timers = Timers()
     alarm = MovableTimer(timers.call_at, lambda: None)
     alarm.set(5.0)

@@ -9,8 +9,8 @@ from workers.replica.lifecycle import TABLE, Event, State, advance
 
 
 @pytest.mark.parametrize(("state", "event"), list(product(State, Event)))
-def test_every_pair_is_decided(state: State, event: Event) -> None:
-    """A pair that the table lists leads where it says; any other raises and names both."""
+def test_every_pair_of_state_and_event_is_decided(state: State, event: Event) -> None:
+    """A pair that the table lists leads to its state; any other raises and names both."""
     if event in TABLE[state]:
         assert advance(state, event) is TABLE[state][event]
     else:
@@ -19,24 +19,24 @@ def test_every_pair_is_decided(state: State, event: Event) -> None:
 
 
 @pytest.mark.parametrize("state", [s for s in State if s is not State.GONE])
-def test_a_process_may_end_at_any_time(state: State) -> None:
+def test_process_may_end_in_every_state(state: State) -> None:
     """From every state but the last, killing and ending are possible."""
     assert advance(state, Event.KILL) is State.STOPPING
     assert advance(state, Event.EXITED) is State.GONE
 
 
-def test_gone_is_the_end() -> None:
+def test_gone_is_final() -> None:
     """Nothing follows GONE."""
     assert TABLE[State.GONE] == {}
 
 
 def test_only_an_idle_replica_gets_a_ticket() -> None:
-    """ASSIGNED is known to IDLE alone, so no replica ever holds two."""
+    """Only IDLE accepts ASSIGNED, so no replica ever has two tickets."""
     assert [state for state in State if Event.ASSIGNED in TABLE[state]] == [State.IDLE]
 
 
-def test_who_is_to_end_is_never_idle_again() -> None:
-    """No way leads back from DRAINING or STOPPING."""
+def test_ending_replica_is_never_idle_again() -> None:
+    """No event leads back from DRAINING or STOPPING."""
     reached, last = {State.DRAINING, State.STOPPING}, set[State]()
     while reached != last:
         last = set(reached)

@@ -73,7 +73,7 @@ def play(stage: Stage) -> Iterator[Play]:
     assert play.replica._writer is None or play.replica.state is not State.GONE
 
 
-def test_it_is_told_first_what_to_be(play: Play) -> None:
+def test_start_is_the_first_frame(play: Play) -> None:
     """START comes first, with the root that the keeper chose."""
     [(kind, number, body)] = play.actor.hear()
     assert (kind, number) == (wire.Start.kind, 0)
@@ -88,8 +88,9 @@ def test_it_is_told_first_what_to_be(play: Play) -> None:
     bound="no caller gets it; the replica is killed",
 )
 @pytest.mark.parametrize("wrong", [0, 1, 3, 2**64 - 1])
-def test_an_answer_to_something_else_is_delivered_to_nobody(play: Play, wrong: int) -> None:
-    """A wrong id kills; the caller hears that its replica died, never another's answer."""
+def test_answer_with_a_wrong_id_is_not_delivered(play: Play, wrong: int) -> None:
+    """An answer with a wrong id kills the replica; the caller gets that its replica died, never
+    another's answer."""
     play.assign()
     play.actor.answer()
     play.assign()
@@ -104,8 +105,8 @@ def test_an_answer_to_something_else_is_delivered_to_nobody(play: Play, wrong: i
     injection="a replica answers one request twice",
     bound="the second one kills it",
 )
-def test_a_second_answer_is_delivered_to_nobody(play: Play) -> None:
-    """Two answers in one breath: the first counts, the second kills."""
+def test_second_answer_is_not_delivered(play: Play) -> None:
+    """Of two answers in one write the first counts, and the second kills the replica."""
     play.assign()
     play.actor.write(answer_frame(b"1", 1) + answer_frame(b"2", 1))
     play.stage.turn()
@@ -130,10 +131,8 @@ def test_a_second_answer_is_delivered_to_nobody(play: Play) -> None:
     ids=lambda body: str(body[:20]),
 )
 @pytest.mark.parametrize("cut", [0, 7])
-def test_an_answer_that_is_no_json_is_delivered_to_nobody(
-    play: Play, body: bytes, cut: int
-) -> None:
-    """What could end the object around it, or is no JSON, breaks the conversation off."""
+def test_answer_that_is_no_json_is_not_delivered(play: Play, body: bytes, cut: int) -> None:
+    """An answer that could end the object around it, or is no JSON, ends the conversation."""
     play.assign()
     frame = answer_frame(body, 1)
     play.actor.write(frame[:cut])
@@ -166,9 +165,9 @@ def checks(play: Play) -> Checks:
 LARGE = b'"%b"' % (b"x" * wire.CHECKED_HERE)
 
 
-def test_a_large_answer_is_checked_elsewhere(play: Play, checks: Checks) -> None:
-    """Its caller has it, and the replica is free, when it is known to be JSON; no deadline of the
-    prediction's runs meanwhile."""
+def test_large_answer_is_checked_elsewhere(play: Play, checks: Checks) -> None:
+    """The caller has a large answer, and the replica is free, when it is known to be JSON; no
+    deadline of the prediction runs meanwhile."""
     play.assign()
     play.actor.answer(LARGE)
     [(body, checked)] = checks.calls
@@ -182,8 +181,8 @@ def test_a_large_answer_is_checked_elsewhere(play: Play, checks: Checks) -> None
     assert len(checks.calls) == 1
 
 
-def test_a_large_answer_that_is_no_json_kills(play: Play, checks: Checks) -> None:
-    """The caller hears of the model's error, and what is wrong."""
+def test_large_answer_that_is_no_json_kills(play: Play, checks: Checks) -> None:
+    """The caller gets an error of the model that says what is wrong."""
     play.assign()
     play.actor.answer(LARGE)
     checks.calls[0][1](None, "it ends early")
@@ -193,8 +192,8 @@ def test_a_large_answer_that_is_no_json_kills(play: Play, checks: Checks) -> Non
     assert "its answer is not JSON: it ends early" in outcome.reason
 
 
-def test_a_large_answer_that_nobody_could_check(play: Play, checks: Checks) -> None:
-    """The caller is told to come again; the replica is not to blame."""
+def test_large_answer_without_a_check_is_retryable(play: Play, checks: Checks) -> None:
+    """The caller is told to retry; the replica is not to blame."""
     play.assign()
     play.actor.answer(LARGE)
     checks.calls[0][1](Busy("too many", 3), "")
@@ -202,8 +201,9 @@ def test_a_large_answer_that_nobody_could_check(play: Play, checks: Checks) -> N
     assert play.replica.state is State.IDLE
 
 
-def test_what_follows_an_unchecked_answer(play: Play, checks: Checks) -> None:
-    """A second answer while the first is checked kills, and the verdict comes too late."""
+def test_second_answer_during_a_check_kills(play: Play, checks: Checks) -> None:
+    """A second answer while the first is checked kills, and the result of the check comes too
+    late."""
     play.assign()
     play.actor.answer(LARGE)
     play.actor.answer(b"2", request_id=1)
@@ -215,8 +215,8 @@ def test_what_follows_an_unchecked_answer(play: Play, checks: Checks) -> None:
 
 
 @pytest.mark.parametrize("kind", wire.LARGEST)
-def test_a_frame_above_its_bound_ends_the_replica(play: Play, kind: int) -> None:
-    """The sentence that its caller is told says which frame it was, and how large."""
+def test_frame_above_its_bound_ends_the_replica(play: Play, kind: int) -> None:
+    """The error that the caller gets names the frame and its size."""
     play.assign()
     length = wire.LARGEST[kind] + 1
     play.actor.write(wire.HEADER.pack(length, kind, 1))
@@ -227,8 +227,8 @@ def test_a_frame_above_its_bound_ends_the_replica(play: Play, kind: int) -> None
     assert f"{length} bytes; at most {length - 1}" in outcome.reason
 
 
-def test_an_answer_before_the_question_was_read_kills(play: Play) -> None:
-    """Who answers what it cannot know yet has lost the thread."""
+def test_answer_before_the_request_was_read_kills(play: Play) -> None:
+    """A replica that answers a request before it has read it is out of step."""
     play.actor.hear()
     play.assign(b"x" * 5_000_000)
     play.actor.answer()
@@ -241,15 +241,15 @@ def test_an_answer_before_the_question_was_read_kills(play: Play) -> None:
     [wire.Ready(1.0), wire.Hello(1, "python", "3", 1), wire.Failed("E", "e", "")],
     ids=lambda message: type(message).__name__,
 )
-def test_what_belongs_to_the_start_kills_later(play: Play, message: wire.Message) -> None:
-    """HELLO, READY and FAILED are said once, while it starts."""
+def test_start_frame_after_the_start_kills(play: Play, message: wire.Message) -> None:
+    """HELLO, READY and FAILED are sent once, during the start."""
     play.actor.say(message)
     assert play.actor.process.killed
 
 
-def test_a_failed_start_that_lives_on_is_ended(stage: Stage) -> None:
-    """A model file that failed is told with its own reason long before a start may time out, even
-    where a thread of the model's keeps the process alive."""
+def test_failed_start_with_a_running_thread_is_ended(stage: Stage) -> None:
+    """A failed model file is reported with its own reason long before a start may time out, even
+    where a thread of the model keeps the process alive."""
     play = Play(stage)
     play.actor.enter()
     play.actor.say(wire.Hello(1, "python", "3", 1))
@@ -263,8 +263,9 @@ def test_a_failed_start_that_lives_on_is_ended(stage: Stage) -> None:
     assert play.audience.heard[-2:] == ["gone", "cleaned"]
 
 
-def test_its_process_is_known_when_it_has_spoken(stage: Stage) -> None:
-    """Who is behind the wrapper is looked for at HELLO, when it is certainly there (gotcha G17)."""
+def test_process_is_identified_at_hello(stage: Stage) -> None:
+    """The process behind the wrapper is searched at HELLO, when it certainly exists (gotcha
+    G17)."""
     play = Play(stage)
     play.actor.enter()
     assert not play.actor.process.is_known
@@ -272,15 +273,15 @@ def test_its_process_is_known_when_it_has_spoken(stage: Stage) -> None:
     assert play.actor.process.is_known
 
 
-def test_another_protocol_is_refused(stage: Stage) -> None:
-    """A replica that speaks a protocol that we do not know is not started."""
+def test_unknown_protocol_is_refused(stage: Stage) -> None:
+    """A replica with a protocol that the gateway does not know is not started."""
     play = Play(stage)
     play.actor.enter()
     play.actor.say(wire.Hello(99, "python", "4", 1))
     assert play.actor.process.killed
 
 
-def test_five_megabytes_go_out_in_parts(play: Play) -> None:
+def test_large_request_is_written_in_parts(play: Play) -> None:
     """A request far larger than a pipe arrives whole, however slowly it is read."""
     play.actor.hear()
     request = os.urandom(5_000_000)
@@ -295,7 +296,7 @@ def test_five_megabytes_go_out_in_parts(play: Play) -> None:
     assert play.actor.hear() == [(wire.PREDICT, 2, b"{}")]
 
 
-def test_five_megabytes_come_in_parts(play: Play) -> None:
+def test_large_answer_is_read_in_parts(play: Play) -> None:
     """An answer far larger than a pipe is put together again."""
     play.assign()
     body = b'"%b"' % os.urandom(2_500_000).hex().encode()
@@ -303,7 +304,7 @@ def test_five_megabytes_come_in_parts(play: Play) -> None:
     assert play.audience.outcomes == [Answered(body, "sample-abcde")]
 
 
-def test_who_hangs_up_and_lives_on_is_killed(play: Play) -> None:
+def test_replica_that_closes_its_pipe_and_runs_is_killed(play: Play) -> None:
     """The end of the pipe without the end of the process is a broken conversation."""
     play.assign()
     play.actor.hang_up()
@@ -313,8 +314,8 @@ def test_who_hangs_up_and_lives_on_is_killed(play: Play) -> None:
     assert isinstance(play.audience.outcomes[0], Died)
 
 
-def test_who_hangs_up_and_ends_is_told_with_its_status(play: Play) -> None:
-    """The status that comes right after the end of the pipe is what the caller hears."""
+def test_replica_that_closes_its_pipe_and_ends_has_its_status(play: Play) -> None:
+    """The caller gets the status that comes right after the end of the pipe."""
     play.assign()
     play.actor.hang_up()
     play.actor.end("exited with status 3")
@@ -322,7 +323,7 @@ def test_who_hangs_up_and_ends_is_told_with_its_status(play: Play) -> None:
     assert play.audience.heard[-3:] == ["settled", "gone", "cleaned"]
 
 
-def test_what_was_said_just_before_the_end_counts(play: Play) -> None:
+def test_answer_in_the_pipe_of_an_ended_process_counts(play: Play) -> None:
     """An answer that is still in the pipe when the process is reaped is delivered."""
     play.assign()
     play.actor.write(answer_frame(b'"last"', 1))
@@ -332,8 +333,8 @@ def test_what_was_said_just_before_the_end_counts(play: Play) -> None:
     assert play.replica.stop_reason is None
 
 
-def test_after_a_kill_nothing_counts(play: Play) -> None:
-    """What a killed process had still said is not read: the caller has its outcome."""
+def test_answer_of_a_killed_process_is_dropped(play: Play) -> None:
+    """The last output of a killed process is not read: the caller has its outcome."""
     play.assign()
     play.actor.write(answer_frame(b"1", 1))
     play.replica.kill(StopReason.STOPPED)
@@ -350,8 +351,8 @@ def test_a_prediction_past_its_time_is_killed(play: Play) -> None:
     assert play.actor.process.killed
 
 
-def test_a_start_past_its_time_is_killed(stage: Stage) -> None:
-    """The start has a deadline of its own, which is the failure that is told."""
+def test_start_past_its_time_is_killed(stage: Stage) -> None:
+    """The start has a deadline of its own, which is the reported failure."""
     play = Play(stage)
     play.actor.enter()
     stage.pass_time(REPLICA.start_timeout)
@@ -360,7 +361,7 @@ def test_a_start_past_its_time_is_killed(stage: Stage) -> None:
     assert "not ready within 60 s" in str(play.replica.failure)
 
 
-def test_a_process_that_fails_leaves_its_reason(stage: Stage) -> None:
+def test_failed_process_leaves_its_reason(stage: Stage) -> None:
     """FAILED, unread until the process is gone, is the reason, with its traceback."""
     play = Play(stage)
     play.actor.enter()
@@ -371,7 +372,7 @@ def test_a_process_that_fails_leaves_its_reason(stage: Stage) -> None:
     assert play.replica.failure.detail == "Traceback ..."
 
 
-def test_who_writes_without_end_does_not_hold_the_reactor(play: Play) -> None:
+def test_endless_writer_does_not_block_the_reactor(play: Play) -> None:
     """One turn reads from a pipe once, however much is in it."""
     reads = 0
     read = os.read
@@ -405,8 +406,8 @@ ENDINGS: dict[str, Callable[[Play], object]] = {
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_who_works_is_counted_until_the_conversation_ends(play: Play, ending: str) -> None:
-    """However a conversation ends, the reactor knows that one replica less works."""
+def test_working_replica_is_counted_until_its_conversation_ends(play: Play, ending: str) -> None:
+    """However a conversation ends, the reactor counts one working replica less."""
     assert play.stage.reactor.working == 0
     play.assign()
     assert play.stage.reactor.working == 1
@@ -419,8 +420,8 @@ def test_who_works_is_counted_until_the_conversation_ends(play: Play, ending: st
     assert len(play.audience.outcomes) == 1
 
 
-def test_every_descriptor_is_given_back(stage: Stage) -> None:
-    """After the end, however it came, the pipes are closed."""
+def test_ended_replica_closes_its_pipes(stage: Stage) -> None:
+    """After any kind of end the pipes are closed."""
     for ending in ("kill", "stop", "end", "hang_up"):
         play = Play(stage)
         play.actor.get_ready()
@@ -439,9 +440,9 @@ def test_every_descriptor_is_given_back(stage: Stage) -> None:
         play.actor.end()
 
 
-def test_what_is_said_after_the_last_answer_is_of_no_use(stage: Stage) -> None:
-    """A replica that was told to end answers what it holds and ends in its own time, also where it
-    says more in the same breath."""
+def test_output_after_the_last_answer_is_ignored(stage: Stage) -> None:
+    """A replica that was told to end answers its request and ends in its own time, even if it sends
+    more in the same write."""
     pool = stage.serving()
     caller = Caller().submit(pool)
     pool.drain()

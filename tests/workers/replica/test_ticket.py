@@ -15,7 +15,7 @@ class FakeOwner:
         return self._waits
 
 
-def test_the_first_outcome_counts() -> None:
+def test_first_outcome_counts() -> None:
     """Later outcomes change nothing and are not reported."""
     calls: list[Ticket] = []
     ticket = Ticket(b"{}", calls.append)
@@ -25,7 +25,7 @@ def test_the_first_outcome_counts() -> None:
     assert calls == [ticket]
 
 
-def test_abandoning_tells_the_owner_once() -> None:
+def test_abandoned_ticket_notifies_its_owner_once() -> None:
     """The owner of the ticket is told that its caller disconnected, and the outcome says so."""
     for waits in (True, False):
         owner, ticket = FakeOwner(waits=waits), Ticket(b"{}", lambda _: None)
@@ -36,8 +36,8 @@ def test_abandoning_tells_the_owner_once() -> None:
         assert ticket.outcome == Abandoned()
 
 
-def test_withdrawing_leaves_a_replica_its_ticket() -> None:
-    """Only a ticket that still waits can be withdrawn."""
+def test_running_ticket_cannot_be_withdrawn() -> None:
+    """Only a waiting ticket can be withdrawn."""
     ticket = Ticket(b"{}", lambda _: None)
     ticket.owner = FakeOwner(waits=False)
     assert not ticket.withdraw()
@@ -47,7 +47,7 @@ def test_withdrawing_leaves_a_replica_its_ticket() -> None:
     assert ticket.outcome == Abandoned()
 
 
-def test_abandoning_comes_too_late_for_an_outcome() -> None:
+def test_ticket_with_an_outcome_cannot_be_abandoned() -> None:
     """A ticket that has its outcome cannot be abandoned."""
     owner, ticket = FakeOwner(), Ticket(b"{}", lambda _: None)
     ticket.owner = owner

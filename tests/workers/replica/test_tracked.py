@@ -11,8 +11,9 @@ def tracked_frame(body: bytes, request_id: int) -> bytes:
     return wire.HEADER.pack(len(body), wire.Tracked.kind, request_id) + body
 
 
-def test_it_comes_with_the_answer(stage: Stage) -> None:
-    """What is told of each prediction is passed on once, in order, the next one's not mixed in."""
+def test_metrics_come_once_with_the_answer(stage: Stage) -> None:
+    """The metrics of each prediction are passed on once, in order, and not mixed with the next
+    one's."""
     pool = stage.serving()
     [actor] = stage.actors
     callers = [Caller().submit(pool) for _ in range(3)]
@@ -26,8 +27,8 @@ def test_it_comes_with_the_answer(stage: Stage) -> None:
     assert len(stage.tracked) == 3
 
 
-def test_the_caller_comes_first(stage: Stage) -> None:
-    """Who waits for the answer has it before anything is done about the metrics."""
+def test_caller_gets_its_answer_before_the_metrics(stage: Stage) -> None:
+    """The caller has its answer before the metrics are processed."""
     pool = stage.serving()
     order: list[object] = []
     caller = Caller()
@@ -40,8 +41,8 @@ def test_the_caller_comes_first(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("cut", range(1, 2 * wire.HEADER.size + 5, 3))
-def test_in_pieces(stage: Stage, cut: int) -> None:
-    """It is passed on wherever the bytes are cut, and not before all of the answer is there."""
+def test_metrics_may_come_in_pieces(stage: Stage, cut: int) -> None:
+    """Metrics are passed on wherever the bytes are cut, and not before the answer is complete."""
     pool = stage.serving()
     [actor] = stage.actors
     Caller().submit(pool)
@@ -54,8 +55,9 @@ def test_in_pieces(stage: Stage, cut: int) -> None:
     assert stage.tracked == [b"told"]
 
 
-def test_no_answer_no_metrics(stage: Stage) -> None:
-    """A function that raises and a process that dies leave none, for their successors neither."""
+def test_failed_prediction_has_no_metrics(stage: Stage) -> None:
+    """A function that raises and a process that dies leave no metrics, nor do their successors get
+    them."""
     pool = stage.serving(restart_on_exception=False)
     [actor] = stage.actors
     Caller().submit(pool)
@@ -70,7 +72,7 @@ def test_no_answer_no_metrics(stage: Stage) -> None:
     assert stage.tracked == []
 
 
-def test_last_words(stage: Stage) -> None:
+def test_metrics_before_the_end_of_a_process_count(stage: Stage) -> None:
     """Metrics and answer that were written right before the process ended still count."""
     pool = stage.serving()
     [actor] = stage.actors
@@ -81,8 +83,8 @@ def test_last_words(stage: Stage) -> None:
     assert stage.tracked == [b"told"]
 
 
-def test_nobody_got_the_answer(stage: Stage) -> None:
-    """Of a prediction whose caller went away there are no metrics: no caller knows its uuid."""
+def test_abandoned_prediction_has_no_metrics(stage: Stage) -> None:
+    """A prediction whose caller disconnected has no metrics: no caller knows its uuid."""
     pool = stage.serving()
     [actor] = stage.actors
     caller = Caller().submit(pool)
@@ -93,7 +95,7 @@ def test_nobody_got_the_answer(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("wrong", [-1, 1])
-def test_of_another_request(stage: Stage, wrong: int) -> None:
+def test_metrics_of_another_request_kill(stage: Stage, wrong: int) -> None:
     """A replica that sends metrics of a request that is not outstanding is killed."""
     pool = stage.serving()
     [actor] = stage.actors
@@ -105,8 +107,8 @@ def test_of_another_request(stage: Stage, wrong: int) -> None:
     assert stage.tracked == []
 
 
-def test_told_twice(stage: Stage) -> None:
-    """Who tells twice of one prediction is not believed any more."""
+def test_metrics_sent_twice_kill(stage: Stage) -> None:
+    """A replica that sends metrics twice for one prediction is killed."""
     pool = stage.serving()
     [actor] = stage.actors
     caller = Caller().submit(pool)
@@ -118,7 +120,7 @@ def test_told_twice(stage: Stage) -> None:
     assert stage.tracked == []
 
 
-def test_told_unasked(stage: Stage) -> None:
+def test_metrics_without_a_prediction_kill(stage: Stage) -> None:
     """A replica that sends metrics without a prediction is killed."""
     stage.serving()
     [actor] = stage.actors

@@ -43,15 +43,15 @@ def test_golden_frames_are_read_as_they_are_meant(name: str) -> None:
     assert (message.kind, number, body) == (golden["kind"], golden["id"], golden["body"])
 
 
-def test_the_golden_start_is_what_is_sent() -> None:
+def test_start_is_the_golden_frame() -> None:
     """START is byte for byte the golden frame."""
     golden = GOLDEN["start"]
     assert wire.encode(wire.Start(**golden["body"])).hex() == golden["frame"]
 
 
 @pytest.mark.parametrize("name", PREDICTIONS)
-def test_the_golden_predictions_are_what_is_sent(name: str) -> None:
-    """PREDICT passes the caller's bytes on as they are."""
+def test_predict_is_the_golden_frame(name: str) -> None:
+    """PREDICT passes the caller's bytes on unchanged."""
     golden = GOLDEN[name]
     frame = bytes.fromhex(golden["frame"])
     request = frame[wire.HEADER.size :]
@@ -73,10 +73,8 @@ frames = st.one_of(
 
 
 @given(st.lists(frames, max_size=5), st.lists(st.integers(0, 2000)))
-def test_however_frames_are_cut_the_messages_are_the_same(
-    said: list[bytes], cuts: list[int]
-) -> None:
-    """Where the reads fall makes no difference to what is read."""
+def test_messages_do_not_depend_on_read_sizes(said: list[bytes], cuts: list[int]) -> None:
+    """The sizes of the reads make no difference to the messages."""
     data = b"".join(said)
     edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
     reader = FrameReader(LIMIT)
@@ -86,9 +84,9 @@ def test_however_frames_are_cut_the_messages_are_the_same(
     assert len(in_pieces) == len(said)
 
 
-def test_a_large_answer_is_kept_once() -> None:
-    """An answer takes its own length and no more, in however many parts it comes, and is given
-    away as it lies there."""
+def test_large_answer_is_stored_once() -> None:
+    """An answer takes its own length in memory and no more, in any number of parts, and is passed
+    on without a copy."""
     body = bytes(5_000_000)
     frame = wire.HEADER.pack(len(body), wire.Answer.kind, 1) + body
     parts = [frame[at : at + 40_000] for at in range(0, len(frame), 40_000)]
@@ -113,7 +111,7 @@ def test_a_large_answer_is_kept_once() -> None:
 @example([wire.HEADER.pack(15, wire.Refused.kind, 1) + b'{"message":"\xff"}'[:15]])
 @example([wire.HEADER.pack(16, wire.Refused.kind, 1) + b'{"message":"\xff"}'])
 def test_junk_is_a_message_or_a_wire_error(pieces: list[bytes]) -> None:
-    """For any bytes, no other error than WireError is raised."""
+    """For any bytes, no error other than WireError is raised."""
     reader = FrameReader(LIMIT)
     try:
         for piece in pieces:
@@ -124,15 +122,15 @@ def test_junk_is_a_message_or_a_wire_error(pieces: list[bytes]) -> None:
 
 
 @given(st.sampled_from([16, 17, 18, 20, 21]), st.binary(max_size=60) | st.text().map(str.encode))
-def test_a_body_is_a_message_or_a_wire_error(kind: int, body: bytes) -> None:
-    """A frame of a known kind with any body: a message of that kind, or WireError."""
+def test_body_is_a_message_or_a_wire_error(kind: int, body: bytes) -> None:
+    """A frame of a known kind with any body is a message of that kind or a WireError."""
     with contextlib.suppress(WireError):
         assert wire.decode(kind, body).kind == kind
 
 
 @pytest.mark.parametrize("depth", [1_000, 8_000])
-def test_a_deep_body_is_a_wire_error(depth: int) -> None:
-    """JSON nested too deeply to be read breaks the wire and nothing else."""
+def test_deep_body_is_a_wire_error(depth: int) -> None:
+    """JSON that is nested too deeply to be read is a WireError and breaks nothing else."""
     body = b'{"message":"", "more":' + b"[" * depth + b"]" * depth + b"}"
     with contextlib.suppress(WireError):
         assert wire.decode(wire.Refused.kind, body) == wire.Refused("")
@@ -141,16 +139,17 @@ def test_a_deep_body_is_a_wire_error(depth: int) -> None:
 BOUNDS = {**wire.LARGEST, wire.Answer.kind: LIMIT}
 
 
-def test_each_kind_of_frame_declares_its_bound() -> None:
-    """All that a replica may send, and no more than is decoded in a moment."""
+def test_every_kind_of_frame_has_a_bound() -> None:
+    """Every kind that a replica may send has a bound, small enough to be decoded in a moment."""
     kinds = {kind.kind for kind in get_args(FromReplica)}
     assert set(BOUNDS) == kinds
     assert max(wire.LARGEST.values()) <= 512 * 1024
 
 
 @pytest.mark.parametrize("kind", BOUNDS)
-def test_a_body_above_its_kinds_bound_is_refused_at_the_header(kind: int) -> None:
-    """One byte more is too much, before any of it is there; the error says what and how much."""
+def test_body_above_its_bound_is_refused_at_the_header(kind: int) -> None:
+    """One byte too many is refused before any of the body has come; the error names the kind and
+    the size."""
     most = BOUNDS[kind]
     reader = FrameReader(LIMIT)
     assert list(reader.feed(wire.HEADER.pack(most, kind, 1))) == []
@@ -164,16 +163,17 @@ def test_a_body_above_its_kinds_bound_is_refused_at_the_header(kind: int) -> Non
     bound="refused before memory is taken",
 )
 @pytest.mark.parametrize("length", [LIMIT + 1, 2**32 - 1])
-def test_a_length_past_the_limit_is_refused_at_the_header(length: int) -> None:
-    """Four gigabytes that are only announced cost nothing."""
+def test_length_above_the_limit_is_refused_at_the_header(length: int) -> None:
+    """A header that announces four gigabytes allocates nothing."""
     reader = FrameReader(LIMIT)
     with pytest.raises(WireError, match=str(length)):
         list(reader.feed(wire.HEADER.pack(length, wire.Answer.kind, 1)))
     assert not reader.midway
 
 
-def test_whole_tracked_answers_are_what_is_fed() -> None:
-    """The short way gives what the long one does, and nothing for any other bytes."""
+def test_short_path_equals_the_long_one() -> None:
+    """The short path for a whole answer with metrics gives the messages of the long one, and
+    nothing for other bytes."""
     said = [(22, 7, b'{"metrics":{}}'), (19, 7, b"8")]
     whole = b"".join(wire.HEADER.pack(len(b), kind, n) + b for kind, n, b in said)
     reader = wire.FrameReader(100)
@@ -191,21 +191,21 @@ def test_whole_tracked_answers_are_what_is_fed() -> None:
 
 
 @pytest.mark.parametrize("kind", [0, wire.Start.kind, wire.PREDICT, 23, 255])
-def test_an_unknown_kind_is_refused(kind: int) -> None:
-    """Kinds that only the gateway sends, or that do not exist, break the wire."""
+def test_unknown_kind_is_refused(kind: int) -> None:
+    """A kind that only the gateway sends, or that does not exist, is a WireError."""
     with pytest.raises(WireError, match=f"kind {kind}"):
         read(wire.HEADER.pack(2, kind, 0) + b"{}")
 
 
 @pytest.mark.parametrize("text", ["8", ' {"a": [1, "\u00e9"]}\n', '"\U0001f600"'])
-def test_json_is_json(text: str) -> None:
-    """One value, in UTF-8, with blanks around it or without."""
+def test_one_json_value_is_accepted(text: str) -> None:
+    """One value in UTF-8 is accepted, with blanks around it or without."""
     wire.check_json(text.encode())
     wire.check_json(bytearray(text.encode()))
 
 
 @pytest.mark.parametrize("body", [b"", b"1 2", b'1},"a":{', b'"\xff"', b'"\\ud800"', b"[" * 9999])
-def test_what_is_no_json(body: bytes) -> None:
-    """All else is a WireError, since it would go out within an object of ours."""
+def test_other_bytes_than_json_are_a_wire_error(body: bytes) -> None:
+    """All other bytes are a WireError, since they would be sent inside an object of ours."""
     with pytest.raises(WireError, match="not JSON"):
         wire.check_json(body)
