@@ -132,7 +132,7 @@ async def test_environments_are_apart(bench: Bench) -> None:
     assert python(bench, code, "two") == "2.0 None"
 
 
-async def test_without_script(bench: Bench) -> None:
+async def test_build_without_script_skips_its_step(bench: Bench) -> None:
     """A project without a build script is built, its step skipped; the steps say when."""
     bench.write("code/6_model.serve.py", MODEL)
     report = await bench.build(file="6_model.serve.py", model_root="code")
@@ -152,8 +152,8 @@ async def test_without_script(bench: Bench) -> None:
     assert step.seconds > 0
 
 
-async def test_missing_package(bench: Bench) -> None:
-    """A package that is nowhere to be had is the problem, in pip's own words."""
+async def test_missing_package_is_the_problem(bench: Bench) -> None:
+    """A package that cannot be found is the problem, in pip's own words."""
     bench.write("model.py", MODEL)
     bench.write("cdsw-build.sh", "pip install --no-index no-such-package==9")
     report = await bench.build()
@@ -172,7 +172,9 @@ async def test_missing_package(bench: Bench) -> None:
         ("exit 3", "it printed nothing (exit status 3)", "by hand"),
     ],
 )
-async def test_failing_script(bench: Bench, script: str, problem: str, advice: str) -> None:
+async def test_failing_script_fails_the_build(
+    bench: Bench, script: str, problem: str, advice: str
+) -> None:
     """A script that fails is reported with step, summary, problem and advice; nothing is left."""
     bench.write("model.py", MODEL)
     bench.write("cdsw-build.sh", script)
@@ -196,9 +198,11 @@ async def test_failing_script(bench: Bench, script: str, problem: str, advice: s
         ("\ufeff", "\r\n", "a byte order mark and Windows line ends"),
     ],
 )
-async def test_a_script_of_another_system(bench: Bench, before: str, end: str, told: str) -> None:
-    """A script with other line ends, or a mark before it, is run as it was meant, and the log says
-    so; what the project holds stays as it is."""
+async def test_script_with_other_line_ends_is_run(
+    bench: Bench, before: str, end: str, told: str
+) -> None:
+    """A script with other line ends, or a byte order mark, is run as intended, and the log says so;
+    the project's file is unchanged."""
     bench.write("model.py", MODEL)
     lines = ["set -e", "if true; then", "  echo made >made", "fi", '[ "$(cat made)" = made ]', ""]
     script = bench.write("cdsw-build.sh", before + end.join(lines))
@@ -216,7 +220,7 @@ async def test_exit_status_decides(bench: Bench) -> None:
     assert (await bench.build_quickly()).outcome == "built"
 
 
-async def test_named_script(bench: Bench) -> None:
+async def test_named_script_must_exist(bench: Bench) -> None:
     """A script that was asked for by name must be there."""
     bench.write("model.py", MODEL)
     report = await bench.build_quickly(script="prepare.sh")
@@ -235,7 +239,9 @@ async def test_named_script(bench: Bench) -> None:
         ({"model_root": ".."}, "not a folder"),
     ],
 )
-async def test_path_of_the_model(bench: Bench, changes: dict[str, str], problem: str) -> None:
+async def test_model_outside_the_project_is_refused(
+    bench: Bench, changes: dict[str, str], problem: str
+) -> None:
     """A model that is not beneath the project is refused before anything is spent on it."""
     bench.write("model.py", MODEL)
     report = await bench.make(await bench.spec(**changes), run_nothing, content)
@@ -245,7 +251,7 @@ async def test_path_of_the_model(bench: Bench, changes: dict[str, str], problem:
     assert not bench.shelf.folder("one").exists()
 
 
-async def test_model_file(bench: Bench) -> None:
+async def test_script_may_make_the_model_file(bench: Bench) -> None:
     """The script may make the file to serve; without it, or with a link out, there is no build."""
     bench.write("cdsw-build.sh", "$MAKE")
     made = await bench.build_quickly("made", variables={"MAKE": "touch model.py"})
@@ -258,7 +264,7 @@ async def test_model_file(bench: Bench) -> None:
         assert not bench.shelf.folder(name).exists()
 
 
-async def test_probe_decides(bench: Bench) -> None:
+async def test_probe_decides_the_build(bench: Bench) -> None:
     """The probe sees the finished build; what it says is what is reported."""
     bench.write("model.py", MODEL)
     seen = []
@@ -274,7 +280,7 @@ async def test_probe_decides(bench: Bench) -> None:
     assert not bench.shelf.folder("one").exists()
 
 
-async def test_time_limit(bench: Bench) -> None:
+async def test_build_past_its_time_is_ended(bench: Bench) -> None:
     """A build that takes too long is ended, whichever of its steps it is in."""
     bench.write("model.py", MODEL)
     bench.write("cdsw-build.sh", "sleep 1000")
@@ -322,7 +328,7 @@ async def test_cancellation(bench: Bench) -> None:
         os.kill(pids[0], 0)
 
 
-async def test_own_defects_are_not_the_projects(bench: Bench) -> None:
+async def test_internal_error_is_raised_and_leaves_nothing(bench: Bench) -> None:
     """An error that no user can act on is raised, and still leaves nothing."""
     bench.write("model.py", MODEL)
 
@@ -334,7 +340,7 @@ async def test_own_defects_are_not_the_projects(bench: Bench) -> None:
     assert not bench.shelf.folder("one").exists()
 
 
-async def test_failing_machine(bench: Bench) -> None:
+async def test_failure_of_the_machine_is_for_the_operator(bench: Bench) -> None:
     """What the machine refuses is reported for the operator."""
     bench.write("model.py", MODEL)
 
@@ -352,7 +358,7 @@ async def test_failing_machine(bench: Bench) -> None:
     injection="asked for in a build",
     bound="named, with what to do",
 )
-async def test_interpreter_that_is_gone(bench: Bench, tmp_path: Path) -> None:
+async def test_missing_interpreter_is_named(bench: Bench, tmp_path: Path) -> None:
     """An interpreter that does not run is named, with what to do."""
     bench.write("model.py", MODEL)
     report = await bench.build_quickly(interpreter=tmp_path / "python3.11")
@@ -371,7 +377,7 @@ async def test_existing_build_is_not_touched(bench: Bench) -> None:
     assert kept.exists()
 
 
-async def test_oldest_python(bench: Bench) -> None:
+async def test_oldest_python_gets_its_own_pip(bench: Bench) -> None:
     """CPython 3.8 gets an environment with its own pip, though virtualenv brings none for it."""
     found = [each for each in await discover() if each.identifier == "python3.8"]
     if not found:
@@ -385,7 +391,7 @@ async def test_oldest_python(bench: Bench) -> None:
     assert python(bench, code) == "(3, 8) 1.0"
 
 
-async def test_a_careful_umask(bench: Bench) -> None:
+async def test_strict_umask_does_not_hide_build_inputs(bench: Bench) -> None:
     """Another user can use all that the script is given, regardless of the gateway's umask."""
     bench.write("model.py")
     before = os.umask(0o077)

@@ -17,7 +17,7 @@ from builder.build_steps import (
 )
 
 
-def test_steps_in_order() -> None:
+def test_new_steps_are_waiting() -> None:
     """New steps are all waiting."""
     assert [step.name for step in BuildSteps().steps] == list(STEPS)
     assert {step.state for step in BuildSteps().steps} == {"waiting"}
@@ -36,7 +36,7 @@ def test_events() -> None:
     assert running.skip(ENVIRONMENT)[ENVIRONMENT].state == "skipped"
 
 
-def test_wrong_turns() -> None:
+def test_unknown_event_of_a_step_is_refused() -> None:
     """An event that the table does not have is refused by name."""
     with pytest.raises(IllegalStep, match="ENVIRONMENT is waiting: it cannot finish"):
         BuildSteps().finish(ENVIRONMENT, 1.0)
@@ -44,11 +44,11 @@ def test_wrong_turns() -> None:
         SNAPSHOT_TAKEN.start(SNAPSHOT, now())
 
 
-def test_ends_are_ends() -> None:
+def test_ended_step_is_final() -> None:
     """Nothing follows done, failed or skipped."""
     assert {state for state, _ in NEXT} == {"waiting", "running"}
 
 
-def test_now() -> None:
+def test_times_have_microseconds_and_z() -> None:
     """Times have microseconds and end in Z."""
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", now())

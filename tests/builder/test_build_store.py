@@ -38,7 +38,7 @@ def half(shelf: BuildStore, name: str) -> Path:
     return folder
 
 
-async def test_seal(shelf: BuildStore) -> None:
+async def test_build_is_sealed_once(shelf: BuildStore) -> None:
     """A build is sealed with its manifest, once."""
     folder = half(shelf, "one")
     assert shelf.sealed("one") is None
@@ -48,7 +48,9 @@ async def test_seal(shelf: BuildStore) -> None:
         await seal_build(folder, MANIFEST)
 
 
-async def test_no_other_name_changes_what_is_sealed(shelf: BuildStore, tmp_path: Path) -> None:
+async def test_build_with_outside_hard_links_is_not_sealed(
+    shelf: BuildStore, tmp_path: Path
+) -> None:
     """A build with a file that has a second name elsewhere, where later builds may write, is not
     sealed. Second names within the build are fine."""
     folder = half(shelf, "one")
@@ -93,7 +95,7 @@ def damage(seal: Path, how: str) -> None:
     bound="the build is not served and not removed",
 )
 @pytest.mark.parametrize("how", [*CONTENTS, *LINKS, "folder", "pipe"])
-async def test_a_damaged_seal(shelf: BuildStore, how: str) -> None:
+async def test_damaged_seal_is_reported(shelf: BuildStore, how: str) -> None:
     """A build with a seal that cannot be read is not whole, and its damage is told."""
     folder = half(shelf, "one")
     await seal_build(folder, MANIFEST)
@@ -106,8 +108,8 @@ async def test_a_damaged_seal(shelf: BuildStore, how: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["file", "pipe", "link"])
-def test_a_build_that_is_no_folder(shelf: BuildStore, kind: str) -> None:
-    """What stands in the place of a build's folder is damage."""
+def test_build_that_is_no_folder_is_damage(shelf: BuildStore, kind: str) -> None:
+    """Another kind of file in the place of a build's folder is damage."""
     shelf.root.mkdir()
     match kind:
         case "file":
@@ -120,9 +122,7 @@ def test_a_build_that_is_no_folder(shelf: BuildStore, kind: str) -> None:
     assert shelf.damage("one")
 
 
-async def test_no_kill_leaves_a_torn_seal(
-    shelf: BuildStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_kill_leaves_no_torn_seal(shelf: BuildStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """The seal has its name only when its bytes are on the disk."""
     folder = half(shelf, "one")
 
@@ -146,8 +146,9 @@ async def test_names(shelf: BuildStore) -> None:
     assert shelf.names() == ["half", "kept", "stray"]
 
 
-async def test_remove(shelf: BuildStore, tmp_path: Path) -> None:
-    """A build goes with all it holds, and nothing that its links lead to; twice is fine."""
+async def test_removed_build_is_deleted_whole(shelf: BuildStore, tmp_path: Path) -> None:
+    """A build is deleted with all its files, and nothing that its links lead to; a second removal
+    is accepted."""
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "precious").write_text("")
@@ -162,7 +163,7 @@ async def test_remove(shelf: BuildStore, tmp_path: Path) -> None:
     assert (outside / "precious").exists()
 
 
-async def test_no_depth_keeps_a_build(shelf: BuildStore) -> None:
+async def test_deep_build_can_be_removed(shelf: BuildStore) -> None:
     """Folders nested by the thousand are not sealed, and can be removed."""
     folder = half(shelf, "one")
     here = os.open(folder / "code", os.O_RDONLY)
@@ -179,13 +180,13 @@ async def test_no_depth_keeps_a_build(shelf: BuildStore) -> None:
     assert not folder.exists()
 
 
-async def test_what_cannot_be_removed_is_told(shelf: BuildStore) -> None:
+async def test_failed_removal_names_what_stays(shelf: BuildStore) -> None:
     """A removal that fails raises, with what stays."""
     with pytest.raises(OSError, match="proc"):
         remove_tree(Path("/proc/self/task"))
 
 
-async def test_seal_goes_first(shelf: BuildStore, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_seal_is_removed_first(shelf: BuildStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """A removal that is interrupted leaves a build without its seal."""
     folder = half(shelf, "one")
     await seal_build(folder, MANIFEST)

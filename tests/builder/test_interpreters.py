@@ -40,15 +40,15 @@ def test_names(kernel: str, version: str) -> None:
 
 
 @pytest.mark.parametrize("kernel", ["python3.1", "python2", "r", "python3.11.7", "3"])
-def test_unknown(kernel: str) -> None:
-    """Another name is refused, with all names that there are."""
+def test_unknown_interpreter_is_refused(kernel: str) -> None:
+    """Another name is refused, with all available names."""
     with pytest.raises(UnknownKernel) as caught:
         match(kernel, KNOWN)
     assert caught.value.known == ["Python 3.8", "Python 3.11", "Python 3.12"]
     assert repr(kernel) in caught.value.problem
 
 
-async def test_discover() -> None:
+async def test_discovery_has_each_minor_version_once() -> None:
     """Each minor version is there once, oldest first, and the one that runs us is the default."""
     found = await discover()
     assert len({each.identifier for each in found}) == len(found)
@@ -57,7 +57,9 @@ async def test_discover() -> None:
     assert all(each.release >= (3, 8) for each in found)
 
 
-async def test_newest_patch_and_the_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_discovery_takes_the_newest_working_patch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The newest patch counts; what is broken, old, foreign or a shim is passed over."""
     script(tmp_path / "a/python3.97", answer("3.97.1"))
     script(tmp_path / "b/python3", answer("3.97.4"))
@@ -73,7 +75,7 @@ async def test_newest_patch_and_the_broken(tmp_path: Path, monkeypatch: pytest.M
     assert not {"python3.96", "python3.95", "python3.94", "python3.93", "python3.7"} & set(found)
 
 
-async def test_chosen_default(tmp_path: Path) -> None:
+async def test_chosen_default_stands_for_its_minor_version(tmp_path: Path) -> None:
     """The default that was chosen stands for its minor version, regardless of others."""
     chosen = script(tmp_path / "python", answer("3.8.0"))
     found = await discover(chosen)
@@ -82,7 +84,7 @@ async def test_chosen_default(tmp_path: Path) -> None:
     ]
 
 
-async def test_unusable(tmp_path: Path) -> None:
+async def test_unusable_interpreter_is_refused(tmp_path: Path) -> None:
     """One that was asked for by its path is refused by path and reason."""
     for name, text, reason in (
         ("old", answer("3.7.9"), "Python 3.7.9, older than 3.8"),
@@ -98,7 +100,7 @@ async def test_unusable(tmp_path: Path) -> None:
         await discover(tmp_path / "gone")
 
 
-async def test_virtual_environment_is_seen_through() -> None:
+async def test_interpreter_behind_a_virtual_environment_is_used() -> None:
     """The interpreter behind a virtual environment is what a build stands on."""
     found = await inspect(Path(sys.executable))
     assert not (found.path.parent.parent / "pyvenv.cfg").exists()

@@ -19,8 +19,8 @@ async def entries(database: Database) -> list[str]:
     return [entry.object for entry in await database.read(audit.list_newest)]
 
 
-async def test_the_first_change_carries_the_entry(database: Database) -> None:
-    """A deed of several changes has one entry, told what its first one came to."""
+async def test_first_change_writes_the_entry(database: Database) -> None:
+    """An operation of several changes has one entry, with the result of its first change."""
     deed = PendingAuditEntry(describe)
     with store.auditing(deed):
         first = await database.write(projects.insert, a_project())
@@ -29,8 +29,8 @@ async def test_the_first_change_carries_the_entry(database: Database) -> None:
     assert await entries(database) == [first.name]
 
 
-async def test_what_did_not_happen_is_not_entered(database: Database) -> None:
-    """A change that is refused takes the entry with it; the next one carries it."""
+async def test_refused_change_writes_no_entry(database: Database) -> None:
+    """A refused change rolls back its entry; the next change writes it."""
     taken = await database.write(projects.insert, a_project())
     deed = PendingAuditEntry(describe)
     with store.auditing(deed):
@@ -41,8 +41,8 @@ async def test_what_did_not_happen_is_not_entered(database: Database) -> None:
     assert await entries(database) == [made.name]
 
 
-async def test_what_cannot_be_entered_does_not_happen(database: Database) -> None:
-    """Without its entry the change is rolled back."""
+async def test_change_without_its_entry_is_rolled_back(database: Database) -> None:
+    """If its entry cannot be written, the change is rolled back."""
 
     def fail(value: object) -> AuditEntry:
         raise ZeroDivisionError
@@ -52,8 +52,8 @@ async def test_what_cannot_be_entered_does_not_happen(database: Database) -> Non
     assert await database.read(projects.list_all) == []
 
 
-async def test_tasks_belong_to_the_deed_that_started_them(database: Database) -> None:
-    """A task that is started in a deed is part of it, until the deed is over."""
+async def test_task_belongs_to_the_operation_that_started_it(database: Database) -> None:
+    """A task that is started in an operation is part of it, until the operation is over."""
     deed, over = PendingAuditEntry(describe), trio.Event()
 
     async def later() -> None:
@@ -73,8 +73,8 @@ async def test_tasks_belong_to_the_deed_that_started_them(database: Database) ->
     assert not other.entered
 
 
-async def test_what_comes_after_a_deed_that_changed_nothing_is_not_it(database: Database) -> None:
-    """A task that it started writes without its entry once the deed is over."""
+async def test_task_after_its_operation_writes_no_entry(database: Database) -> None:
+    """A task writes without the entry of its operation once the operation is over."""
     deed, over = PendingAuditEntry(describe), trio.Event()
 
     async def later() -> None:
@@ -89,8 +89,8 @@ async def test_what_comes_after_a_deed_that_changed_nothing_is_not_it(database: 
     assert (deed.entered, await entries(database)) == (False, [])
 
 
-async def test_two_changes_at_once_carry_one_entry(database: Database) -> None:
-    """Whichever of two tasks is first carries the entry, and only that one."""
+async def test_concurrent_changes_write_one_entry(database: Database) -> None:
+    """The first of two concurrent tasks writes the entry, and only that one."""
     with store.auditing(PendingAuditEntry(describe)):
         async with trio.open_nursery() as nursery:
             for _ in range(2):
@@ -99,8 +99,8 @@ async def test_two_changes_at_once_carry_one_entry(database: Database) -> None:
     assert len(await database.read(projects.list_all)) == 2
 
 
-async def test_outside_of_a_deed_nothing_is_entered(database: Database) -> None:
-    """What the gateway does on its own account writes no entry."""
+async def test_change_outside_an_operation_writes_no_entry(database: Database) -> None:
+    """Changes that the gateway makes on its own account write no entry."""
 
     async def nothing(connection: aiosqlite.Connection) -> None:
         await connection.execute("SELECT 1")

@@ -34,8 +34,9 @@ async def force_status(connection: aiosqlite.Connection, table: str, key: str, s
 
 
 @pytest.mark.parametrize("lifecycle", LIFECYCLES, ids=lambda lifecycle: lifecycle.noun)
-def test_the_table_decides(lifecycle: Lifecycle) -> None:
-    """Every listed event leads where the table says, every other one raises and names itself."""
+def test_status_follows_the_table(lifecycle: Lifecycle) -> None:
+    """Every listed event leads to the state of the table; every other one raises and names
+    itself."""
     for state, event in every_pair(lifecycle):
         if event in lifecycle.moves[state]:
             assert advance(lifecycle, state, event) == lifecycle.moves[state][event]
@@ -52,7 +53,7 @@ def test_the_table_decides(lifecycle: Lifecycle) -> None:
 
 
 @pytest.mark.parametrize("lifecycle", LIFECYCLES, ids=lambda lifecycle: lifecycle.noun)
-def test_every_life_ends(lifecycle: Lifecycle) -> None:
+def test_every_state_leads_to_a_final_one(lifecycle: Lifecycle) -> None:
     """All states are reached from the first one, and from each a final one is reached."""
 
     def reachable(state: str) -> set[str]:
@@ -69,7 +70,7 @@ def test_every_life_ends(lifecycle: Lifecycle) -> None:
     assert all(reachable(state) & final for state in lifecycle.moves)
 
 
-def test_records_know_the_same_states() -> None:
+def test_record_statuses_are_the_states_of_the_table() -> None:
     """The words a record's status may be are the states of its table."""
     assert set(get_args(BuildStatus)) == set(BUILD.moves)
     assert set(get_args(DeploymentStatus)) == set(DEPLOYMENT.moves)
@@ -77,7 +78,9 @@ def test_records_know_the_same_states() -> None:
 
 
 @pytest.mark.parametrize(("state", "event"), every_pair(BUILD))
-async def test_builds_on_disk(database: Database, build: Build, state: str, event: str) -> None:
+async def test_build_event_changes_status_on_disk(
+    database: Database, build: Build, state: str, event: str
+) -> None:
     """A build's legal event changes its status and what goes along; an illegal one nothing."""
     await database.write(force_status, "builds", build.id, state)
     before = await database.read(builds.get, build.id)
@@ -95,7 +98,7 @@ async def test_builds_on_disk(database: Database, build: Build, state: str, even
 
 
 @pytest.mark.parametrize(("state", "event"), every_pair(DEPLOYMENT))
-async def test_deployments_on_disk(
+async def test_deployment_event_changes_status_on_disk(
     database: Database, deployment: Deployment, state: str, event: str
 ) -> None:
     """A deployment's legal event changes its status and what goes along; an illegal one nothing."""

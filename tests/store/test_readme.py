@@ -25,6 +25,6 @@ def documented_moves(table: str) -> dict[str, dict[str, str]]:
 @pytest.mark.parametrize(
     "lifecycle", [BUILD, DEPLOYMENT, EXPERIMENT], ids=lambda lifecycle: lifecycle.noun
 )
-def test_the_state_tables(lifecycle: Lifecycle) -> None:
+def test_readme_has_the_lifecycle_tables(lifecycle: Lifecycle) -> None:
     """The README's table of a lifecycle is the code's table."""
     assert documented_moves(section(f"The life of an? {lifecycle.noun}")) == lifecycle.moves

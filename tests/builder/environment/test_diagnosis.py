@@ -108,8 +108,8 @@ def test_explanation_is_the_last_known_line(lines: list[str], problem: str, advi
     assert advice in told
 
 
-def test_signals() -> None:
-    """A script that was killed did not fail by what it wrote."""
+def test_killed_script_has_no_diagnosis_of_its_output() -> None:
+    """A script that was killed did not fail by its output."""
     assert explain(-9, ["fine"])[0] == "it was killed by SIGKILL"
     assert explain(-33, ["fine"])[0] == "it was killed by signal 33"
 
@@ -123,7 +123,7 @@ def test_signals() -> None:
     ],
 )
 @pytest.mark.parametrize("status", [-9, 1])
-def test_limits(status: int, toll: CgroupCounters, advice: str) -> None:
+def test_limit_of_a_script_is_the_diagnosis(status: int, toll: CgroupCounters, advice: str) -> None:
     """A script that reached a limit failed by that limit, and the advice names it."""
     verdict = explain_exit(status, describe_status(status), toll, Limits(memory=64, processes=9))
     found, told = explain(
@@ -133,7 +133,7 @@ def test_limits(status: int, toll: CgroupCounters, advice: str) -> None:
     assert advice in told
 
 
-def test_every_rule_advises() -> None:
+def test_every_rule_has_advice() -> None:
     """Advice is a sentence."""
     pieces = [advice for _, advice in [*CAUSES, *RULES]] + [advice for _, advice in LIMITS]
     assert all(advice[0].isupper() and advice.endswith(".") for advice in pieces)

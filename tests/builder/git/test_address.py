@@ -18,8 +18,8 @@ from builder.git.address import read_address
         "host:name",
     ],
 )
-def test_good_urls(url: str) -> None:
-    """Every usual kind of address is let through."""
+def test_usual_addresses_are_accepted(url: str) -> None:
+    """Every usual kind of address is accepted."""
     assert read_address(url).url == url
 
 
@@ -48,8 +48,8 @@ def test_good_urls(url: str) -> None:
         "https://[host/name",
     ],
 )
-def test_bad_urls(url: str) -> None:
-    """Anything else is refused by name, before git sees it."""
+def test_other_addresses_are_refused(url: str) -> None:
+    """Any other address is refused by name, before git sees it."""
     with pytest.raises(CloneRefused) as caught:
         read_address(url)
     assert repr(url) in caught.value.problem
@@ -91,7 +91,7 @@ def test_name_and_password(url: str, shown: str, user: str, password: str) -> No
         "https://user:SECRET@host:99999/x",
     ],
 )
-def test_secrets_elsewhere(url: str) -> None:
+def test_secrets_in_other_parts_of_an_address_are_refused(url: str) -> None:
     """What would be shown with the address is refused, with what to do, and is not repeated."""
     with pytest.raises(CloneRefused) as caught:
         read_address(url)

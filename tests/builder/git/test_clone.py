@@ -42,8 +42,8 @@ def local(origin: Path) -> RepositoryAddress:
     return read_address(f"file://{origin}")
 
 
-async def test_references(origin: Path, tmp_path: Path) -> None:
-    """The default branch, a branch, a tag and a commit can be had."""
+async def test_branch_tag_and_commit_can_be_cloned(origin: Path, tmp_path: Path) -> None:
+    """The default branch, a branch, a tag and a commit can be cloned."""
     commit = git("rev-parse", "v1", cwd=origin).strip()
     for number, (reference, text) in enumerate(
         [("", "second"), ("main", "second"), ("feature/x", "first"), ("v1", "first")]
@@ -52,7 +52,9 @@ async def test_references(origin: Path, tmp_path: Path) -> None:
     assert await fetch(origin, commit, tmp_path / "commit") == "first"
 
 
-async def test_no_hook_runs(origin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_clone_runs_no_hook(
+    origin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Hooks and filters of the gateway's account are not run."""
     canary = tmp_path / "canary"
     hook = tmp_path / "template/hooks/post-checkout"
@@ -68,15 +70,15 @@ async def test_no_hook_runs(origin: Path, tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("reference", ["-b", "--upload-pack=evil", "a b", "a..b", "a:b", "a\n"])
-async def test_bad_references(origin: Path, tmp_path: Path, reference: str) -> None:
+async def test_bad_reference_is_refused(origin: Path, tmp_path: Path, reference: str) -> None:
     """A reference that is an option or no name is refused by name."""
     with pytest.raises(CloneRefused) as caught:
         await clone(local(origin), reference, tmp_path / "x", run=run_nothing, guard=None)
     assert repr(reference) in caught.value.problem
 
 
-async def test_failure(origin: Path, tmp_path: Path) -> None:
-    """A failed clone says what git said, and leaves nothing."""
+async def test_failed_clone_has_the_message_of_git(origin: Path, tmp_path: Path) -> None:
+    """A failed clone has git's message, and leaves nothing."""
     with pytest.raises(CloneFailed, match="no-such-branch"):
         await fetch(origin, "no-such-branch", tmp_path / "copy")
     with pytest.raises(CloneFailed, match=r"does not exist|not appear to be a git repository"):
@@ -86,7 +88,7 @@ async def test_failure(origin: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "copy").exists()
 
 
-async def test_existing_target(origin: Path, tmp_path: Path) -> None:
+async def test_existing_target_is_not_touched(origin: Path, tmp_path: Path) -> None:
     """A folder that is there is not touched."""
     (tmp_path / "copy").mkdir()
     with pytest.raises(CloneRefused, match="already exists"):
@@ -94,7 +96,7 @@ async def test_existing_target(origin: Path, tmp_path: Path) -> None:
     assert (tmp_path / "copy").exists()
 
 
-async def test_no_trace_of_git(origin: Path, tmp_path: Path) -> None:
+async def test_clone_keeps_only_files(origin: Path, tmp_path: Path) -> None:
     """Nothing is fetched again, so neither `.git` nor anything beside the files is kept."""
     await fetch(origin, "", tmp_path / "copies" / "copy")
     assert [path.name for path in (tmp_path / "copies").iterdir()] == ["copy"]

@@ -83,7 +83,7 @@ def talking(text: str) -> Iterator[int]:
         thread.join()
 
 
-async def test_one_answer(origin: Path, tmp_path: Path) -> None:
+async def test_guarded_clone_does_not_reveal_open_ports(origin: Path, tmp_path: Path) -> None:
     """The message of a guarded clone does not show which ports are open."""
     with socket.create_server(("127.0.0.1", 0)) as closed:
         free = closed.getsockname()[1]
@@ -109,7 +109,7 @@ async def test_one_answer(origin: Path, tmp_path: Path) -> None:
     assert told == {UNREADABLE}
 
 
-async def test_a_server_that_leads_on(origin: Path, tmp_path: Path) -> None:
+async def test_only_trusted_clones_follow_redirects(origin: Path, tmp_path: Path) -> None:
     """A server may redirect the clone of a trusted user to another address, and no other clone."""
     with git_server(tmp_path) as server:
         address = read_address(f"http://127.0.0.1:{server.port}/moved/origin/.git")
@@ -121,10 +121,10 @@ async def test_a_server_that_leads_on(origin: Path, tmp_path: Path) -> None:
         assert not server.asked
 
 
-async def test_a_name_is_looked_up_once(
+async def test_clone_resolves_a_name_once(
     origin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Git connects to the address that was looked at, and does not look the name up itself."""
+    """Git connects to the address that was checked, and does not resolve the name itself."""
 
     async def found(*_: object, **__: object) -> list[object]:
         return [(None, None, None, "", ("127.0.0.1", 0))]
@@ -137,7 +137,7 @@ async def test_a_name_is_looked_up_once(
             await clone(address, "", tmp_path / "copy-2", run=run, guard=None)
 
 
-async def test_a_git_that_looks_names_up(tmp_path: Path) -> None:
+async def test_guarded_clone_needs_a_git_with_fixed_addresses(tmp_path: Path) -> None:
     """With a git that does not accept the addresses of a name, a guarded clone is refused."""
     assert git_version() > PINNING
     old = CloneGuard(is_refused=GUARD.is_refused, git_version=lambda: (2, 36))
@@ -151,7 +151,7 @@ INNER = ("127.0.0.1", "127.9.9.9", "localhost", "[::1]", "[::ffff:127.0.0.1]", "
 
 
 @pytest.mark.parametrize("host", [*INNER, "2130706433", "0x7f.1"])
-async def test_this_machine_is_not_reached(tmp_path: Path, host: str) -> None:
+async def test_guarded_clone_does_not_reach_this_machine(tmp_path: Path, host: str) -> None:
     """A guarded clone reaches nothing on this machine or its link, however it is written."""
     for scheme in ("http", "git", "ssh"):
         address = read_address(f"{scheme}://{host}:80/x")
@@ -160,7 +160,9 @@ async def test_this_machine_is_not_reached(tmp_path: Path, host: str) -> None:
         assert caught.value.problem == unreadable(address)
 
 
-async def test_no_identity(origin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_clone_does_not_use_the_gateways_identity(
+    origin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The passwords, keys and agents of the gateway's account are not used."""
     (tmp_path / ".netrc").write_text("machine 127.0.0.1 login ada password right\n")
     (tmp_path / ".git-credentials").write_text("http://ada:right@127.0.0.1\n")

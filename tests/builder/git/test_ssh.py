@@ -23,7 +23,7 @@ BLOB = "AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f"
     "change",
     [str, str.strip, lambda text: text.replace("\n", "\r\n"), lambda text: f"\n{text}\n\n"],
 )
-def test_line_ends(tmp_path: Path, change: type[str]) -> None:
+def test_key_line_ends_are_normalised(tmp_path: Path, change: type[str]) -> None:
     """A key may have Windows line ends, or no last one: ssh-add is given it as it wants it."""
     key = make_key(tmp_path / "key")
     address = with_identity(SSH, change(key), "")
@@ -32,15 +32,15 @@ def test_line_ends(tmp_path: Path, change: type[str]) -> None:
 
 
 @pytest.mark.parametrize("kind", [("rsa", "2048"), ("ecdsa", "256")])
-def test_other_kinds(tmp_path: Path, kind: tuple[str, str]) -> None:
-    """Each usual kind of key is taken."""
+def test_usual_kinds_of_keys_are_accepted(tmp_path: Path, kind: tuple[str, str]) -> None:
+    """Each usual kind of key is accepted."""
     file = tmp_path / "key"
     command = ["ssh-keygen", "-q", "-t", kind[0], "-b", kind[1], "-N", "", "-f", str(file)]
     subprocess.run(command, check=True)
     assert with_identity(SSH, file.read_text(), "").key == file.read_text()
 
 
-def test_a_passphrase(tmp_path: Path) -> None:
+def test_key_with_a_passphrase_is_refused(tmp_path: Path) -> None:
     """A key with a passphrase is refused, and the error says what removes it."""
     key = make_key(tmp_path / "key", "a passphrase")
     with pytest.raises(CloneRefused, match=r"passphrase.*ssh-keygen -p") as caught:
@@ -48,8 +48,8 @@ def test_a_passphrase(tmp_path: Path) -> None:
     _tells_nothing(caught.value, key)
 
 
-def test_no_key(tmp_path: Path) -> None:
-    """What is no private key of OpenSSH is refused, and not repeated."""
+def test_text_that_is_no_key_is_refused(tmp_path: Path) -> None:
+    """Text that is no private key of OpenSSH is refused, and not repeated."""
     whole = make_key(tmp_path / "key")
     pem = tmp_path / "pem"
     command = ["ssh-keygen", "-q", "-t", "rsa", "-m", "PEM", "-N", "", "-f", str(pem)]
@@ -70,7 +70,7 @@ def _tells_nothing(error: CloneRefused, key: str) -> None:
 
 
 @pytest.mark.parametrize("url", ["https://host/x", "http://h/x", "git://h/x", "file:///srv/x"])
-def test_only_over_ssh(url: str) -> None:
+def test_key_is_refused_without_ssh(url: str) -> None:
     """Keys are refused with other addresses; they would have no effect there."""
     for given in (("x", ""), ("", "x")):
         with pytest.raises(CloneRefused, match="for ssh addresses only"):
@@ -87,7 +87,7 @@ def test_only_over_ssh(url: str) -> None:
         ("ssh://h/x", f"a,b ssh-ed25519 {BLOB} c\n" * 2, f"a,b ssh-ed25519 {BLOB}\n" * 2),
     ],
 )
-def test_host_keys(url: str, given: str, kept: str) -> None:
+def test_host_key_is_accepted_bare_or_as_known_hosts(url: str, given: str, kept: str) -> None:
     """Lines of known_hosts are taken, and a bare key is that of the address."""
     assert with_identity(read_address(url), "", given).host_keys == kept
 
@@ -99,19 +99,19 @@ def test_host_keys(url: str, given: str, kept: str) -> None:
         *(f"@revoked host ssh-ed25519 {BLOB}", f"h ssh-ed25519 {BLOB}\nx", f"host -oX {BLOB}"),
     ],
 )
-def test_no_host_key(given: str) -> None:
+def test_text_that_is_no_host_key_is_refused(given: str) -> None:
     """What is no host key is refused, with what prints them."""
     with pytest.raises(CloneRefused, match="ssh-keyscan"):
         with_identity(SSH, "", given)
 
 
-def test_the_command_is_quoted() -> None:
+def test_ssh_command_is_quoted() -> None:
     """Git gives the command to a shell: a host in it is one word, with any characters."""
     address = read_address("ssh://$(id);x:2222/x")
     assert "'-oHostKeyAlias=[$(id);x]:2222'" in git_ssh_command(address, ["192.0.2.1"])
 
 
-def test_the_agent_ends_with_git(tmp_path: Path) -> None:
+def test_agent_ends_with_git(tmp_path: Path) -> None:
     """The end of git, also by SIGKILL, ends its agent: the process that would
     end both by their process group may have ended."""
     key = make_key(tmp_path / "key")

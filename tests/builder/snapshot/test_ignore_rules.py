@@ -15,8 +15,8 @@ SLOW = "*a?*b*\n" * 9000
 
 
 @pytest.mark.parametrize("name", [".gitignore", "sub/.gitignore"])
-async def test_a_big_file(bench: Bench, name: str) -> None:
-    """One that is too big is refused by its name, with what to do."""
+async def test_big_ignore_file_is_refused(bench: Bench, name: str) -> None:
+    """An ignore file that is too big is refused by its name, with what to do."""
     bench.write(name, "x" * 4 * 1024 * 1024)
     with pytest.raises(
         SnapshotFailed, match=rf"^[^:]*: {name} has more than 65,536 bytes"
@@ -25,8 +25,8 @@ async def test_a_big_file(bench: Bench, name: str) -> None:
     assert "Use patterns" in caught.value.advice
 
 
-async def test_many_files(bench: Bench) -> None:
-    """So are too many of them, and too many bytes of all together."""
+async def test_too_many_ignore_files_are_refused(bench: Bench) -> None:
+    """Too many ignore files, or too many bytes of all together, are refused."""
     for number in range(20):
         bench.write(f"{number}/.gitignore", "x" * 100)
     with pytest.raises(SnapshotFailed, match=r"more than 19 \.gitignore files"):
@@ -36,8 +36,8 @@ async def test_many_files(bench: Bench) -> None:
     await bench.take()
 
 
-async def test_endless_work_for_git(bench: Bench) -> None:
-    """Patterns that keep git busy end in a named failure; nothing is left of what was asked."""
+async def test_endless_ignore_patterns_fail(bench: Bench) -> None:
+    """Patterns that keep git busy end in a named failure; nothing of the request is left."""
     bench.write(".gitignore", SLOW)
     for number in range(1000):
         bench.write(f"{number}" + "a" * 200)
@@ -46,9 +46,9 @@ async def test_endless_work_for_git(bench: Bench) -> None:
     assert not list(bench.store.parent.glob("ignoring-*"))
 
 
-async def test_others_go_on(bench: Bench, tmp_path: Path) -> None:
-    """While git is busy with one project's ignore files, snapshots of others are taken, of more
-    than there are threads for them."""
+async def test_busy_git_delays_no_other_snapshot(bench: Bench, tmp_path: Path) -> None:
+    """While git is busy with the ignore files of one project, snapshots of others are taken, even
+    of more projects than there are threads."""
     bench.write(".gitignore", "*.pyc\n")
     other = tmp_path / "other"
     other.mkdir()
@@ -74,8 +74,8 @@ async def _take(project: Path, store: Path, log: Log, told: object) -> None:
     await take_snapshot(project, store, "one", log, run=told)  # type: ignore[arg-type]
 
 
-async def test_git_is_not_shown_the_project(bench: Bench) -> None:
-    """It runs confined, with the ignore files and the names of folders to read and nothing else."""
+async def test_git_sees_only_ignore_files_and_folder_names(bench: Bench) -> None:
+    """Git runs confined, and reads only the ignore files and the names of folders."""
     bench.write(".gitignore", "*.csv\n")
     bench.write("sub/secret.txt", "secret")
     bench.write("sub/a.csv")
@@ -100,8 +100,8 @@ async def test_git_is_not_shown_the_project(bench: Bench) -> None:
         assert "HOME" not in variables
 
 
-async def test_no_ignore_file(bench: Bench) -> None:
-    """Without one git is not asked."""
+async def test_project_without_ignore_files_needs_no_git(bench: Bench) -> None:
+    """Without an ignore file git is not run."""
     bench.write("sub/a.py")
 
     async def told(*_: object, **__: object) -> int:
@@ -110,7 +110,7 @@ async def test_no_ignore_file(bench: Bench) -> None:
     await take_snapshot(bench.project, bench.store, "one", bench.log, run=told)
 
 
-async def test_an_ignore_file_that_is_a_link(bench: Bench, tmp_path: Path) -> None:
+async def test_ignore_file_that_is_a_link_has_no_effect(bench: Bench, tmp_path: Path) -> None:
     """It is kept as a link and has no effect, as with git."""
     (tmp_path / "patterns").write_text("a.py\n")
     bench.write("a.py")

@@ -51,7 +51,7 @@ async def tree(bench: Bench, name: str) -> str:
     injection="hooks, filters, fsmonitor",
     bound="none of it runs",
 )
-async def test_hostile_git_folder(bench: Bench, tmp_path: Path) -> None:
+async def test_git_folder_of_the_user_is_not_used(bench: Bench, tmp_path: Path) -> None:
     """Nothing in the user's own `.git` is run, read or stored."""
     canary = tmp_path / "canary"
     bench.write("a.py", "1")
@@ -67,10 +67,10 @@ async def test_hostile_git_folder(bench: Bench, tmp_path: Path) -> None:
     assert not canary.exists()
 
 
-async def test_environment_of_git(
+async def test_git_variables_have_no_effect(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Variables and configuration that steer git have no hold on our store."""
+    """Variables and configuration of git have no effect on our store."""
     bench.write("a.py", "1")
     bench.write("ignored-at-home", "2")
     (tmp_path / "ignore").write_text("ignored-at-home\n")
@@ -82,7 +82,7 @@ async def test_environment_of_git(
     assert not (tmp_path / "elsewhere").exists()
 
 
-async def test_gitignore(bench: Bench) -> None:
+async def test_gitignore_excludes_as_in_git(bench: Bench) -> None:
     """Nested `.gitignore` files exclude, and re-include, as git would have it."""
     bench.write(".gitignore", "R\nnode_modules\n*.pyc\n.*\n!.gitignore\n/build/\n")
     bench.write("sub/.gitignore", "*.csv\n!keep.csv\n")
@@ -97,7 +97,7 @@ async def test_gitignore(bench: Bench) -> None:
     }
 
 
-async def test_nested_repositories(bench: Bench) -> None:
+async def test_nested_repository_belongs_to_the_project(bench: Bench) -> None:
     """The files of a repository within the project belong to it; its `.git` does not."""
     bench.write("vendor/lib/code.py", "x = 1")
     git("init", "-q", cwd=bench.project / "vendor/lib")
@@ -112,14 +112,14 @@ async def test_nested_repositories(bench: Bench) -> None:
     }
 
 
-async def test_large_file(bench: Bench) -> None:
-    """A file over 50 MB comes out byte for byte."""
+async def test_large_file_is_unchanged(bench: Bench) -> None:
+    """A file over 50 MB is stored byte for byte."""
     data = os.urandom(1 << 20) * 51 + b"\r\n"
     bench.write("big.bin", data)
     assert (await copied(bench) / "big.bin").read_bytes() == data
 
 
-async def test_attributes(bench: Bench) -> None:
+async def test_git_attributes_change_no_byte(bench: Bench) -> None:
     """Attributes change no byte, on the way in or out."""
     attributes = (
         "* text=auto eol=crlf\n*.id ident\n*.f filter=x\n*.u working-tree-encoding=UTF-16\n"
@@ -141,7 +141,7 @@ async def test_attributes(bench: Bench) -> None:
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == contents
 
 
-async def test_modes_links_and_empty_folders(bench: Bench) -> None:
+async def test_modes_links_and_empty_folders_are_kept(bench: Bench) -> None:
     """The executable bit, links that stay inside and folders without files are kept."""
     bench.write("run.sh", "true", 0o755)
     bench.write("data/real.csv", "1")
@@ -160,7 +160,7 @@ async def test_modes_links_and_empty_folders(bench: Bench) -> None:
     assert (folder / "empty/inner").is_dir()
 
 
-async def test_links_that_leave(bench: Bench) -> None:
+async def test_links_that_leave_the_project_are_named(bench: Bench) -> None:
     """Every link that leads out is named, and nothing else is."""
     bench.write("inside.txt")
     project = bench.project
@@ -177,7 +177,7 @@ async def test_links_that_leave(bench: Bench) -> None:
     assert ".gitignore" in caught.value.advice
 
 
-async def test_absolute_links(bench: Bench) -> None:
+async def test_absolute_links_into_the_project_become_relative(bench: Bench) -> None:
     """One into the project, by its real path or as models know it, becomes relative; one into a
     folder that models are shown stays; one that climbs out of that, or lies beside it, leaves."""
     project = bench.project
@@ -200,7 +200,8 @@ async def test_absolute_links(bench: Bench) -> None:
 
 
 async def test_environments_and_caches_are_left_out(bench: Bench) -> None:
-    """Of those a build has its own: one line says so, and no link in them is an error."""
+    """Environments and caches are left out, since a build has its own: one line says so, and no
+    link in them is an error."""
     bench.write("model.py")
     bench.write("venv/pyvenv.cfg")
     (bench.project / "venv/bin").mkdir()
@@ -236,13 +237,13 @@ async def test_environments_and_caches_are_left_out(bench: Bench) -> None:
         os.fsdecode(b"latin-\xe9"),
     ],
 )
-async def test_odd_names(bench: Bench, name: str) -> None:
+async def test_file_may_have_any_name(bench: Bench, name: str) -> None:
     """A file may be called anything that a file system can spell."""
     bench.write(name, "odd")
     assert (await copied(bench) / name).read_bytes() == b"odd"
 
 
-async def test_special_files(bench: Bench, tmp_path: Path) -> None:
+async def test_special_files_are_left_out(bench: Bench, tmp_path: Path) -> None:
     """Pipes and sockets are left out, and the log says so."""
     bench.write("a.py")
     os.mkfifo(bench.project / "pipe")
@@ -253,14 +254,14 @@ async def test_special_files(bench: Bench, tmp_path: Path) -> None:
     assert "socket" in bench.log
 
 
-async def test_gitignore_that_is_a_pipe(bench: Bench) -> None:
+async def test_gitignore_that_is_a_pipe_is_refused(bench: Bench) -> None:
     """A `.gitignore` on which git would wait for ever is refused."""
     os.mkfifo(bench.project / ".gitignore")
     with pytest.raises(SnapshotFailed, match=r"\.gitignore is not a regular file"):
         await bench.take()
 
 
-async def test_an_environment_in_the_root(bench: Bench) -> None:
+async def test_environment_in_the_root_is_left_out(bench: Bench) -> None:
     """A virtual environment that was made in the root itself is left out, and nothing else."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", bench.project], check=True)
     own = {"model.py", "lib", "lib/own.py", "data", "data/bin", "data/bin/python", "include"}
@@ -277,7 +278,7 @@ async def test_an_environment_in_the_root(bench: Bench) -> None:
     injection="201 levels; 300,001 entries",
     bound="refused by name",
 )
-async def test_what_is_too_deep_or_too_much(bench: Bench) -> None:
+async def test_project_too_deep_or_too_large_is_refused(bench: Bench) -> None:
     """Folders that lie deeper than any path reaches, and more files than are held in memory, are
     refused by name, unless .gitignore leaves them out."""
     here = os.open(bench.project, os.O_RDONLY)
@@ -298,18 +299,18 @@ async def test_what_is_too_deep_or_too_much(bench: Bench) -> None:
     remove_tree(bench.project)  # pytest could not
 
 
-async def test_empty_project(bench: Bench) -> None:
+async def test_empty_project_has_an_empty_snapshot(bench: Bench) -> None:
     """A project without files has a snapshot without files."""
     assert names(await copied(bench)) == set()
 
 
-async def test_missing_project(bench: Bench) -> None:
+async def test_missing_project_is_named(bench: Bench) -> None:
     """A folder that is not there is named."""
     with pytest.raises(SnapshotFailed, match="gone is not a folder"):
         await take_snapshot(bench.project / "gone", bench.store, "one", bench.log, run=run)
 
 
-async def test_same_content(bench: Bench) -> None:
+async def test_same_content_is_the_same_tree(bench: Bench) -> None:
     """The same files are the same tree; another byte or mode is another one."""
     file = bench.write("a.py", "1")
     first = await tree(bench, "one")
@@ -340,7 +341,7 @@ async def test_cancellation(bench: Bench) -> None:
     assert snapshots_in(bench.store) == []
 
 
-async def test_drop(bench: Bench) -> None:
+async def test_dropped_snapshot_frees_its_objects(bench: Bench) -> None:
     """Dropping a snapshot frees what only it held, and may be done again."""
     bench.write("shared.py", "shared")
     only = bench.write("only.bin", os.urandom(1 << 20))
@@ -357,7 +358,7 @@ async def test_drop(bench: Bench) -> None:
     await write_out(kept, bench.store.parent / "copy")
 
 
-async def test_who_waits_takes_no_thread_from_others(bench: Bench) -> None:
+async def test_waiting_for_the_store_takes_no_thread(bench: Bench) -> None:
     """While a process locks the store, many wait for it, and other work has its threads."""
     bench.write("a.py", "1")
     await bench.take("first")
@@ -373,7 +374,7 @@ async def test_who_waits_takes_no_thread_from_others(bench: Bench) -> None:
     assert len(snapshots_in(bench.store)) == 11
 
 
-async def test_damaged_store(bench: Bench) -> None:
+async def test_missing_object_is_a_named_failure(bench: Bench) -> None:
     """A stored object that is gone is a named failure, not a file that lacks something."""
     bench.write("a.py", "precious")
     snapshot = await bench.take()
@@ -383,7 +384,7 @@ async def test_damaged_store(bench: Bench) -> None:
         await write_out(snapshot, bench.store.parent / "copy")
 
 
-async def test_who_changes_the_store_holds_its_lock(
+async def test_store_is_changed_under_its_lock(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Taking and dropping a snapshot change the store alone: pruning beside the other would remove
@@ -412,8 +413,8 @@ async def test_who_changes_the_store_holds_its_lock(
     assert changed == ["set_reference", "delete_reference"]
 
 
-async def test_dropping_waits_for_the_lock(bench: Bench) -> None:
-    """While the store is held, a snapshot stays, and the reference to it."""
+async def test_drop_waits_for_the_lock(bench: Bench) -> None:
+    """While the store is locked, a snapshot and its reference stay."""
     bench.write("a.py")
     await bench.take("one")
     waiting = threading.Event()
@@ -437,9 +438,9 @@ async def test_dropping_waits_for_the_lock(bench: Bench) -> None:
     injection="SIGKILL in the midst of a file",
     bound="a failed snapshot that names the object; no file lacks its end",
 )
-async def test_git_dies_in_the_midst_of_a_blob(bench: Bench) -> None:
-    """It is a failed snapshot that names the object, not a file that lacks its end; so is what is
-    asked of it afterwards."""
+async def test_git_that_dies_within_a_blob_fails_the_snapshot(bench: Bench) -> None:
+    """A git that dies within a blob is a failed snapshot that names the object, not a truncated
+    file; so is every later request to it."""
     bench.write("large.bin", os.urandom(1 << 22))
     snapshot = await bench.take()
     store = GitStore(snapshot.store)

@@ -92,7 +92,7 @@ async def test_a_folder_that_becomes_a_link(
     assert SECRET.encode() not in stored(bench.store)
 
 
-async def test_a_root_that_becomes_a_link(bench: Bench, secret: Path) -> None:
+async def test_root_that_becomes_a_link_is_not_opened(bench: Bench, secret: Path) -> None:
     """A project whose folder, or one above it, has become a link is not opened."""
     swapped(bench.project, secret)
     with pytest.raises(SnapshotFailed, match="is not a folder"):
@@ -125,8 +125,8 @@ def swapping(entry: Path, link: Path) -> Iterator[None]:
         thread.join()
 
 
-async def test_swapping_without_end(bench: Bench, secret: Path, tmp_path: Path) -> None:
-    """However often and whenever it happens: a snapshot fails, or has the project's own bytes."""
+async def test_endless_swaps_leak_no_bytes(bench: Bench, secret: Path, tmp_path: Path) -> None:
+    """However often paths are swapped, a snapshot fails or has the project's own bytes."""
     for number in range(20):
         bench.write(f"folder/other-{number}", "harmless")
     file = bench.write("folder/victim", "harmless")
@@ -145,7 +145,7 @@ async def test_swapping_without_end(bench: Bench, secret: Path, tmp_path: Path) 
     assert SECRET.encode() not in stored(bench.store)
 
 
-async def test_what_we_store_is_what_git_would(bench: Bench) -> None:
+async def test_stored_objects_are_those_of_git(bench: Bench) -> None:
     """Our objects are sound to git, and have the names that it gives to the same files."""
     for name in ("a", "a.b", "a0", "z/deep/er", "ä"):
         bench.write(name, f"content of {name}")
@@ -163,9 +163,11 @@ async def test_what_we_store_is_what_git_would(bench: Bench) -> None:
     assert run("rev-parse", f"{snapshot.commit}^{{tree}}").decode() == tree
 
 
-async def test_a_big_file_that_changes(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that is too big to be held, and becomes another between the two looks at it, is named
-    and nothing of it is stored."""
+async def test_big_file_that_changes_is_refused(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that is too big for memory, and changes between the two reads, is named, and nothing
+    of it is stored."""
     file = bench.write("big", b"a" * (3 << 20))
 
     def has(self: Objects, name: str) -> bool:

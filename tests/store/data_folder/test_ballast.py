@@ -15,8 +15,8 @@ def free(folder: Path) -> tuple[int, int]:
     return state.f_bavail * state.f_frsize, state.f_favail
 
 
-def test_room_comes_back(tmp_path: Path) -> None:
-    """Taken, it takes its bytes and inodes; given back, all of them are free again."""
+def test_ballast_takes_and_frees_its_space(tmp_path: Path) -> None:
+    """Ballast takes its bytes and inodes; when it is removed, all of them are free again."""
     with small_disk(tmp_path / "disk", "size=60m") as disk:
         before = free(disk)
         ballast = Ballast(disk / "ballast")
@@ -31,8 +31,8 @@ def test_room_comes_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("options", ["size=8m", "size=60m,nr_inodes=9"])
-def test_too_little_room(tmp_path: Path, options: str) -> None:
-    """Where it does not fit, nothing of it is left to fill the disk."""
+def test_ballast_that_does_not_fit_leaves_nothing(tmp_path: Path, options: str) -> None:
+    """Ballast that does not fit leaves nothing that would fill the disk."""
     with small_disk(tmp_path / "disk", options) as disk:
         before = free(disk)
         with pytest.raises(OSError, match="No space left"):

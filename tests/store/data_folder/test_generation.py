@@ -76,11 +76,11 @@ def nothing(_: Path) -> None:
     bound="the start is refused with what to do; the copy is not changed by a byte",
 )
 @pytest.mark.parametrize("change", [nothing, older_schema, of_another_folder, nothing_in_it])
-async def test_an_older_copy_is_refused(
+async def test_older_copy_of_a_database_is_refused(
     database_path: Path, mark: Path, copy: Path, change: Callable[[Path], None]
 ) -> None:
-    """A copy from before the last start, of an older schema, or of another folder is not opened and
-    not changed, and the refusal says how to accept it; then it is opened."""
+    """A copy from before the last start, of an older schema, or of another folder is neither opened
+    nor changed, and the error says how to accept it; then it is opened."""
     await serve(database_path, mark)
     shutil.copy(database_path, copy)
     await serve(database_path, mark)
@@ -94,9 +94,11 @@ async def test_an_older_copy_is_refused(
     await serve(database_path, mark)
 
 
-async def test_a_copy_from_before_a_change(database_path: Path, mark: Path, copy: Path) -> None:
-    """What is written while it is served makes older copies known too; where nothing is written the
-    file is left alone."""
+async def test_copy_from_before_a_change_is_refused(
+    database_path: Path, mark: Path, copy: Path
+) -> None:
+    """A write during operation makes older copies known too; without a write the file is left
+    alone."""
     async with opened(database_path, mark) as database:
         generations = GenerationKeeper(database, mark)
         await generations.advance()
@@ -112,10 +114,10 @@ async def test_a_copy_from_before_a_change(database_path: Path, mark: Path, copy
         await serve(database_path, mark)
 
 
-async def test_it_looks_by_itself(
+async def test_generation_is_checked_at_once_and_every_minute(
     database: Database, mark: Path, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
 ) -> None:
-    """At once, and once a minute; a disk that takes nothing ends nothing."""
+    """The generation is written at once and once a minute; a full disk ends nothing."""
     times: list[float] = []
 
     async def full(*_: object) -> None:
@@ -129,7 +131,9 @@ async def test_it_looks_by_itself(
     assert not mark.exists()
 
 
-async def test_killed_between_the_two(database_path: Path, mark: Path) -> None:
+async def test_kill_before_the_generation_file_refuses_nothing(
+    database_path: Path, mark: Path
+) -> None:
     """The database is advanced first: a kill before the file follows refuses nothing."""
     await serve(database_path, mark)
     before = mark.read_bytes()
@@ -139,10 +143,10 @@ async def test_killed_between_the_two(database_path: Path, mark: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\x00", b"[]", None])
-async def test_a_file_that_tells_nothing(
+async def test_unreadable_generation_file_is_rewritten(
     database_path: Path, mark: Path, content: bytes | None
 ) -> None:
-    """Where it cannot be read the database is opened, and it is written again."""
+    """Where the file cannot be read the database is opened, and the file is written again."""
     await serve(database_path, mark)
     whole = mark.read_bytes()
     mark.unlink()

@@ -44,8 +44,8 @@ def held_by_another_process(folder: Path) -> Iterator[subprocess.Popen[str]]:
             holder.kill()
 
 
-def test_the_second_process_is_refused(tmp_path: Path) -> None:
-    """A folder held by another process is refused with the pid of its holder."""
+def test_second_process_on_a_data_folder_is_refused(tmp_path: Path) -> None:
+    """A folder that another process has locked is refused with the pid of that process."""
     with held_by_another_process(tmp_path) as holder:
         with (
             pytest.raises(DataFolderBusy, match=str(holder.pid)) as caught,
@@ -55,8 +55,8 @@ def test_the_second_process_is_refused(tmp_path: Path) -> None:
         assert (caught.value.path, caught.value.pid) == (tmp_path, holder.pid)
 
 
-def test_a_killed_holder_holds_nothing(tmp_path: Path) -> None:
-    """A lock left by a killed process is free again, and signed by its new holder."""
+def test_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
+    """The lock of a killed process is free again, and has the pid of its new holder."""
     with held_by_another_process(tmp_path) as holder:
         holder.kill()
         holder.wait()
@@ -65,7 +65,7 @@ def test_a_killed_holder_holds_nothing(tmp_path: Path) -> None:
             assert (tmp_path / "lock").read_text() == f"{os.getpid()}\n"
 
 
-def test_a_holder_that_ends_lets_go(tmp_path: Path) -> None:
+def test_lock_ends_with_its_block(tmp_path: Path) -> None:
     """The lock ends with its block, even when that raises."""
     with pytest.raises(LookupError), lock_data_folder(tmp_path):
         raise LookupError
@@ -85,8 +85,8 @@ def test_children_do_not_inherit_the_lock(tmp_path: Path) -> None:
         child.wait()
 
 
-def test_a_busy_folder_without_a_pid(tmp_path: Path) -> None:
-    """A holder that has not signed yet is refused for all the same, unnamed."""
+def test_locked_folder_without_a_pid_is_refused(tmp_path: Path) -> None:
+    """A folder whose holder has not written its pid yet is refused without a pid."""
     with lock_data_folder(tmp_path):
         (tmp_path / "lock").write_text("")
         with (
@@ -97,15 +97,15 @@ def test_a_busy_folder_without_a_pid(tmp_path: Path) -> None:
     assert caught.value.pid is None
 
 
-def test_the_folder_is_made(tmp_path: Path) -> None:
-    """A folder that is not there yet is made, with those above it, for its owner alone."""
+def test_missing_data_folder_is_made(tmp_path: Path) -> None:
+    """A missing folder is made, with its parents, for its owner alone."""
     folder = tmp_path / "var" / "predictd"
     with lock_data_folder(folder):
         assert folder.stat().st_mode & 0o777 == 0o700
         assert (folder / "lock").stat().st_mode & 0o777 == 0o600
 
 
-def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+def test_data_folder_through_a_file_is_refused(tmp_path: Path) -> None:
     """A path that leads through a file is refused with the system's reason."""
     (tmp_path / "file").touch()
     with (
@@ -137,8 +137,8 @@ def unprivileged() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("locked_before", [False, True])
-def test_a_read_only_folder(locked_before: bool) -> None:
-    """A folder that we may not write is refused, even when its lock file is open to us."""
+def test_read_only_data_folder_is_refused(locked_before: bool) -> None:
+    """A folder that we may not write is refused, even when we may open its lock file."""
     with TemporaryDirectory() as name:
         folder = Path(name)
         os.chown(folder, _UNPRIVILEGED if os.geteuid() == 0 else -1, -1)
@@ -152,10 +152,10 @@ def test_a_read_only_folder(locked_before: bool) -> None:
 
 
 @pytest.mark.parametrize("mode", [0o755, 0o750, 0o711, 0o701])
-def test_a_folder_that_others_could_read_is_closed(
+def test_readable_data_folder_is_made_private(
     tmp_path: Path, mode: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A folder of ours that was made with another mode is ours alone, and the log says so."""
+    """A folder of ours with another mode is made private, and the log says so."""
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "lock").touch()
     (tmp_path / "data" / "lock").chmod(0o666)
@@ -172,8 +172,8 @@ def refused(path: Path) -> str:
     return caught.value.reason
 
 
-def test_a_folder_that_others_could_write(tmp_path: Path) -> None:
-    """What is in it may be theirs, so it is refused with what to do; an empty one is closed."""
+def test_data_folder_writable_by_others_is_refused(tmp_path: Path) -> None:
+    """Its content may be theirs, so it is refused with what to do; an empty one is made private."""
     folder = tmp_path / "data"
     folder.mkdir()
     folder.chmod(0o777)
@@ -186,9 +186,9 @@ def test_a_folder_that_others_could_write(tmp_path: Path) -> None:
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
-def test_a_folder_in_whose_place_others_could_put_another(tmp_path: Path) -> None:
-    """Any folder above it that others may write into is refused; where only owners may rename, as
-    in /tmp, it is not."""
+def test_data_folder_that_others_could_replace_is_refused(tmp_path: Path) -> None:
+    """A folder below one that others may write is refused; where only owners may rename, as in
+    /tmp, it is accepted."""
     folder = tmp_path / "above" / "between" / "data"
     folder.mkdir(parents=True)
     above = tmp_path / "above"
@@ -199,8 +199,8 @@ def test_a_folder_in_whose_place_others_could_put_another(tmp_path: Path) -> Non
         pass
 
 
-def test_a_folder_of_another_account(tmp_path: Path) -> None:
-    """It is refused with what to do, and so is one beneath a folder of another account."""
+def test_data_folder_of_another_account_is_refused(tmp_path: Path) -> None:
+    """It is refused with what to do, and so is one below a folder of another account."""
     if os.geteuid():
         not_here("only root can give folders away")
     (tmp_path / "theirs" / "data").mkdir(parents=True)
@@ -210,8 +210,8 @@ def test_a_folder_of_another_account(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mask", [0, 0o022, 0o077, 0o777])
-def test_the_umask_does_not_matter(tmp_path: Path, mask: int) -> None:
-    """The folder and what is above it have the same modes regardless of the umask."""
+def test_umask_does_not_change_the_modes(tmp_path: Path, mask: int) -> None:
+    """The folder and its parents have the same modes with any umask."""
     folder = tmp_path / "var" / "predictd"
     before = os.umask(mask)
     try:
@@ -223,8 +223,10 @@ def test_the_umask_does_not_matter(tmp_path: Path, mask: int) -> None:
         os.umask(before)
 
 
-def test_a_folder_of_a_group_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where each user has a group of that name, folders above may be writable for it."""
+def test_parent_writable_for_the_users_own_group_is_accepted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where each user has a group of that name, parents may be writable for it."""
     folder = tmp_path / "above" / "data"
     folder.mkdir(parents=True)
     group = os.getgid() or 54321

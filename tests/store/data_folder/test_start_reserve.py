@@ -29,8 +29,9 @@ async def served(path: Path, room: StartReserve) -> list[Project]:
 
 
 @pytest.mark.parametrize("use_up", [fill, use_up_inodes], ids=["bytes", "inodes"])
-async def test_it_is_there_at_each_start(tmp_path: Path, use_up: UsesUp) -> None:
-    """Also when other programs fill the disk while it runs, and after each stop."""
+async def test_start_reserve_exists_at_each_start(tmp_path: Path, use_up: UsesUp) -> None:
+    """The reserve exists also when other programs fill the disk during operation, and after each
+    stop."""
     with small_disk(tmp_path / "disk", "size=4m,nr_inodes=100") as disk:
         path, room = disk / "predictd.db", StartReserve(disk / "room")
         async with open_database(path) as database:
@@ -68,18 +69,18 @@ trio.run(read)
     injection="ext4 with blocks of 1 KiB fills up while the database is open",
     bound="reads go on; no SIGBUS",
 )
-def test_a_disk_of_small_blocks(tmp_path: Path) -> None:
-    """Where blocks are smaller than pages of memory, a disk that gets full does not end the process
-    by SIGBUS as it reads."""
+def test_full_disk_of_small_blocks_causes_no_sigbus(tmp_path: Path) -> None:
+    """Where blocks are smaller than pages of memory, a disk that fills does not end the process by
+    SIGBUS as it reads."""
     with fine_grained_disk(tmp_path / "disk") as disk:
         command = [sys.executable, "-c", READER, str(disk)]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
 
 
-async def test_as_much_as_there_is(tmp_path: Path) -> None:
-    """Where there is no room for all of it, it takes the files for which there is, and the others
-    when there is more."""
+async def test_start_reserve_takes_the_files_that_fit(tmp_path: Path) -> None:
+    """Where the whole reserve does not fit, it takes the files that fit, and the others when there
+    is more free space."""
     with small_disk(tmp_path / "disk", "size=64k") as disk:
         room = StartReserve(disk / "room")
         room.allocate()
@@ -92,8 +93,9 @@ async def test_as_much_as_there_is(tmp_path: Path) -> None:
         assert os.listdir(disk / "room") == []
 
 
-def test_a_file_of_it_is_lent(tmp_path: Path) -> None:
-    """On a full disk it becomes another one, with its room; where none is left, that is told."""
+def test_file_of_the_start_reserve_is_lent(tmp_path: Path) -> None:
+    """On a full disk a file of the reserve becomes another one, with its space; where none is left,
+    the caller is told."""
     with small_disk(tmp_path / "disk", "size=1m") as disk:
         room = StartReserve(disk / "room")
         room.allocate()
@@ -106,8 +108,8 @@ def test_a_file_of_it_is_lent(tmp_path: Path) -> None:
             room.lend(disk / "more")
 
 
-def test_no_room_at_all(tmp_path: Path) -> None:
-    """Something else in its place keeps nothing from starting."""
+def test_obstructed_start_reserve_prevents_no_start(tmp_path: Path) -> None:
+    """Another kind of file in the place of the reserve does not prevent a start."""
     (tmp_path / "room").touch()
     room = StartReserve(tmp_path / "room")
     room.allocate()

@@ -16,7 +16,7 @@ async def names(database: Database) -> list[str]:
     return [project.name for project in await database.read(projects.list_all)]
 
 
-async def test_a_cancelled_caller_gets_its_whole_transaction(database: Database) -> None:
+async def test_cancelled_caller_gets_its_whole_transaction(database: Database) -> None:
     """A caller cancelled in the middle gets its transaction committed as a whole, by no other
     caller."""
     cancelled = threading.Event()
@@ -47,8 +47,8 @@ async def test_a_cancelled_caller_gets_its_whole_transaction(database: Database)
     assert await names(database) == ["first", "second"]
 
 
-async def test_a_caller_cancelled_beforehand_writes_nothing(database: Database) -> None:
-    """A write whose caller is cancelled before it is handed over never begins."""
+async def test_caller_cancelled_beforehand_writes_nothing(database: Database) -> None:
+    """A write whose caller is cancelled before it is queued never begins."""
     with trio.CancelScope() as scope:
         scope.cancel()
         await database.write(projects.insert, a_project())
@@ -56,8 +56,8 @@ async def test_a_caller_cancelled_beforehand_writes_nothing(database: Database) 
     assert await names(database) == []
 
 
-async def test_a_caller_cancelled_in_the_queue_is_served(database: Database) -> None:
-    """A write that waits for its turn is carried out even if its caller is cancelled meanwhile."""
+async def test_caller_cancelled_in_the_queue_is_served(database: Database) -> None:
+    """A queued write is carried out even if its caller is cancelled meanwhile."""
     first_is_in = trio.Event()
     may_go_on = threading.Event()
     trio_token = trio.lowlevel.current_trio_token()
@@ -76,8 +76,8 @@ async def test_a_caller_cancelled_in_the_queue_is_served(database: Database) -> 
     assert await names(database) == ["queued"]
 
 
-async def test_an_exception_rolls_back(database: Database) -> None:
-    """A transaction that raises leaves nothing behind, and its own exception reaches the caller."""
+async def test_exception_rolls_back(database: Database) -> None:
+    """A transaction that raises leaves nothing, and its own exception reaches the caller."""
     reason = LookupError("no")
 
     async def insert_and_fail(connection: aiosqlite.Connection) -> None:
@@ -105,8 +105,8 @@ async def test_writes_are_serialised(database: Database, project: Project) -> No
     assert (await database.read(projects.get, project.id)).description == "50"
 
 
-async def test_a_read_sees_one_moment(database: Database) -> None:
-    """What is committed during a read is not seen by it, nor does the write wait for the read."""
+async def test_read_sees_one_moment(database: Database) -> None:
+    """A read does not see what is committed during it, and the write does not wait for the read."""
     has_looked = trio.Event()
     may_look_again = threading.Event()
     trio_token = trio.lowlevel.current_trio_token()
@@ -129,8 +129,8 @@ async def test_a_read_sees_one_moment(database: Database) -> None:
     assert len(await names(database)) == 1
 
 
-async def test_more_reads_than_readers(database: Database, project: Project) -> None:
-    """Reads beyond the number of readers wait for one; a read that raises gives its reader back."""
+async def test_read_waits_for_a_free_reader(database: Database, project: Project) -> None:
+    """Reads beyond the number of readers wait for one; a read that raises returns its reader."""
     found: list[Project] = []
 
     async def read(key: str) -> None:
@@ -145,7 +145,7 @@ async def test_more_reads_than_readers(database: Database, project: Project) -> 
     assert found == [project] * 10
 
 
-async def test_a_read_cannot_write(database: Database) -> None:
+async def test_read_cannot_write(database: Database) -> None:
     """A reader refuses to change anything."""
     with pytest.raises(StoreFailed, match="readonly"):
         await database.read(projects.insert, a_project())
@@ -181,8 +181,8 @@ async def test_commits_are_durable_by_configuration(database: Database) -> None:
     assert await database.read(pragma, "wal_autocheckpoint") == 0
 
 
-async def test_closing_leaves_one_private_file(database_path: Path) -> None:
-    """A closed database is one file, for its owner's eyes, and its threads are gone."""
+async def test_closed_database_is_one_private_file(database_path: Path) -> None:
+    """A closed database is one file, private to its owner, and its threads are gone."""
     threads_before = threading.active_count()
     async with open_database(database_path) as database:
         await database.write(projects.insert, a_project("kept"))
@@ -193,15 +193,15 @@ async def test_closing_leaves_one_private_file(database_path: Path) -> None:
         assert await names(database) == ["kept"]
 
 
-async def test_a_closed_database_refuses(database_path: Path) -> None:
-    """A database used after its end raises, it does not hang."""
+async def test_closed_database_raises(database_path: Path) -> None:
+    """A database used after its end raises instead of hanging."""
     async with open_database(database_path) as database:
         pass
     with trio.fail_after(10), pytest.raises(trio.ClosedResourceError):
         await database.read(projects.list_all)
 
 
-async def test_a_cancelled_owner_closes_in_order(database_path: Path) -> None:
+async def test_cancelled_block_closes_the_database(database_path: Path) -> None:
     """A database whose block is cancelled is closed all the same."""
     with trio.CancelScope() as scope:
         async with open_database(database_path):
@@ -211,7 +211,9 @@ async def test_a_cancelled_owner_closes_in_order(database_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"not a database " * 1000, None])
-async def test_what_is_no_database_is_refused(database_path: Path, content: bytes | None) -> None:
+async def test_file_that_is_no_database_is_refused(
+    database_path: Path, content: bytes | None
+) -> None:
     """A file that is no database, or a folder in its place, is named in a StoreFailed."""
     if content is None:
         database_path.mkdir()

@@ -36,9 +36,9 @@ WRITES = 40
         "pwrite64:retval=0:when=60+13",
     ],
 )
-async def test_refused_is_refused(tmp_path: Path, fault: str) -> None:
-    """Killed right after a write that the disk failed, that write is not there at the next
-    opening, and each acknowledged one is."""
+async def test_refused_write_is_absent_after_a_kill(tmp_path: Path, fault: str) -> None:
+    """After a kill right after a write that the disk failed, that write is absent at the next
+    opening, and each acknowledged one is there."""
     need_strace()
     # Made while the disk is well, so that however much that takes, it is writes that fail.
     async with open_database(tmp_path / "predictd.db"):
@@ -57,7 +57,7 @@ async def test_refused_is_refused(tmp_path: Path, fault: str) -> None:
     assert stored == acknowledged
 
 
-async def test_a_torn_log(tmp_path: Path) -> None:
+async def test_torn_log_loses_no_acknowledged_write(tmp_path: Path) -> None:
     """For any part of the log after its last sync that a power cut leaves, every acknowledged
     write is there, in order, and nothing else but whole later writes."""
     path = tmp_path / "predictd.db"
@@ -85,9 +85,9 @@ async def test_a_torn_log(tmp_path: Path) -> None:
             shutil.rmtree(torn)
 
 
-async def test_room_is_made_once(tmp_path: Path) -> None:
-    """A write that finds the disk full gets the ballast, once; without one it fails, and continues
-    as soon as there is room."""
+async def test_full_disk_uses_the_ballast_once(tmp_path: Path) -> None:
+    """A write that finds the disk full uses the ballast, once; without one it fails, and writes
+    continue as soon as there is free space."""
     with small_disk(tmp_path / "disk", "size=40m") as disk:
         ballast = Ballast(disk / "ballast")
         ballast.allocate()
@@ -122,9 +122,9 @@ async def damaged(path: Path) -> str:
     injection="bytes overwritten",
     bound="the start is refused, with what to do",
 )
-async def test_a_damaged_database_is_refused(database_path: Path) -> None:
-    """A page of zeros, a lost reference or a file that is none stops the start with what to do,
-    and not a byte is changed."""
+async def test_damaged_database_is_refused(database_path: Path) -> None:
+    """A page of zeros, a lost reference or a file that is no database stops the start with what to
+    do, and not a byte is changed."""
     async with open_database(database_path) as database:
         for number in range(50):
             await database.write(projects.insert, a_project(f"{number}"))
@@ -145,8 +145,8 @@ async def test_a_damaged_database_is_refused(database_path: Path) -> None:
         assert database_path.read_bytes() == bad
 
 
-async def test_a_lost_reference_is_damage(database_path: Path) -> None:
-    """A row whose owner is gone is named."""
+async def test_lost_reference_is_damage(database_path: Path) -> None:
+    """The row whose owner is gone is named."""
     async with open_database(database_path):
         pass
     with closing(sqlite3.connect(database_path, isolation_level=None)) as connection:
@@ -155,11 +155,11 @@ async def test_a_lost_reference_is_damage(database_path: Path) -> None:
     assert "row 1 of orphans refers to a missing row of projects" in await damaged(database_path)
 
 
-async def test_the_way_back_from_an_upgrade(
+async def test_database_is_copied_before_an_upgrade(
     database_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before an older schema is brought up to date the database is copied, once; the copy opens
-    with the older code, the original with the newer."""
+    """Before a migration the database is copied, once; the copy opens with the older code, the
+    original with the newer."""
     async with open_database(database_path) as database:
         kept: Project = await database.write(projects.insert, a_project("kept"))
     older = migrate.load_migrations()
@@ -177,11 +177,11 @@ async def test_the_way_back_from_an_upgrade(
             assert await database.read(projects.list_all) == [kept]
 
 
-async def test_an_upgrade_that_is_cut_short(
+async def test_interrupted_upgrade_continues_at_the_next_start(
     database_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An upgrade that fails half-way continues from there with the next start; the copy is of the
-    schema that was there."""
+    """An upgrade that fails half-way continues from there at the next start; the copy has the
+    schema from before."""
     async with open_database(database_path) as database:
         kept: Project = await database.write(projects.insert, a_project("kept"))
     older = migrate.load_migrations()

@@ -50,7 +50,7 @@ async def test_columns_are_fields(database_path: Path) -> None:
     injection="a database of a later version",
     bound="refused, untouched",
 )
-async def test_a_newer_schema_is_refused(database_path: Path) -> None:
+async def test_newer_schema_is_refused(database_path: Path) -> None:
     """A database of a newer predictd is named as such and not changed by a byte."""
     newer = len(load_migrations()) + 1
     ask(database_path, f"PRAGMA user_version = {newer}")
@@ -62,8 +62,8 @@ async def test_a_newer_schema_is_refused(database_path: Path) -> None:
     assert database_path.read_bytes() == before
 
 
-async def test_migrating_once(database_path: Path) -> None:
-    """An up-to-date database is left alone, and says how far it has come."""
+async def test_current_database_is_not_migrated(database_path: Path) -> None:
+    """An up-to-date database is left alone, and reports its schema version."""
     for _ in range(2):
         async with open_database(database_path):
             pass
@@ -75,7 +75,7 @@ async def test_migrating_once(database_path: Path) -> None:
     injection="at its last statement",
     bound="no trace of its first",
 )
-async def test_a_migration_is_whole_or_absent(database_path: Path) -> None:
+async def test_migration_is_whole_or_absent(database_path: Path) -> None:
     """A migration that fails at its last statement leaves no trace of its first."""
     ask(database_path, "CREATE TABLE deployments (the_name_is_taken)")
     before = ask(database_path, "SELECT name FROM sqlite_schema")

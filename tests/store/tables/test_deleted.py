@@ -5,8 +5,9 @@ from store import Database, Project
 from tests.support.records import a_build, a_model, an_experiment
 
 
-async def test_what_is_deleted_is_remembered(database: Database, project: Project) -> None:
-    """With each row that goes, also with another one, its id is kept until it is forgotten."""
+async def test_deleted_ids_are_remembered(database: Database, project: Project) -> None:
+    """The id of each deleted row, also of one deleted with another, is kept until it is
+    forgotten."""
     model = await database.write(store.models.insert, a_model(project))
     builds = [await database.write(store.builds.insert, a_build(model)) for _ in range(2)]
     experiment = await database.write(store.experiments.insert, an_experiment(project))

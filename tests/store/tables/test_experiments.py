@@ -13,7 +13,9 @@ POINTS = [
 ]
 
 
-async def test_a_whole_life(database: Database, project: Project) -> None:
+async def test_experiment_keeps_its_times_status_and_values(
+    database: Database, project: Project
+) -> None:
     """An experiment keeps when it started and ended, its exit status and every tracked value."""
     given = an_experiment(project)
     queued = await database.write(experiments.insert, given)
@@ -39,8 +41,8 @@ async def test_a_whole_life(database: Database, project: Project) -> None:
     assert await database.read(experiments.unfinished) == []
 
 
-async def test_an_end_is_one(database: Database, project: Project) -> None:
-    """A second end is refused and changes neither the row nor what was tracked."""
+async def test_experiment_ends_once(database: Database, project: Project) -> None:
+    """A second end is refused and changes neither the row nor the tracked values."""
     made = await database.write(experiments.insert, an_experiment(project))
     ended = await database.write(experiments.end, made.id, "stop", POINTS[:1])
     with pytest.raises(IllegalTransition):
@@ -49,7 +51,7 @@ async def test_an_end_is_one(database: Database, project: Project) -> None:
     assert await database.read(experiments.points, made.id) == POINTS[:1]
 
 
-async def test_what_goes_takes_its_points_along(database: Database, project: Project) -> None:
+async def test_deleted_experiment_leaves_no_points(database: Database, project: Project) -> None:
     """A deleted experiment, or one of a deleted project, leaves nothing behind."""
     first, second = [
         await database.write(experiments.insert, an_experiment(project)) for _ in range(2)

@@ -83,8 +83,8 @@ async def rows(
     return await database.read(look)
 
 
-async def test_what_is_told_comes_back(database: Database, deployment: Deployment) -> None:
-    """A row comes back as it was told, of the model, the build and the deployment alike."""
+async def test_metric_record_is_read_as_written(database: Database, deployment: Deployment) -> None:
+    """A row is read as it was written, by model, build and deployment alike."""
     told = [a_measurement(), an_aggregate()]
     assert await put(database, deployment.id, told) == 2
     assert deployment.build_id is not None
@@ -98,8 +98,10 @@ async def test_what_is_told_comes_back(database: Database, deployment: Deploymen
     assert await rows(database, "deployment", new_id()) == []
 
 
-async def test_a_window(database: Database, deployment: Deployment, second: Deployment) -> None:
-    """Rows of several deployments ascend by start; a window has both its ends."""
+async def test_window_includes_both_ends(
+    database: Database, deployment: Deployment, second: Deployment
+) -> None:
+    """Rows of several deployments ascend by start; a window includes both its ends."""
     for number, each in enumerate((deployment, second)):
         told = [a_measurement(NOON + 2 * n + number) for n in reversed(range(5))]
         await put(database, each.id, told)
@@ -108,10 +110,11 @@ async def test_a_window(database: Database, deployment: Deployment, second: Depl
     assert len({row.series for row in found}) == 2
 
 
-async def test_many_deployments(
+async def test_pages_of_many_deployments_equal_one_page(
     database: Database, deployment: Deployment, second: Deployment
 ) -> None:
-    """Pages of deployments that overlap, follow each other or are empty give what one page does."""
+    """Deployments that overlap, follow each other or are empty give in pages the rows of a single
+    page."""
     for number, each in enumerate((deployment, second, deployment)):
         told = [a_measurement(NOON + 30 * number // 2 + n) for n in range(20)]
         await put(database, each.id, told)
@@ -131,8 +134,8 @@ async def test_many_deployments(
         assert found == whole
 
 
-async def test_page_by_page(database: Database, deployment: Deployment) -> None:
-    """Page after page gives every row once, also of many that start in one millisecond."""
+async def test_pages_have_every_row_once(database: Database, deployment: Deployment) -> None:
+    """Pages in sequence have every row once, also of many that start in one millisecond."""
     told = [a_measurement(NOON + n // 4) for n in range(10)]
     await put(database, deployment.id, told)
     (source,) = await database.read(metrics.series_of, "deployment", deployment.id)
@@ -146,7 +149,9 @@ async def test_page_by_page(database: Database, deployment: Deployment) -> None:
     assert [row.uuid for row in found] == [each.uuid for each in told]
 
 
-async def test_found_out_later(database: Database, deployment: Deployment) -> None:
+async def test_delayed_metrics_join_their_prediction(
+    database: Database, deployment: Deployment
+) -> None:
     """Delayed metrics join those of their prediction, key by key; the last one wins."""
     told = a_measurement(guess=1, kept={"a": [1, None]})
     await put(database, deployment.id, [told, a_measurement()])
@@ -159,8 +164,10 @@ async def test_found_out_later(database: Database, deployment: Deployment) -> No
 
 
 @pytest.mark.parametrize("uuid", ["00000000-0000-4000-8000-000000000000", "", "no uuid"])
-async def test_of_no_prediction(database: Database, deployment: Deployment, uuid: str) -> None:
-    """Nothing is found out about a prediction that is not there, nor about an aggregate."""
+async def test_delayed_metrics_need_a_prediction(
+    database: Database, deployment: Deployment, uuid: str
+) -> None:
+    """Delayed metrics of a missing prediction, or of an aggregate, are refused."""
     await put(database, deployment.id, [an_aggregate()])
     with pytest.raises(NotFound):
         await database.write(metrics.merge, uuid, {"truth": 1}, limit=LIMIT)
@@ -168,7 +175,7 @@ async def test_of_no_prediction(database: Database, deployment: Deployment, uuid
         await database.read(metrics.series_of_prediction, uuid)
 
 
-async def test_a_prediction_has_one_row(
+async def test_prediction_has_one_row(
     database: Database, deployment: Deployment, second: Deployment
 ) -> None:
     """A second record of a prediction changes nothing and counts for nothing."""
@@ -183,8 +190,10 @@ async def test_a_prediction_has_one_row(
     ]
 
 
-async def test_the_old_go_first(database: Database, deployment: Deployment) -> None:
-    """What is too old goes, the first to come first and so many at a time; the rest stays."""
+async def test_expired_rows_are_deleted_oldest_first(
+    database: Database, deployment: Deployment
+) -> None:
+    """Expired rows are deleted, the oldest first and a bounded number at a time; the rest stays."""
     told = [a_measurement(NOON - n) for n in range(10)]
     await put(database, deployment.id, told)
     for before in (0, NOON):
@@ -194,8 +203,11 @@ async def test_the_old_go_first(database: Database, deployment: Deployment) -> N
     assert {row.uuid for row in left} == {each.uuid for each in told[4:]}
 
 
-async def test_no_more_than_fits(database: Database, deployment: Deployment) -> None:
-    """Rows go, the first to come first, until the rest fits; the totals are of what is there."""
+async def test_rows_above_the_limit_are_deleted_oldest_first(
+    database: Database, deployment: Deployment
+) -> None:
+    """Rows are deleted, the oldest first, until the rest fits; the totals are those of the
+    remaining rows."""
     told = [a_measurement(n=n) for n in range(10)]
     await put(database, deployment.id, told)
     await database.write(metrics.merge, told[9].uuid, {"truth": "ä" * 50}, limit=LIMIT)
@@ -216,11 +228,11 @@ async def another_project(database: Database) -> Deployment:
     return await database.write(store.deployments.insert, a_deployment(model, build))
 
 
-async def test_a_flood_takes_nothing_from_others(
+async def test_purge_deletes_from_the_largest_project(
     database: Database, deployment: Deployment, second: Deployment
 ) -> None:
-    """Where there is too much, what goes is of the project that has most, of all its deployments
-    the first; a project with less than its share keeps all it has."""
+    """Above the limit, rows of the project that has most are deleted, the oldest of all its
+    deployments first; a project below its share keeps all."""
     other = await another_project(database)
     few = [a_measurement(n=n) for n in range(10)]
     await put(database, other.id, few)
@@ -236,8 +248,10 @@ async def test_a_flood_takes_nothing_from_others(
     assert [row.uuid for row in left] == [each.uuid for each in flood[-len(left) :]]
 
 
-async def test_projects_that_all_have_too_much(database: Database, deployment: Deployment) -> None:
-    """Where several have more than their share, each is left with that, and no less."""
+async def test_purge_leaves_each_project_its_share(
+    database: Database, deployment: Deployment
+) -> None:
+    """Where several projects have more than their share, each keeps its share and no less."""
     other = await another_project(database)
     for each, many in ((deployment, 300), (other, 100)):
         await put(database, each.id, [a_measurement() for _ in range(many)])
@@ -247,9 +261,9 @@ async def test_projects_that_all_have_too_much(database: Database, deployment: D
 
 
 @given(st.lists(st.integers(0, 10**12), max_size=20), st.integers(1, 10**12))
-def test_fair_shares(taken: list[int], size: int) -> None:
-    """Cut down to the share, all fit, and nothing is left unused; it is no less than an equal part
-    for each."""
+def test_fair_shares_use_all_the_space(taken: list[int], size: int) -> None:
+    """Cut to the share, all fit and nothing is left unused; the share is no less than an equal
+    part."""
     share = retention.fair_share(taken, size)
     if sum(taken) <= size:
         assert share == inf
@@ -258,8 +272,10 @@ def test_fair_shares(taken: list[int], size: int) -> None:
         assert share >= size / len(taken) * (1 - 1e-9)
 
 
-async def test_of_a_deleted_model(database: Database, deployment: Deployment, model: Model) -> None:
-    """A model that is deleted leaves rows that go bit by bit; it can tell nothing any more."""
+async def test_rows_of_a_deleted_model_are_deleted_in_steps(
+    database: Database, deployment: Deployment, model: Model
+) -> None:
+    """A deleted model leaves rows that are deleted in steps; it can write no more."""
     await put(database, deployment.id, [a_measurement() for _ in range(5)])
     assert await database.write(retention.delete_orphans, 2) == 0
     await database.write(store.models.delete, model.id)

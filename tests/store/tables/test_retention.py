@@ -41,7 +41,7 @@ async def fill(database: Database, deployment: Deployment, size: int, total: int
     bound="never more than `metrics_max_size`, in the file too; the last rows are there",
 )
 @pytest.mark.parametrize("size", [30, 900, 2_100, 4_200, 60_000])
-async def test_the_limit_holds_at_writing(
+async def test_rows_stay_within_the_limit_at_each_write(
     database: Database, database_path: Path, deployment: Deployment, size: int
 ) -> None:
     """After each transaction all rows take no more than the limit, in the file too, and at least
@@ -82,11 +82,11 @@ async def test_bytes_are_counted_not_characters(
     injection="15 of 16 MiB",
     bound="the file gets shorter, in short turns",
 )
-async def test_the_disk_has_its_room_again(
+async def test_deleted_rows_shrink_the_file(
     database: Database, database_path: Path, deployment: Deployment
 ) -> None:
-    """What was forgotten makes the file shorter, in turns of so many pages at most; a reserve of
-    free pages stays in it."""
+    """Deleted rows make the file shorter, in turns of a bounded number of pages; a reserve of free
+    pages stays in it."""
     await fill(database, deployment, 9_000, 16 * MIB)
     full = await database.read(store.database_copy.size)
     assert not await database.shrink()
@@ -107,9 +107,11 @@ async def test_the_disk_has_its_room_again(
     assert database_path.stat().st_size == await database.read(store.database_copy.size)
 
 
-async def test_lowered_while_rows_are_written(database: Database, deployment: Deployment) -> None:
-    """A limit that is lowered under what is there is reached in bounded turns, in which nothing is
-    written; then the batch is."""
+async def test_lowered_limit_is_reached_in_bounded_turns(
+    database: Database, deployment: Deployment
+) -> None:
+    """A limit below the present size is reached in bounded turns, in which nothing is written; then
+    the batch is written."""
     await fill(database, deployment, 30, 2 * MIB // 4)
     before, _ = await database.read(metrics.totals)
     told = [of_size(30, 2**31)]
@@ -126,8 +128,8 @@ async def test_lowered_while_rows_are_written(database: Database, deployment: De
     assert last.uuid == told[0].uuid
 
 
-async def test_a_turn_is_bounded_in_bytes(database: Database, deployment: Deployment) -> None:
-    """Of large rows fewer go in one turn than of small ones."""
+async def test_purge_turn_is_bounded_in_bytes(database: Database, deployment: Deployment) -> None:
+    """Of large rows fewer are deleted in one turn than of small ones."""
     await fill(database, deployment, 60_000, 6 * MIB)
     _, before = await database.read(metrics.totals)
     assert not await database.write(retention.free_space, {}, MIB)
@@ -136,10 +138,10 @@ async def test_a_turn_is_bounded_in_bytes(database: Database, deployment: Deploy
 
 
 @pytest.mark.parametrize("seed", range(4))
-async def test_no_more_goes_than_has_to(
+async def test_purge_leaves_what_fits(
     database: Database, deployment: Deployment, seed: int
 ) -> None:
-    """A purge leaves what fits: of each project but the oldest rows beyond its share, to one."""
+    """A purge deletes from each project only the oldest rows beyond its share, to one row."""
     random = Random(seed)
     other = await another_project(database)
     told: dict[str, list[MetricRecord]] = {}
@@ -164,16 +166,20 @@ async def test_no_more_goes_than_has_to(
             assert kept <= share < kept + retention.taken_by(gone.metrics)
 
 
-async def test_what_never_fits_is_said(database: Database, deployment: Deployment) -> None:
-    """Who wants more than there may be at all gets an error, and nothing goes for it."""
+async def test_batch_that_never_fits_is_an_error(
+    database: Database, deployment: Deployment
+) -> None:
+    """A batch above the whole limit gets an error, and nothing is deleted for it."""
     await put(database, deployment.id, [of_size(30)])
     with pytest.raises(ValueError, match="exceed the limit"):
         await put(database, deployment.id, [of_size(9_000)], limit=8_000)
     assert (await database.read(metrics.totals))[0] == 1
 
 
-async def test_one_that_has_nothing_yet(database: Database, deployment: Deployment) -> None:
-    """Where the project that wants most has nothing that could go, others make room for it."""
+async def test_project_without_rows_makes_others_give_space(
+    database: Database, deployment: Deployment
+) -> None:
+    """Where the project that wants most has nothing to delete, others free space for it."""
     other = await another_project(database)
     await fill(database, other, 900, MIB // 2)
     _, size = await database.read(metrics.totals)
@@ -181,9 +187,11 @@ async def test_one_that_has_nothing_yet(database: Database, deployment: Deployme
     assert (await database.read(metrics.totals))[1] <= size
 
 
-async def test_who_wants_more_gives_it(database: Database, deployment: Deployment) -> None:
-    """Room is made by the project that has most with what it is about to write: one with more than
-    it has now, but less than it will have, loses nothing."""
+async def test_project_with_most_after_the_write_gives_space(
+    database: Database, deployment: Deployment
+) -> None:
+    """Space is freed by the project that has most with the rows it is about to write: one with more
+    than it has now, but less than it will have, loses nothing."""
     other = await another_project(database)
     await put(database, deployment.id, [of_size(900, n) for n in range(90)])
     await put(database, other.id, [of_size(900, n) for n in range(100)])
@@ -193,8 +201,10 @@ async def test_who_wants_more_gives_it(database: Database, deployment: Deploymen
     assert len(await rows(database, "deployment", deployment.id)) == 95
 
 
-async def test_strangers_go_first(database: Database, deployment: Deployment, model: Model) -> None:
-    """Rows of a deleted model make room before any other row does, and count until they go."""
+async def test_rows_of_deleted_models_are_deleted_first(
+    database: Database, deployment: Deployment, model: Model
+) -> None:
+    """Rows of a deleted model are deleted before any other row, and count until then."""
     other = await another_project(database)
     await fill(database, deployment, 900, MIB // 4)
     await put(database, other.id, [of_size(900, n) for n in range(50)])
@@ -205,8 +215,11 @@ async def test_strangers_go_first(database: Database, deployment: Deployment, mo
     assert len(await rows(database, "deployment", other.id)) == 51
 
 
-async def test_what_is_found_out_later_counts(database: Database, deployment: Deployment) -> None:
-    """Delayed metrics make room for themselves; a row that went for its own is not found."""
+async def test_delayed_metrics_count_for_the_limit(
+    database: Database, deployment: Deployment
+) -> None:
+    """Delayed metrics free space for themselves; a row that was deleted for its own is not
+    found."""
     told = [of_size(900, n) for n in range(20)]
     await put(database, deployment.id, told)
     _, size = await database.read(metrics.totals)
@@ -229,16 +242,18 @@ async def test_what_is_found_out_later_counts(database: Database, deployment: De
     assert await database.read(metrics.totals) == (0, 0)
 
 
-async def test_the_last_time_is_remembered(database: Database, deployment: Deployment) -> None:
-    """The time of the row that was written last is there for the next start."""
+async def test_time_of_the_last_row_is_remembered(
+    database: Database, deployment: Deployment
+) -> None:
+    """The time of the row that was written last is known at the next start."""
     assert await database.read(retention.last_written_ms) == 0
     await put(database, deployment.id, [of_size(30, 1)], now_ms=NOON + 5)
     await put(database, deployment.id, [of_size(30, 2)], now_ms=NOON + 3)
     assert await database.read(retention.last_written_ms) == NOON + 3
 
 
-async def test_nobody_waits_for_a_copy(database: Database, deployment: Deployment) -> None:
-    """While a copy is made others read and write, and the copy has what there was before."""
+async def test_copy_delays_no_reads_and_writes(database: Database, deployment: Deployment) -> None:
+    """While a copy is made reads and writes continue, and the copy has the content from before."""
     await put(database, deployment.id, [of_size(30, 1)])
 
     async def copying(connection: aiosqlite.Connection) -> list[MetricRecord]:
@@ -261,7 +276,7 @@ async def test_nobody_waits_for_a_copy(database: Database, deployment: Deploymen
     injection="one between any two steps of the copy",
     bound="it ends, of one view",
 )
-async def test_a_copy_ends_while_others_write(
+async def test_copy_ends_during_writes(
     database: Database,
     database_path: Path,
     deployment: Deployment,
@@ -321,7 +336,7 @@ trio.run(main)
     injection="48 MiB of metrics",
     bound="copied whole, in less than 12 MiB",
 )
-async def test_a_large_database_is_copied_in_little_memory(
+async def test_large_database_is_copied_in_little_memory(
     database: Database, database_path: Path, deployment: Deployment, tmp_path: Path
 ) -> None:
     """The copy of 48 MiB takes less than 12 MiB of memory, and is whole."""
@@ -338,9 +353,9 @@ async def test_a_large_database_is_copied_in_little_memory(
     )
 
 
-async def test_an_older_database_gives_its_room_back_too(database_path: Path) -> None:
-    """One that was made before rows told their room is brought up to that: its rows are as they
-    were, count at least as much as they take, and free pages can be given back."""
+async def test_upgraded_database_returns_its_free_pages(database_path: Path) -> None:
+    """A database from before rows stored their size is upgraded: its rows are unchanged, count at
+    least as much as they take, and free pages can be returned."""
     script = "".join(load_migrations()[:7])
     texts = [f'{{"x":"{"y" * size}"}}' for size in (10, 990, 1_500, 5_000, 200_000)]
     with sqlite3.connect(database_path) as connection:

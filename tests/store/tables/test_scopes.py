@@ -133,7 +133,7 @@ def _ids(found: Sequence[Record]) -> set[str]:
     return {each.id for each in found}
 
 
-async def test_listings_of_one_owner(database: Database, rows: Rows) -> None:
+async def test_listing_has_all_and_only_its_owners_rows(database: Database, rows: Rows) -> None:
     """A listing has all of the one that is asked for, and nothing of another."""
     read = database.read
     for project in rows.projects:
@@ -167,8 +167,8 @@ async def test_listings_of_one_owner(database: Database, rows: Rows) -> None:
 async def test_a_later_deployment_of_another_model_does_not_overtake(
     database: Database, rows: Rows
 ) -> None:
-    """A deployment is overtaken by a later one of its own model alone, which is still wanted and
-    has a build."""
+    """A deployment is overtaken only by a later one of its own model that is still wanted and has a
+    build."""
     first, second = rows.deployments[-4:-2], rows.deployments[-2:]
     assert first[0].model_id != second[0].model_id
     read, write = database.read, database.write
@@ -276,8 +276,10 @@ DEEDS: dict[str, Deed] = {
 
 
 @pytest.mark.parametrize("name", DEEDS)
-async def test_what_is_done_to_one(database: Database, rows: Rows, name: str) -> None:
-    """A change or a deletion reaches all that is the owner's, and nothing of another."""
+async def test_change_reaches_only_its_owners_rows(
+    database: Database, rows: Rows, name: str
+) -> None:
+    """A change or a deletion reaches all rows of the owner, and none of another."""
     deed, arguments, theirs = DEEDS[name]
     before = await database.read(_everything)
     await database.write(deed, *arguments(rows))
@@ -286,8 +288,8 @@ async def test_what_is_done_to_one(database: Database, rows: Rows, name: str) ->
     assert touched == theirs(rows)
 
 
-async def test_a_switch_stops_what_served_of_its_own_model(database: Database, rows: Rows) -> None:
-    """It stops the deployment of the same model that served, and no other."""
+async def test_switch_stops_only_deployments_of_its_model(database: Database, rows: Rows) -> None:
+    """A switch stops the deployment of the same model that served, and no other."""
     new = rows.deployments[1]
     await database.write(deployments.advance, new.id, "started")
     old = await database.write(deployments.switch, new.id)
@@ -297,7 +299,7 @@ async def test_a_switch_stops_what_served_of_its_own_model(database: Database, r
     assert serving == {rows.deployments[i].id for i in (1, 2, 4, 6)}
 
 
-async def test_a_build_is_kept_for_its_own_deployments(database: Database, rows: Rows) -> None:
+async def test_build_is_kept_for_its_own_deployments(database: Database, rows: Rows) -> None:
     """A build can be deleted when its own deployments have ended, regardless of others."""
     write = database.write
     await write(deployments.end, rows.deployments[0].id)
@@ -306,7 +308,7 @@ async def test_a_build_is_kept_for_its_own_deployments(database: Database, rows:
     assert left == {rows.builds[1].id}
 
 
-async def test_the_example_and_the_number_are_of_one_model(database: Database, rows: Rows) -> None:
+async def test_example_and_build_number_are_of_one_model(database: Database, rows: Rows) -> None:
     """The latest example of a model is of its own builds, and its numbers are its own."""
     write = database.write
     for number in range(2):
@@ -316,7 +318,7 @@ async def test_the_example_and_the_number_are_of_one_model(database: Database, r
     assert found == ["0", "1", None]
 
 
-async def test_an_environment_is_named_by_its_own(database: Database, rows: Rows) -> None:
+async def test_environment_in_use_is_named_by_an_experiment(database: Database, rows: Rows) -> None:
     """An environment is in use while an experiment names that one."""
     first, second = rows.experiments[:2]
     await database.write(experiments.delete, first.id)

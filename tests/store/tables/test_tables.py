@@ -76,7 +76,7 @@ async def test_every_field_comes_back(database: Database) -> None:
     assert await database.read(deployments.get, deployment.id) == stored_deployment
 
 
-async def test_numbers_given_are_not_looked_at(database: Database, build: Build) -> None:
+async def test_numbers_and_times_are_the_stores(database: Database, build: Build) -> None:
     """The store alone numbers and dates a record."""
     again = msgspec.structs.replace(build, id=new_id(), number=77, created_at="long ago")
     stored = await database.write(builds.insert, again)
@@ -85,7 +85,7 @@ async def test_numbers_given_are_not_looked_at(database: Database, build: Build)
 
 
 @pytest.mark.parametrize("noun", [projects, models, builds, deployments], ids=lambda t: t.noun)
-async def test_the_unknown_is_not_found(database: Database, noun: Any) -> None:
+async def test_unknown_record_is_not_found(database: Database, noun: Any) -> None:
     """Reading, changing and deleting what does not exist raises NotFound with noun and key."""
     for function in (noun.get, noun.update, noun.delete):
         with pytest.raises(NotFound) as caught:
@@ -96,7 +96,7 @@ async def test_the_unknown_is_not_found(database: Database, noun: Any) -> None:
         )
 
 
-async def test_nothing_hangs_in_the_air(
+async def test_record_needs_its_parent(
     database: Database, project: Project, model: Model, build: Build
 ) -> None:
     """A model needs its project, a build its model, a deployment its model and its build."""
@@ -113,7 +113,7 @@ async def test_nothing_hangs_in_the_air(
     assert await database.read(deployments.list_all) == []
 
 
-async def test_looking_up(database: Database, project: Project) -> None:
+async def test_project_is_found_by_its_folder(database: Database, project: Project) -> None:
     """A folder leads to its project, or to None where it has none."""
     assert await database.read(projects.by_path, project.path) == project
     assert await database.read(projects.by_path, "x") is None
@@ -134,7 +134,9 @@ async def test_listings_ascend_by_creation(database: Database) -> None:
     assert await database.read(builds.list_all, of_second[0].id) == []
 
 
-async def test_changes(database: Database, project: Project, model: Model, build: Build) -> None:
+async def test_change_touches_only_its_fields(
+    database: Database, project: Project, model: Model, build: Build
+) -> None:
     """A change touches the fields it names and the time of change, nothing else."""
     changed = await database.write(projects.update, project.id, variables=b"other")
     assert changed == msgspec.structs.replace(
@@ -147,16 +149,14 @@ async def test_changes(database: Database, project: Project, model: Model, build
 
 
 @pytest.mark.parametrize("field", ["id", "number", "status", "built_at", "model_id", "unheard_of"])
-async def test_what_cannot_be_changed(database: Database, build: Build, field: str) -> None:
-    """Identity, status, times and what is no field are refused as changes."""
+async def test_fixed_fields_cannot_be_changed(database: Database, build: Build, field: str) -> None:
+    """Identity, status, times and unknown fields are refused as changes."""
     with pytest.raises(TypeError, match=field):
         await database.write(builds.advance, build.id, "snapshotted", **{field: "x"})
     assert await database.read(builds.get, build.id) == build
 
 
-async def test_what_a_record_would_refuse_is_not_written(
-    database: Database, project: Project
-) -> None:
+async def test_unreadable_change_is_rolled_back(database: Database, project: Project) -> None:
     """A change that its record could not be read back with is rolled back."""
     with pytest.raises(msgspec.ValidationError):
         await database.write(projects.update, project.id, visibility="secret")
@@ -219,7 +219,7 @@ async def test_deployment_numbers_are_never_reused(
     assert stored.number == deployment.number + 1
 
 
-async def test_a_build_in_use_stays(
+async def test_build_in_use_is_kept(
     database: Database, build: Build, deployment: Deployment
 ) -> None:
     """A build is kept while a deployment wants it or still stops; history outlives it."""
@@ -241,7 +241,7 @@ async def test_a_build_in_use_stays(
     )
 
 
-async def test_unfinished(database: Database, model: Model) -> None:
+async def test_unfinished_records_can_still_change(database: Database, model: Model) -> None:
     """Unfinished builds and deployments are those to which something can still happen."""
     first, second, third = [await database.write(builds.insert, a_build(model)) for _ in range(3)]
     second = await database.write(builds.advance, second.id, "snapshotted")
@@ -255,7 +255,7 @@ async def test_unfinished(database: Database, model: Model) -> None:
     assert await database.read(deployments.unfinished) == [two]
 
 
-async def test_unfinished_as_they_were_made(
+async def test_unfinished_records_are_in_creation_order(
     database: Database, project: Project, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Unfinished records are in the order of creation, regardless of model and clock."""
@@ -271,7 +271,9 @@ async def test_unfinished_as_they_were_made(
     assert [each.build_id for each in found] == [each.id for each in made]
 
 
-async def test_wanted(database: Database, model: Model, build: Build) -> None:
+async def test_wanted_deployments_ascend_by_number(
+    database: Database, model: Model, build: Build
+) -> None:
     """Wanted deployments ascend by number; what stopped or failed is not wanted."""
     one, two, three, four = [
         await database.write(deployments.insert, a_deployment(model, build)) for _ in range(4)
@@ -283,7 +285,7 @@ async def test_wanted(database: Database, model: Model, build: Build) -> None:
     assert await database.read(deployments.wanted) == [one, four]
 
 
-async def test_switch(database: Database, model: Model, build: Build) -> None:
+async def test_switch_is_whole_or_absent(database: Database, model: Model, build: Build) -> None:
     """A switch makes the new one serve and those that did stop, or changes nothing at all."""
     old, older, new = [
         await database.write(deployments.insert, a_deployment(model, build)) for _ in range(3)
@@ -311,7 +313,9 @@ async def test_switch(database: Database, model: Model, build: Build) -> None:
 
 
 @pytest.mark.parametrize("events", [(), ("started",), ("started", "ready"), ("started", "stop")])
-async def test_end(database: Database, model: Model, build: Build, events: tuple[str, ...]) -> None:
+async def test_ended_deployment_is_stopped_and_unwanted(
+    database: Database, model: Model, build: Build, events: tuple[str, ...]
+) -> None:
     """From wherever it was a deployment ends stopped and unwanted; once it has ended, it stays."""
     one = await database.write(deployments.insert, a_deployment(model, build))
     for event in events:
@@ -323,7 +327,9 @@ async def test_end(database: Database, model: Model, build: Build, events: tuple
     assert await database.read(deployments.get, one.id) == ended
 
 
-async def test_overtaken(database: Database, model: Model, build: Build) -> None:
+async def test_later_wanted_deployment_overtakes(
+    database: Database, model: Model, build: Build
+) -> None:
     """Only a later deployment that is wanted, of a build that is made, overtakes."""
     one = await database.write(deployments.insert, a_deployment(model, build))
     two = await database.write(deployments.insert, a_deployment(model, build))
@@ -357,7 +363,9 @@ async def test_current(database: Database, model: Model, build: Build) -> None:
     assert await current() == two.id
 
 
-async def test_example(database: Database, model: Model, build: Build) -> None:
+async def test_example_is_the_latest_of_a_build(
+    database: Database, model: Model, build: Build
+) -> None:
     """A model's example is the latest that came with a build."""
     assert await database.read(builds.example, model.id) is None
     for example in ("1", "2", None):
@@ -366,14 +374,14 @@ async def test_example(database: Database, model: Model, build: Build) -> None:
     assert await database.read(builds.example, model.id) == "2"
 
 
-async def test_workspace_id(database: Database) -> None:
+async def test_data_folder_has_one_workspace_id(database: Database) -> None:
     """A data folder has one id, made at its first use."""
     first = await database.write(site.workspace_id)
     assert str(uuid.UUID(first)) == first
     assert await database.write(site.workspace_id) == first
 
 
-async def test_settings_of_the_site(database: Database) -> None:
+async def test_site_setting_is_remembered_until_forgotten(database: Database) -> None:
     """A setting that was set at run time is remembered, of any kind, until forgotten."""
     values = {"a": 1.5, "b": {"NAME": "null"}, "c": True}
     await database.write(site.set_settings, values)

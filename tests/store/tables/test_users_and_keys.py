@@ -33,14 +33,14 @@ def an_entry(who: str = "ada", action: str = "model.stop") -> AuditEntry:
     return AuditEntry(who=who, address="127.0.0.1", request_id=new_id(), action=action, object="m")
 
 
-async def test_a_name_is_taken_in_any_case(database: Database, user: User) -> None:
+async def test_user_names_differ_by_more_than_case(database: Database, user: User) -> None:
     """Names differ by more than their case."""
     with pytest.raises(NameTaken):
         await database.write(users.insert, a_user("aDA"))
     assert await database.read(users.list_all) == [user]
 
 
-async def test_a_user_changes(database: Database, user: User) -> None:
+async def test_user_fields_can_be_changed(database: Database, user: User) -> None:
     """All fields can be changed and come back as what they were."""
     changed = await database.write(
         users.update, user.id, administrator=True, disabled=True, must_change_password=True
@@ -49,8 +49,10 @@ async def test_a_user_changes(database: Database, user: User) -> None:
     assert await database.read(users.list_all) == [changed]
 
 
-async def test_who_goes_takes_all_along(database: Database, user: User, project: Project) -> None:
-    """With a user go their keys, sessions and memberships; what they did stays in the trail."""
+async def test_deleted_user_takes_keys_and_sessions(
+    database: Database, user: User, project: Project
+) -> None:
+    """A deleted user's keys, sessions and memberships are deleted; the audit entries stay."""
     key = await database.write(keys.insert, a_key(user))
     await database.write(sessions.insert, a_session(user))
     await database.write(memberships.put, project.id, user.id, "operator")
@@ -63,8 +65,8 @@ async def test_who_goes_takes_all_along(database: Database, user: User, project:
     assert await database.read(audit.list_newest) == [entry]
 
 
-async def test_nothing_is_given_to_unknown(database: Database, project: Project) -> None:
-    """Keys, sessions and memberships need a user that there is."""
+async def test_keys_and_sessions_need_a_user(database: Database, project: Project) -> None:
+    """Keys, sessions and memberships need an existing user."""
     unknown = a_user()
     for work, record in ((keys.insert, a_key(unknown)), (sessions.insert, a_session(unknown))):
         with pytest.raises(NotFound):
@@ -73,8 +75,10 @@ async def test_nothing_is_given_to_unknown(database: Database, project: Project)
         await database.write(memberships.put, project.id, unknown.id, "viewer")
 
 
-async def test_one_owner(database: Database, user: User, project: Project) -> None:
-    """Who passes a project on stays as an admin; what a user owns is known."""
+async def test_project_has_one_owner_after_a_transfer(
+    database: Database, user: User, project: Project
+) -> None:
+    """A user who transfers a project stays as an admin; the projects that a user owns are known."""
     heir = await database.write(users.insert, a_user("bob"))
     await database.write(memberships.put, project.id, user.id, "owner")
     assert await database.read(memberships.owned_by, user.id) == [project.id]
@@ -84,8 +88,8 @@ async def test_one_owner(database: Database, user: User, project: Project) -> No
     assert await database.read(memberships.owned_by, user.id) == []
 
 
-async def test_all_keys_of_some_kinds(database: Database, user: User) -> None:
-    """Keys go by kind, and those of others stay."""
+async def test_keys_are_deleted_by_kind(database: Database, user: User) -> None:
+    """Keys are deleted by kind, and those of other users stay."""
     other = await database.write(users.insert, a_user())
     mine = [await database.write(keys.insert, a_key(user, kind)) for kind in ("model", "api")]
     stays = await database.write(keys.insert, a_key(other))
@@ -94,8 +98,8 @@ async def test_all_keys_of_some_kinds(database: Database, user: User) -> None:
     assert await database.read(keys.list_all, user.id) == [mine[1]]
 
 
-async def test_sessions_end(database: Database, user: User) -> None:
-    """One is ended, twice too, or all of a user's; none goes because of what the clock says."""
+async def test_sessions_end_one_or_all(database: Database, user: User) -> None:
+    """One session is ended, also twice, or all of a user's; the clock ends none."""
     past = await database.write(sessions.insert, a_session(user, "2001-01-01T00:00:00.000000Z"))
     others = await database.write(users.insert, a_user("bob"))
     kept = await database.write(sessions.insert, a_session(others))
@@ -109,8 +113,10 @@ async def test_sessions_end(database: Database, user: User) -> None:
     assert await database.read(sessions.list_all) == [kept]
 
 
-async def test_one_role_in_each_project(database: Database, user: User, project: Project) -> None:
-    """A second role takes the place of the first; a project that goes takes its members along."""
+async def test_user_has_one_role_in_each_project(
+    database: Database, user: User, project: Project
+) -> None:
+    """A second role replaces the first; a deleted project deletes its memberships."""
     await database.write(memberships.put, project.id, user.id, "viewer")
     now = await database.write(memberships.put, project.id, user.id, "admin")
     assert await database.read(memberships.list_all, project.id) == [now]
@@ -123,8 +129,8 @@ async def test_one_role_in_each_project(database: Database, user: User, project:
 
 
 @pytest.mark.parametrize("statement", ["UPDATE audit SET who = 'eve'", "DELETE FROM audit"])
-async def test_the_trail_is_only_added_to(database: Database, statement: str) -> None:
-    """Neither change nor deletion of an entry is possible, in any way."""
+async def test_audit_log_is_append_only(database: Database, statement: str) -> None:
+    """An entry can be neither changed nor deleted, in any way."""
 
     async def tamper(connection: aiosqlite.Connection) -> None:
         await connection.execute(statement)
@@ -135,8 +141,9 @@ async def test_the_trail_is_only_added_to(database: Database, statement: str) ->
     assert await database.read(audit.list_newest) == [entry]
 
 
-async def test_the_trail_is_read_in_parts(database: Database) -> None:
-    """By who and by action, the newest first to be had, in the order in which they happened."""
+async def test_audit_log_is_read_in_pages(database: Database) -> None:
+    """Entries are read by user and by action, the newest first, in the order in which they
+    happened."""
     made = [
         await database.write(audit.append, an_entry(who, action))
         for who, action in (("ada", "model.stop"), ("bob", "model.stop"), ("ada", "key_make"))
