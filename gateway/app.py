@@ -1,6 +1,6 @@
 """The Quart application: the admin API, the pages, health, and the one error handler.
 
-`make_app` has no globals: everything that it serves comes from its arguments.
+`make_app` uses no globals: everything that the application serves comes from the arguments.
 """
 
 import logging
@@ -56,12 +56,12 @@ logger = logging.getLogger(__name__)
 FORM_LIMIT = 4 * 1024
 # A large response is sent in pieces of this size.
 _PIECE = 256 * 1024
-# A part of the gateway that does not respond within these seconds is failing.
+# A part of the gateway that does not respond within these seconds counts as failing.
 _HEALTH_TIMEOUT = 2.0
 
 
 class Services(NamedTuple):
-    """What the application uses besides the control."""
+    """The services that the application uses besides the control."""
 
     offload: OffloadedParser
     connections: ConnectionStats
@@ -110,7 +110,7 @@ class _Rule(QuartRule):
 
 
 def _request_class(app: QuartTrio, router: Router, settings: RuntimeSettings) -> type[TrioRequest]:
-    """Requests with the size limit of their route, and with bodies that slow an upload down.
+    """Requests with the size limit of their route, whose bodies can slow an upload down.
 
     A handler could not set the limit: gotcha G1 in admin/README.
     """
@@ -147,7 +147,7 @@ def _request_class(app: QuartTrio, router: Router, settings: RuntimeSettings) ->
 
 
 def _under_a_grant(grants: Grants) -> type[TrioASGIHTTPConnection]:
-    """Requests whose answers end with the rights under which they are sent (`grants.py`)."""
+    """Requests whose responses end when the permission for them is revoked (`grants.py`)."""
 
     class Granted(TrioASGIHTTPConnection):
         async def __call__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
@@ -178,7 +178,7 @@ def _add_hooks(
         request_id.set(g.request_id)
         if not is_call(request.path):
             hosts.check(request.headers.get("Host", ""), request.path)
-        # Checked on the headers alone, so that the body of a refused request is not read.
+        # Checked by the headers alone, so that the body of a refused request is not read.
         if request.path.startswith(API_PREFIX):
             g.principal = authenticate(control.accounts)
             if principal().by == "session":
@@ -268,9 +268,9 @@ def _add_health(
 
 
 def _add_model_calls(app: QuartTrio, endpoints: Endpoints, offload: OffloadedParser) -> None:
-    """Calls that come on a connection which Hypercorn serves already."""
+    """Adds calls of models on connections that Hypercorn already serves."""
 
-    # Not as routes: Quart's would treat a slash at the end, or two, in another way.
+    # These are not routes: Quart's routes treat one or two slashes at the end differently.
     @app.before_request
     async def call() -> Response | None:
         if not is_call(request.path):
@@ -293,7 +293,7 @@ def _response(response: CallResponse) -> Response:
     if response.size <= _PIECE:
         return Response(response.whole, response.status, headers, content_type=JSON)
     request.scope["state"]["charge_response"](response.size)
-    # Copying all of it at once takes some 10 ms.
+    # Copying the whole body at once takes some 10 ms.
     streamed = Response(_pieces(response), response.status, headers, content_type=JSON)
     streamed.content_length = response.size
     streamed.timeout = None  # each send has a deadline of its own

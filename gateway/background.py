@@ -1,7 +1,7 @@
 """Work that must not stop half-way because a client disconnected.
 
-Quart cancels a handler when its client disconnects. What changes state therefore runs here, in a
-nursery that only the end of the gateway cancels; the handler merely waits for it.
+Quart cancels a handler when its client disconnects. So changes of state run here, in a nursery that
+only the end of the gateway cancels; the handler only waits for them.
 """
 
 import logging
@@ -17,13 +17,13 @@ logger = logging.getLogger(__name__)
 
 
 class Tasks:
-    """Background work of the gateway. A task that fails is logged and ends nothing else."""
+    """Background work of the gateway. A failed task is logged and does not affect other work."""
 
     def __init__(self, nursery: trio.Nursery) -> None:
         self._nursery = nursery
 
     def start(self, work: Callable[[*Args], Awaitable[object]], *args: *Args) -> None:
-        """Runs `work(*args)` on its own."""
+        """Runs `work(*args)` in the background."""
         self._nursery.start_soon(self._run, work, *args)
 
     async def _run(self, work: Callable[[*Args], Awaitable[object]], *args: *Args) -> None:
@@ -33,7 +33,7 @@ class Tasks:
             logger.exception("background_task.failed work=%s", getattr(work, "__qualname__", work))
 
     async def finish(self, work: Callable[[*Args], Awaitable[T]], *args: *Args) -> T:
-        """The result of `work(*args)`, which runs to its end even if the caller is cancelled."""
+        """Returns the result of `work(*args)`, which completes even if the caller is cancelled."""
         done = trio.Event()
         results: list[T] = []
         errors: list[Exception] = []

@@ -1,7 +1,7 @@
-"""The network that a client's address counts as.
+"""The network to which a client's address belongs for limits.
 
-One host can use many addresses: each of 127/8 is this machine, and a host with IPv6 has a network
-of 64 bits. So a limit per address is a limit per network.
+One host can use many addresses: all of 127/8 are this machine, and a host with IPv6 has a network
+of 64 bits. So a limit per address is applied per network.
 """
 
 import ipaddress
@@ -13,8 +13,8 @@ LOOPBACK = "127.0.0.0/8"
 
 @lru_cache(maxsize=4096)
 def network_of(address: str) -> str:
-    """The network that `address` counts as: the address itself for IPv4, its /64 for IPv6,
-    `LOOPBACK` for any loopback address. A text that is not an address, such as "", is itself."""
+    """The network of `address`: the address itself for IPv4, its /64 for IPv6, `LOOPBACK` for any
+    loopback address. A text that is not an address, such as "", is returned unchanged."""
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:

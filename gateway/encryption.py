@@ -1,16 +1,16 @@
-"""Encryption at rest: what the database keeps of secrets, under keys made from `secret.key`.
+"""Encryption at rest: the secrets in the database, under keys derived from `secret.key`.
 
-AES-256-GCM from the `cryptography` package. Each kind of secret has a key of its own, derived from
+It is AES-256-GCM from the `cryptography` package. Each kind of secret has its own key, derived from
 `secret.key` by HKDF-SHA256 with the kind as its label. A ciphertext is
 
     version (1 byte, 1) | nonce (12 random bytes) | AES-GCM of the plaintext (with a 16-byte tag)
 
 and is bound to its owner: the version and the owner's id are associated data. So a ciphertext that
 was moved to another row, used as another kind or changed by one bit is not decrypted. A copy of the
-database or a backup without `secret.key` shows only how long each secret is.
+database or a backup without `secret.key` shows only the length of each secret.
 
-What cannot be decrypted raises `CannotDecrypt`, whose text is for the operator. Callers go on
-without that secret: a lost `secret.key` must not keep the site from serving.
+A ciphertext that cannot be decrypted raises `CannotDecrypt`, whose text is for the operator.
+Callers continue without that secret: a site that lost `secret.key` still serves.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ _TAG = 16
 
 
 class CannotDecrypt(Exception):
-    """It was not encrypted with this `secret.key`, not for this owner, or it is damaged."""
+    """The ciphertext is damaged, of another owner, or made with another `secret.key`."""
 
     def __init__(self, kind: str, owner: str) -> None:
         super().__init__(
@@ -56,7 +56,7 @@ class Encryption:
         return _VERSION + nonce + body
 
     def decrypt(self, kind: str, owner: str, ciphertext: bytes) -> bytes:
-        """What was encrypted for this kind and owner. Raises CannotDecrypt."""
+        """The plaintext of a secret of this kind and owner. Raises CannotDecrypt."""
         from cryptography.exceptions import InvalidTag
 
         nonce, body = ciphertext[1 : 1 + _NONCE], ciphertext[1 + _NONCE :]
@@ -68,21 +68,21 @@ class Encryption:
             raise CannotDecrypt(kind, owner) from error
 
     def keyed_hash(self, kind: str, data: bytes) -> str:
-        """HMAC-SHA256 as 64 hexadecimal digits: for names that derive from secrets, which a plain
-        hash would let be guessed."""
+        """HMAC-SHA256 as 64 hexadecimal digits: for names derived from secrets. A plain hash would
+        allow guesses of the secret."""
         return hmac.digest(self._key(f"hash of {kind}"), data, hashlib.sha256).hex()
 
     def _cipher(self, kind: str) -> "AESGCM":
         if kind not in self._ciphers:
-            # Imported at the first use: it takes 30 ms, which a gateway without secrets need not
-            # spend at its start.
+            # Imported at the first use: the import takes 30 ms, and a gateway without secrets
+            # does not need it.
             from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
             self._ciphers[kind] = AESGCM(self._key(kind))
         return self._ciphers[kind]
 
     def _key(self, kind: str) -> bytes:
-        # HKDF-SHA256 (RFC 5869) without a salt, of which one block is wanted. By the standard
-        # library, since hashes are asked for on the loop and `cryptography` takes long to import.
+        # One block of HKDF-SHA256 (RFC 5869) without a salt. It uses the standard library, since
+        # hashes are made on the loop and the import of `cryptography` takes long.
         extracted = hmac.digest(bytes(32), self._secret, hashlib.sha256)
         return hmac.digest(extracted, f"predictd {kind}".encode() + b"\x01", hashlib.sha256)

@@ -1,11 +1,11 @@
-"""What a start could not read, move or remove, and continued without.
+"""Files that a start could not read, move or remove, and continued without.
 
-Law: recovery handles each file by itself, so one damaged file of one project never ends a start.
-A file that cannot be read is never deleted. If something else has to take its path, it is moved to
-the folder `set-aside` of the data folder; otherwise it stays. Both are recorded here. The
-log, `predictd status` and `predictd doctor` name it and say what to do.
+Law: recovery handles each file separately, so one damaged file of one project never ends a start.
+A file that cannot be read is never deleted. If another file needs its path, it is moved to the
+folder `set-aside` of the data folder; otherwise it stays. Both cases are recorded here. The log,
+`predictd status` and `predictd doctor` name the file and say what to do.
 
-Only predictd.db, secret.key, admin.key and lock refuse a start: nothing is right without them.
+Only damage to predictd.db, secret.key, admin.key or lock refuses a start.
 """
 
 import logging
@@ -23,7 +23,7 @@ from store import StoreFailed
 
 logger = logging.getLogger(__name__)
 
-# The largest record in bytes, and how many problems it lists.
+# The largest record in bytes, and the most problems that it lists.
 _RECORD_BYTES = 1 << 20
 _MOST = 200
 
@@ -34,8 +34,8 @@ MEND = "Repair it or move it away, then restart predictd."
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that a start continued without: what it is, where it is now, what is wrong, and
-    what to do. `moved`: `path` is in the folder `set-aside`."""
+    """A file that a start continued without: what it is, its path now, what is wrong, and what to
+    do. `moved`: `path` is in the folder `set-aside`."""
 
     what: str
     path: str
@@ -54,22 +54,22 @@ class SetAside:
 
     @property
     def problems(self) -> list[Problem]:
-        """Those of this start, and what earlier starts moved aside and is still there."""
+        """The problems of this start, and files of earlier starts that are still in `set-aside`."""
         return list(self._problems)
 
     @property
     def left_out(self) -> int:
-        """How many more there are; only the log names them."""
+        """The number of further problems, which only the log names."""
         return self._left_out
 
     def note(self, what: str, path: Path, problem: object, advice: str = MEND) -> None:
-        """Records a problem with something that stays where it is."""
+        """Records a problem with a file that stays where it is."""
         self._add(Problem(what=what, path=str(path), problem=_text_of(problem), advice=advice))
 
     @contextmanager
     def item(self, what: str, path: Path, advice: str = MEND) -> Iterator[None]:
-        """The recovery of one thing. An error of the block is recorded and ends nothing else. Only
-        a failure of the database is raised: nothing can be recovered without it."""
+        """Recovers one file in its block. An error of the block is recorded, and recovery goes to
+        the next file. Only a failure of the database is raised: recovery needs the database."""
         try:
             yield
         except StoreFailed:
@@ -81,8 +81,8 @@ class SetAside:
             self.note(what, path, f"{type(error).__name__}: {error}", advice)
 
     def move(self, what: str, path: Path, problem: object, advice: str = LOOK) -> bool:
-        """Moves something to `set-aside` and records it. Returns False for what cannot be moved,
-        such as an immutable file: that is recorded where it is. Blocking."""
+        """Moves a file to `set-aside` and records it. Returns False if it cannot be moved, such as
+        an immutable file, which is recorded where it is. Blocking."""
         try:
             target = self._target_for(path)
             path.rename(target)
@@ -117,7 +117,7 @@ class SetAside:
     # At the start and the end of recovery.
 
     def prepare(self) -> None:
-        """Moves away what is not a folder, or not a file, at a path that needs one. Blocking."""
+        """Moves away entries of the wrong kind, such as a file in place of a folder. Blocking."""
         with self.item("the folder set-aside", self._data.set_aside):
             self._make_set_aside()
         for path in self._data.folders:
@@ -130,14 +130,14 @@ class SetAside:
         self._clear(self._data.confinement)
 
     def _make_set_aside(self) -> None:
-        """Moves what is at the path of the folder `set-aside` into that folder."""
+        """Moves another entry with the name `set-aside` into a new folder of that name."""
         folder = self._data.set_aside
         if os.path.lexists(folder) and not folder.is_dir():
             folder.rename(between := folder.with_suffix(".moving"))
             self.move("the folder set-aside", between, "it is not a folder")
 
     def _clear(self, folder: Path) -> None:
-        """Removes a folder, or moves it away if something in it cannot be removed."""
+        """Removes a folder, or moves it away if a part of it cannot be removed."""
         if folder.is_dir() and any(folder.iterdir()):
             try:
                 remove_tree(folder)
@@ -145,12 +145,12 @@ class SetAside:
                 self.move(f"the folder {folder.name}", folder, error, REMOVE)
 
     def note_leftovers(self, folder: Path) -> None:
-        """Records what could not be removed from a folder. Blocking."""
+        """Records the entries that could not be removed from a folder. Blocking."""
         for path in sorted(folder.iterdir()):
             self.note("a leftover", path, "it cannot be removed", REMOVE)
 
     def _record_moved(self) -> None:
-        """Records again what earlier starts moved aside, as long as it is there."""
+        """Records again the files that earlier starts moved, as long as they exist."""
         known = {each.path: each for each in read_record(self._data) if each.moved}
         folder = self._data.set_aside
         with self.item("the folder set-aside", folder):
@@ -159,8 +159,8 @@ class SetAside:
                     self._add(known.get(str(path)) or _unknown(path))
 
     def save(self) -> None:
-        """Writes the record for `predictd doctor`. Blocking. If the disk is full only the record
-        is missing: the log and the gateway have the same problems."""
+        """Writes the record for `predictd doctor`. Blocking. On a full disk only the record is
+        missing: the log and the gateway show the same problems."""
         record = self._data.set_aside_record
         with self.item("the record of what was set aside", record):
             if not self._problems:

@@ -1,8 +1,8 @@
-"""Addresses of repositories: which are passed to git, and what of them may be shown.
+"""Addresses of repositories: which ones git gets, and which of their parts may be shown.
 
 An address can make git run programs (`ext::`, an ssh host that is an option). So only known kinds
-of address are accepted, each by a rule that says what it is. A user name and a password are split
-off: the rest is stored and shown, these are only for git.
+of address are accepted, each by a rule that defines it. User name and password are split off and
+only for git; the rest is stored and shown.
 """
 
 import re

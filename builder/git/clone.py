@@ -1,13 +1,12 @@
 """Clones a repository into a project's folder.
 
-Git sees nothing of the gateway's account: it is confined as a build script is, in an empty home,
-with only the gateway's configuration. Its only identity is the one of the address: a name and a
-password in variables of its own, or a key in an agent of its own (`ssh.py`). Nothing prompts for a
-password, no hook runs, no submodule is fetched. There is no later fetch, so neither `.git` nor a
-password or key is kept.
+Git cannot see the gateway's account: it is confined like a build script, in an empty home, with
+only the gateway's configuration. Its only identity is that of the address: a name and a password in
+its environment, or a key in its own agent (`ssh.py`). No program prompts for a password, no hook
+runs, no submodule is fetched. There is no later fetch, so `.git`, password and key are not kept.
 
-A clone with a `CloneGuard` must not show its user what this machine can reach. It has one message
-for all network errors, and connects only to addresses that are not this machine's own.
+A clone with a `CloneGuard` must not reveal what this machine can reach. So it has one message for
+all network errors, and connects only to addresses that are not this machine's own.
 """
 
 import re

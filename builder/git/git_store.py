@@ -1,9 +1,9 @@
 """The gateway's bare git repository of one project's snapshots, and how git is called.
 
-Git obeys the configuration of the place it runs in: hooks, filters, a file system monitor, an
-ignore file in a home folder. So git runs only on this store, with an environment made from nothing
-(gotcha G1 in README), and never in a project. It is given files of a project as objects
-(`objects.py`) or as copies (`ignore_rules.py`).
+Git obeys the configuration of the folder it runs in: hooks, filters, a file system monitor, an
+ignore file in a home folder. So git runs only on this store, with an environment made from scratch
+(gotcha G1 in README), and never in a project. It gets files of a project as objects (`objects.py`)
+or as copies (`ignore_rules.py`).
 
 All of this blocks; callers run it in a thread.
 """
@@ -111,7 +111,7 @@ class GitStore:
             try:
                 os.rename(fresh, self.path)
             except OSError as error:
-                # Another process was faster, and its repository may already have snapshots.
+                # Another process made it first, and that repository may already have snapshots.
                 if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                     raise
         sync_folder(self.path.parent)

@@ -1,6 +1,6 @@
 """Writes git objects into a store from bytes in memory.
 
-Git is not shown the project: it would open files by their paths, through links that were swapped in
+Git does not see the project: it would open files by path, through links that were swapped in
 meanwhile. An object is a zlib stream of its kind, its size and its bytes, named by their SHA-1. New
 objects are written to a temporary folder, synced all at once, and only then renamed: after a power
 cut a torn object would count as stored (gotcha G8 in README).
@@ -37,7 +37,7 @@ class Objects:
     def add(self, kind: str, size: int, chunks: Chunks) -> str:
         """Add an object and return its name. A new object reads `chunks` twice.
 
-        Raises ObjectChanged where they are not `size` bytes, or differ the second time.
+        Raises ObjectChanged if the chunks are not `size` bytes, or differ the second time.
         """
         header = f"{kind} {size}\0".encode()
         name = _named(header, size, chunks())

@@ -1,9 +1,9 @@
 """How one clone uses ssh: the caller's key, and the host keys that it accepts.
 
-Nothing is stored. The private key goes to an ssh-agent that lives as long as the one git command,
-confined as git is: the key is in no file and no argument list. The shell that starts the agent has
-the key in its environment until it becomes git, which does not have it; the agent forbids other
-processes to inspect it. So no key has to be removed from a disk, also after a killed gateway.
+Nothing is stored. The private key goes to an ssh-agent that runs as long as one git command and is
+confined like git: the key is in no file and no argument list. The shell that starts the agent has
+the key in its environment until it becomes git, whose environment lacks the key. The agent forbids
+other processes to inspect it. So no key is left on a disk, even if the gateway is killed.
 """
 
 import binascii
@@ -44,7 +44,7 @@ _OPTIONS = {
 def with_identity(address: RepositoryAddress, key: str, host_keys: str) -> RepositoryAddress:
     """Return the address with a private `key` and lines of known_hosts; either may be "".
 
-    Raises CloneRefused, whose text has nothing of the key. Takes milliseconds.
+    Raises CloneRefused, whose text has no part of the key. Takes milliseconds.
     """
     if not (key or host_keys):
         return address

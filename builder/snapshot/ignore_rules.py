@@ -1,9 +1,9 @@
 """Asks git which names the `.gitignore` files of a project exclude.
 
-Their author could keep git busy for minutes, and git would follow links that are swapped in while
-it reads. So predictd reads the ignore files itself, within limits, and runs git on copies of them:
-in a skeleton of the project that has its folders and ignore files only, confined as a build script
-is, in its own process with a deadline. Other projects do not wait for it.
+Ignore files can keep git busy for minutes, and git follows links that are swapped in while it
+reads. So predictd reads the ignore files itself, within limits, and runs git on copies of them, in
+a skeleton of the project that has only its folders and ignore files. Git is confined like a build
+script, in its own process with a deadline. Other projects do not wait for it.
 """
 
 import os

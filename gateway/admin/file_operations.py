@@ -24,9 +24,9 @@ from gateway.errors import Code, Refusal
 
 _CHUNK = 256 * 1024
 _NAME_MAX = 255
-# All entries of a folder are in memory while a page is cut out.
+# All entries of a folder are in memory while one page of them is selected.
 MOST_LISTED = 100_000
-# Characters that HFS+ ignores in names: with one of them a name differs here, but not to git there.
+# Characters that HFS+ ignores in names: a name with one of them differs here, not to git there.
 _IGNORED = dict.fromkeys(
     (*range(0x200C, 0x2010), *range(0x202A, 0x202F), *range(0x206A, 0x2070), 0xFEFF)
 )
@@ -75,7 +75,7 @@ def all_files(root: Path) -> list[Json]:
     found: list[Json] = []
     ahead: list[list[str]] = [[]]
     if not root.exists():
-        return found  # the experiment has made none
+        return found  # the experiment has made no files
     with _opened(root) as top:
         while ahead:
             names = ahead.pop()
@@ -99,7 +99,7 @@ def _entries(folder: Folder, most: int) -> list["os.DirEntry[str]"]:
 
 
 def shown(name: str) -> str:
-    """A name as text. `\\xe9` stands for a byte that is not UTF-8, in requests too."""
+    """A name as text. `\\xe9` is a byte that is not UTF-8, also in requests."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 

@@ -25,8 +25,8 @@ _BEGIN = b": follows\n\n"
 
 
 def follow_build(control: Control, build: Build) -> Response:
-    """`line` for each line from the first one on, `steps` when a step changed, last `end`.
-    Raises Refusal if too many clients follow it."""
+    """Sends `line` for each line from the first one, `steps` when a step changed, last `end`.
+    Raises Refusal if too many clients follow the log."""
 
     async def end() -> str:
         return (await control.builds.wait(build.id)).status
@@ -35,8 +35,8 @@ def follow_build(control: Control, build: Build) -> Response:
 
 
 def follow_experiment(control: Control, experiment: Experiment) -> Response:
-    """`preparing` for each line before the script starts, then `line` for each, last `end`. Raises
-    Refusal if too many clients follow it."""
+    """Sends `preparing` for each line before the script starts, then `line` for each, last `end`.
+    Raises Refusal if too many clients follow the log."""
 
     async def end() -> str:
         return (await control.experiments.wait(experiment.id)).status
@@ -47,7 +47,7 @@ def follow_experiment(control: Control, experiment: Experiment) -> Response:
 def _to_its_end(
     control: Control, what: str, log: Log, end: Callable[[], Awaitable[str]]
 ) -> Response:
-    """All lines of a log, then an event with the status in which its build or experiment ended."""
+    """Sends all lines of a log, then an event with the final status of its build or experiment."""
     following, flow = control.following, principal().flow
     following.admit(what, flow)
 
@@ -78,10 +78,10 @@ def _event_of(line: Line) -> bytes:
 
 
 def follow_logs(control: Control, model: Model, replica: str, stream: str, tail: int) -> Response:
-    """`line` for each line that the model's replicas print, from the last `tail` ones on.
+    """Sends `line` for each line that the model's replicas print, from the last `tail` ones on.
 
-    It continues over new deployments, until the model is deleted. `replica` and `stream` filter the
-    lines; "" means all. Raises Refusal if too many clients follow it.
+    The stream includes new deployments, and ends when the model is deleted. `replica` and `stream`
+    filter the lines; "" means all. Raises Refusal if too many clients follow the log.
     """
     flow = principal().flow
     control.following.admit(model.id, flow)
@@ -113,7 +113,7 @@ class _LogForwarder:
         self._has_changed = True
 
     def changed(self) -> None:
-        """The model has other pools, or was deleted."""
+        """Is called when the model has other pools, or was deleted."""
         self._has_changed = True
         self._follower.wake()
 
@@ -140,7 +140,7 @@ class _LogForwarder:
         return [(name, log) for name, log in logs if self._replica in ("", name)]
 
     async def _begin(self, name: str, log: Log, tail: int | None) -> bytes:
-        """Follows a log from its last lines on, which it returns, or from its first line."""
+        """Follows a log from its last `tail` lines, which it returns, or from its first line."""
 
         def encoded(lines: Sequence[Line]) -> bytes:
             return b"".join(

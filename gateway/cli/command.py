@@ -1,4 +1,4 @@
-"""How a verb is declared: one decorator on the function that runs it.
+"""Declares a verb by one decorator on the function that runs it.
 
     @command("project rm", "delete a project and its models", PROJECT, YES)
     def rm(context: Context) -> None: ...

@@ -1,10 +1,10 @@
-"""What every verb gets, and how a command fails.
+"""The context of every verb, and how a command fails.
 
 The address of the gateway is `--url` or PREDICTD_URL; else, unless a data folder is named, that of
 `predictd login`; else the one that the running gateway wrote into its data folder (`--data` or
-PREDICTD_DATA, else the default one). The key is PREDICTD_API_KEY, else that of `predictd login` if
-the address is the same, else the data folder's `admin.key`. That file is never read for a gateway
-on another machine, which would learn the key.
+PREDICTD_DATA, else the default folder). The key is PREDICTD_API_KEY, else that of `predictd login`
+if the address is the same, else the data folder's `admin.key`. `admin.key` is never read for a
+gateway on another machine, which would learn the key.
 
 With TLS the gateway is verified by the certificate that it wrote beside its address; its names do
 not count. With `--url` it is verified by what the machine or SSL_CERT_FILE trusts.
@@ -107,8 +107,8 @@ class Context:
         return "" if self._named_data else self.login.url
 
     def public_url(self, call_url: str = "") -> str:
-        """The address that others use: the one that was named, else the gateway's own, for which
-        its certificate is. `call_url` is a model's URL, if one is known: it saves a request."""
+        """The address for other machines: the named one, else the gateway's own, for which its
+        certificate is valid. `call_url` is a model's URL, if one is known: it saves a request."""
         if self.named:
             return self.client.url
         return call_url.removesuffix("/model") or str(self.client.get("/site")["url"])

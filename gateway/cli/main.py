@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(arguments, terminal)
     except BrokenPipeError:
-        # The reader of stdout has gone, so the interpreter cannot flush at exit either.
+        # The reader of stdout has closed it, so the interpreter cannot flush at exit either.
         discard_output()
         return SIGPIPE_EXIT
 

@@ -21,12 +21,12 @@ KERNEL = argument("--kernel", metavar="KERNEL", help="such as python3.11; see `p
 NEW_SIZES = {"replicas": 2, "cpu": 1.0}
 SIZES = (*NEW_SIZES, "memory")
 
-# As `workers.NETWORKS`, which is not loaded for it.
+# Equal to `workers.NETWORKS`; importing that would load the package.
 _NETWORKS = ("none", "outward", "machine", "listen")
 
 
 def network(default: str) -> Argument:
-    """What a process may reach; `default` says what holds where the option is left out."""
+    """What a process may reach; `default` describes the value if the option is not given."""
     reach = "none, outward (other machines only), machine, or listen (machine, and TCP servers)"
     return argument("--network", choices=_NETWORKS, help=f"network access: {reach}; {default}")
 
@@ -44,7 +44,7 @@ BUILD_OPTIONS = (
     argument("--comment", metavar="TEXT", default="", help="what changed in this build"),
     argument("--example", metavar="JSON", type=json_value, help="an example request"),
 )
-# Without defaults: what is left out is taken from the current deployment.
+# Without defaults: an option that is not given is taken from the current deployment.
 DEPLOYMENT_OPTIONS = (
     argument(
         "--replicas",

@@ -1,7 +1,7 @@
 """The grammar of the command line, built from the commands that the modules declare.
 
-A verb stands beside the function that runs it (see `command`). Here are only the modules, in the
-order of `predictd --help`, and one line for each noun.
+A verb is declared on the function that runs it (see `command`). This file has only the modules, in
+the order of `predictd --help`, and one line for each noun.
 """
 
 import sys

@@ -68,7 +68,7 @@ def wait_for_deployment(context: Context, model: Json, deployment: Json) -> Json
                 break
             number, waiting_for = deployment["deployment_number"], deployment["waiting_for"]
             spinner.label = f"deployment {number}: {progress_of(deployment)}"
-            # The amounts behind the colon change during the wait.
+            # The amounts after the colon change during the wait.
             if waiting_for and waiting_for.partition(":")[0] != reported:
                 context.terminal.say(f"Deployment {number} waits for {waiting_for}.")
                 reported = waiting_for.partition(":")[0]
@@ -85,7 +85,7 @@ def progress_of(deployment: Json) -> str:
 
 
 def poll(client: Client, path: str) -> Iterator[Json]:
-    """What is at `path`, again and again, with pauses that grow."""
+    """Yields the document at `path` repeatedly, with pauses that grow."""
     pause = FIRST_PAUSE
     while True:
         yield client.get(path)

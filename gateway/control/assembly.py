@@ -1,4 +1,4 @@
-"""Puts the builds, deployments and experiments together from their parts.
+"""Assembles the builds, deployments and experiments from their parts.
 
     BuildRunner -> Snapshots -> BuildExecutor -+-> Builds ---------> Deployments
                                 Prober --------'       \\
@@ -37,7 +37,7 @@ class Workloads(NamedTuple):
 
 
 class _Shared(NamedTuple):
-    """What two or all three of them have in common."""
+    """The parts that at least two of them use."""
 
     runner: BuildRunner
     snapshots: Snapshots

@@ -1,21 +1,21 @@
 """The CPU and memory of the machine, and which deployments and scripts may start on it.
 
-What counts is the memory that is really free, not the sum of the limits of deployments: most models
-stay far below their limits. A deployment may start when one of its replicas fits into the free
-memory, less what the deployments that are starting may still use. It waits while others start,
-since what they really use is known once they are ready. If it does not fit then, it fails with the
-numbers. What served before a restart is not checked.
+The memory that is really free counts, not the sum of the limits of deployments: most models stay
+far below their limits. A deployment may start when one of its replicas fits into the free memory,
+less the memory that starting deployments may still use. It waits while others start, since their
+real use is known once they are ready. If it does not fit then, it fails with the numbers.
+Deployments that served before a restart are not checked.
 
-Between projects: deployments of other projects that are starting count up to half of the free
-memory, however much they asked for and however long they take. And while a project with nothing
-starting waits, a project that has something starting does not start more.
+Between projects: starting deployments of other projects count up to half of the free memory, for
+any request and any duration. While a project waits and has nothing starting, a project that has a
+start in progress does not start more.
 
-A script (of an experiment) has no moment at which it is ready. So the memory that it asked for and
-does not use yet counts as long as it runs, but only for other scripts, since scripts can wait. A
-deployment cannot wait, and starts beside it by what is really free.
+A script (of an experiment) is never "ready". So the memory that it requested and does not use yet
+counts as long as it runs, but only for other scripts, since scripts can wait. A deployment cannot
+wait, and starts beside a script by the memory that is really free.
 
-CPU may be promised more than once: when all compute, each gets its part. But no replica can have
-more than the machine has.
+CPU may be allocated more than once: when all replicas compute, each gets its share. But no replica
+can have more than the machine has.
 """
 
 import os
@@ -35,12 +35,12 @@ from workers.cgroups import memory_groups, memory_limit, memory_used, own_member
 from workers.sizes import MIB, human_size
 
 GIB = 1024 * MIB
-# Seconds between two checks: memory may also be freed by what does not start.
+# Seconds between two checks: other processes may free memory too.
 _CHECK_PAUSE = 1.0
 
 
 class ResourceRequest(Protocol):
-    """What a deployment asks for, for each of its replicas."""
+    """The resources that a deployment requests for each of its replicas."""
 
     @property
     def cpu_millicores(self) -> int: ...
@@ -51,12 +51,12 @@ class ResourceRequest(Protocol):
 
 
 class NotEnoughMemory(Exception):
-    """A deployment does not fit beside what runs now."""
+    """A deployment does not fit into the free memory."""
 
 
 class Capacity(msgspec.Struct, frozen=True, kw_only=True):
-    """Memory in bytes: of the machine or the container; for all models together, and how much of
-    that is free; what deployments that are starting may still use.
+    """Memory in bytes: of the machine or the container; for all models together, and how much of it
+    is free; what starting deployments may still use.
 
     `holds` names the limits that the kernel enforces, by which version of `cgroups`.
     """
@@ -72,7 +72,7 @@ class Capacity(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ScriptMemory:
-    """The memory that a script has reserved, of which some is used once the script runs."""
+    """The memory that a script has reserved; a running script uses a part of it."""
 
     def __init__(self, project_id: str, memory: int) -> None:
         self.project_id = project_id
@@ -96,7 +96,7 @@ class HostResources:
         self._reserve = min(max(self.memory // 20, 128 * MIB), 2 * GIB)
         self.for_models = self.memory - self._reserve
         self._cgroups = Cgroups()
-        # By project: the bytes that what it starts may still use, and how many requests wait.
+        # By project: the bytes that its starting deployments may still use; its waiting requests.
         self._starting: Counter[str] = Counter()
         self._waiting: Counter[str] = Counter()
         self._changed = trio.Event()
@@ -179,8 +179,8 @@ class HostResources:
     async def reserve_for_script(
         self, asked: ResourceRequest, project_id: str, tell: Callable[[str], object]
     ) -> AsyncIterator[ScriptMemory]:
-        """Reserves memory for a script as long as it runs: when it will use the memory that it
-        asked for is not known. Only other scripts wait for what it does not use yet."""
+        """Reserves memory for a script as long as it runs, since the time of its peak is unknown.
+        Only other scripts wait for memory that it does not use yet."""
         memory = asked.memory_mb * MIB
         await self._wait_for(memory, project_id, tell, scripts=True)
         script = ScriptMemory(project_id, memory)
@@ -208,12 +208,12 @@ class HostResources:
                 await self._changed.wait()
 
     def _reserved(self, project_id: str, free: int) -> int:
-        """What deployments that are starting may still use, as far as it counts for a project."""
+        """The memory that starting deployments may still use, as it counts for a project."""
         own = self._starting[project_id]
         return own + min(self._starting.total() - own, free // 2)
 
     def _unused_by_scripts(self, project_id: str, free: int) -> int:
-        """What scripts that run may still use, as far as it counts for a script of a project."""
+        """The memory that running scripts may still use, as it counts for a project's script."""
         unused: Counter[str] = Counter()
         for each in self._scripts:
             unused[each.project_id] += max(0, each.reserved - each.used())
@@ -236,6 +236,6 @@ def _asked(memory: int, free: int) -> str:
 
 
 def _free_in(version: int, folder: Path) -> int | None:
-    """What is free in a cgroup with a memory limit; None if it has no limit."""
+    """The free bytes in a cgroup with a memory limit; None if it has no limit."""
     limit = memory_limit(version, folder)
     return None if limit is None else limit - memory_used(version, folder)

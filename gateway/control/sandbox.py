@@ -1,4 +1,4 @@
-"""What a confined process sees and may take: its home, network and limits.
+"""What a confined process sees and may use: its home, network and limits.
 
 With mounts the home of a process is /home/cdsw, in builds as in models. Without mounts (`landlock`,
 `none`) a process sees its build where it lies on disk. Absolute paths that a build script wrote
@@ -22,12 +22,12 @@ from workers.confinement import HOME, Confinement
 
 
 def build_home(home: Path) -> Path | None:
-    """The home of a build as replicas are told it; None for HOME, which they see anyway."""
+    """The home of a build as replicas get it; None for HOME, which they see anyway."""
     return None if home == HOME else home
 
 
 class Sandbox:
-    """The view and the bounds of confined processes, under the isolation in force."""
+    """The view and the limits of confined processes, under the isolation in force."""
 
     def __init__(
         self, *, confinement: Confinement, settings: RuntimeSettings, build_store: BuildStore
@@ -47,7 +47,7 @@ class Sandbox:
         return Limits(memory=memory, cpu=cpu, processes=now.max_processes, disk=now.max_disk)
 
     def home_of(self, build_id: str) -> Path:
-        """Where the programs of a build that is made now see its files."""
+        """The path at which the programs of a running build see its files."""
         return HOME if self._confinement.mounts else self._build_store.folder(build_id) / "code"
 
     def built_at(self, build_id: str) -> Path | None:

@@ -1,10 +1,11 @@
 """The environment variables that builds, experiments and models see: site, project, deployment.
 
-The later wins. `CDSW_*` names are those that projects written for CDSW read. They win over all
-others, since they are facts and not settings. The gateway's own environment is not among them.
+A later level overrides an earlier one. Projects written for CDSW read the `CDSW_*` names. These
+override all others, since they are facts and not settings. The gateway's own environment is not
+passed on.
 
 The URLs are for requests from this machine. Behind a proxy the public URL may not be reachable from
-here. `PREDICTD_PUBLIC_URL` is for what is shown to people.
+here. `PREDICTD_PUBLIC_URL` is for text that is shown to users.
 
 The variables of projects and deployments are encrypted: the store has bytes, and `secret.key`
 decrypts them. Secrets can be set but not read back: only processes get their values.
@@ -35,7 +36,7 @@ _KINDS = {Project: "project variables", Deployment: "deployment variables"}
 
 
 class GatewayUrls(NamedTuple):
-    """Where the gateway is reached: `public` by clients, `local` by processes on this machine."""
+    """The gateway's URLs: `public` for clients, `local` for processes on this machine."""
 
     public: str
     local: str
@@ -49,12 +50,12 @@ class Variables(msgspec.Struct, frozen=True):
     secrets: dict[str, str] = {}
 
     def merged(self) -> dict[str, str]:
-        """As a process gets them. No name is in both."""
+        """All variables as a process gets them. No name is in both."""
         return {**self.plain, **self.secrets}
 
 
 def _check(variables: Variables) -> None:
-    """Raises Refusal("argument.invalid") for a name that no process could have, or that is in
+    """Raises Refusal("argument.invalid") for a name that is not valid for a variable, or is in
     both."""
     try:
         check_variables(variables.plain)
@@ -84,7 +85,7 @@ def combine(
 
 
 class ShownVariables(msgspec.Struct, frozen=True, kw_only=True):
-    """What editors see: values, names of secrets, and why there is nothing to see."""
+    """What editors see: values, names of secrets, and why they cannot be shown."""
 
     environment: dict[str, str] = {}
     secrets: list[str] = []
@@ -92,7 +93,7 @@ class ShownVariables(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ProcessVariables:
-    """Encrypts and decrypts what users have set, and composes the environment of processes."""
+    """Encrypts and decrypts the variables of users, and composes the environment of processes."""
 
     def __init__(
         self, *, encryption: Encryption, settings: RuntimeSettings, urls: GatewayUrls
@@ -102,13 +103,13 @@ class ProcessVariables:
         self._urls = urls
 
     def encrypt(self, kind: type[Project] | type[Deployment], owner: str, new: Variables) -> bytes:
-        """As the store has them for the record with the id `owner`."""
+        """The ciphertext for the record with the id `owner`."""
         if new == _NONE:
             return b""
         return self._encryption.encrypt(_KINDS[kind], owner, msgspec.json.encode(new))
 
     def decrypt(self, owner: Project | Deployment) -> Variables:
-        """What users have set for it. Raises CannotDecrypt."""
+        """The variables that users have set for a record. Raises CannotDecrypt."""
         if not owner.variables:
             return _NONE
         plaintext = self._encryption.decrypt(_KINDS[type(owner)], owner.id, owner.variables)
@@ -132,7 +133,7 @@ class ProcessVariables:
         return next(filter(None, problems), "")
 
     def shown(self, owner: Project | Deployment) -> ShownVariables:
-        """For a response to an editor."""
+        """The variables as a response to an editor has them."""
         try:
             found = self.decrypt(owner)
         except CannotDecrypt as error:
@@ -140,7 +141,7 @@ class ProcessVariables:
         return ShownVariables(environment=found.plain, secrets=sorted(found.secrets))
 
     def set_by_users(self, project: Project) -> dict[str, str]:
-        """Those of the site and the project. Raises CannotDecrypt, as the methods below do."""
+        """The variables of site and project. Raises CannotDecrypt, as the methods below do."""
         return {**self._settings.current.environment, **self.decrypt(project).merged()}
 
     def of_build(self, project: Project, build_id: str) -> dict[str, str]:
@@ -167,7 +168,7 @@ class ProcessVariables:
             "PREDICTD_RUN_METRICS": str(folder.metrics),
             **dict.fromkeys(NAME_VARIABLES, experiment.id),
         }
-        # What is printed is followed live.
+        # Users follow the output live.
         own = {"PYTHONUNBUFFERED": "1"}
         return {**own, **self.set_by_users(project), **facts}
 

@@ -1,1 +1,1 @@
-"""The pages that people see: signing in, their models, their keys."""
+"""The pages for users: signing in, their models, their keys."""

@@ -1,12 +1,12 @@
 """Protection against forged requests (CSRF): did a page of this gateway send the request?
 
-A browser adds the session's cookie to every request, also to one that a page of another site makes
-it send. A request with a cookie that changes something has to pass two checks:
+A browser adds the session's cookie to every request, also to one that a page of another site
+triggers. A request with a cookie that changes state has to pass two checks:
 
 - **its origin**, which the browser states: `Sec-Fetch-Site`, or the host in `Origin` where that is
   not sent (plain HTTP beyond loopback, old browsers);
-- **the form token**, which is in the pages of this gateway, where other sites cannot read it. It is
-  derived from the session, so it is not stored, and the session cannot be derived from it.
+- **the form token**, which is in the pages of this gateway; other sites cannot read them. It is
+  derived from the session, so it is not stored. The session cannot be derived from it.
 
 `SameSite` of the cookie is a third, weaker protection: another port of this machine is the same
 site (gotcha W2).
@@ -38,7 +38,7 @@ def check_origin(header: Callable[[str], str | None], public_url: str) -> None:
     if site is not None:
         allowed = site in _ALLOWED_SITES
     else:
-        # Without the scheme: it differs behind a proxy that ends TLS and may set its own Host.
+        # Without the scheme, which differs behind a proxy that ends TLS and may set its own Host.
         allowed = (
             origin is None
             or _host(origin) == (header("Host") or "").lower()

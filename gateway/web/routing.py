@@ -1,11 +1,11 @@
-"""How a page declares its route, and what is done for every page.
+"""The declaration of a page's route, and the checks for every page.
 
 A class has the pages of one noun. The decorators `get` and `post` declare the route of a handler.
-Quart's rules and the README's table come from these declarations. Before a handler runs,
+Quart's rules and the README's table come from these declarations. A handler runs only if
 
-- a request that changes something has come from a page of this gateway, and with the form token of
-  its session if it has one;
-- on a page that is not public a user is signed in, and has chosen a password.
+- a request that changes state comes from a page of this gateway, and has the form token of its
+  session, if it has a session;
+- on a page that is not public, a user is signed in and has chosen a password.
 
 A request that fails these checks is recorded in the audit log here; the control records the others.
 
@@ -198,7 +198,7 @@ class PageRouter:
         refused: Refusal | None = None,
         **values: Any,
     ) -> Response:
-        """A rendered page, with the error that it shows, if there is one."""
+        """A rendered page, with its error, if there is one."""
         body = self._rendering.page(template, viewer, refused=refused, **values)
         status, headers = (refused.kind.status, refused.headers) if refused else (200, {})
         return Response(body, status, headers, content_type="text/html; charset=utf-8")

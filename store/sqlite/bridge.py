@@ -4,8 +4,8 @@ SQLite's asyncio driver runs on its native event loop, and Trio's loop never wai
 call hands over one coroutine function; its value or its exception comes back. Neither side holds
 futures or tasks of the other.
 
-Law: a call that was handed over runs to its end. A caller that is cancelled meanwhile gets the
-result all the same and meets its cancellation at its next checkpoint (gotcha G1).
+Law: a call that was handed over runs to its end. A caller that is cancelled meanwhile still gets
+the result, and is cancelled at its next checkpoint (gotcha G1).
 """
 
 import asyncio

@@ -6,8 +6,8 @@ regardless of later writes.
 
 Only the writer checkpoints, and it is closed last (gotcha G3).
 
-On a full disk the store asks once for its reserved space. After a failed commit its frames in the
-log are overwritten, so that a refused change does not come true after a kill (gotcha G9).
+On a full disk the store releases its reserved space once. After a failed commit its frames in the
+log are overwritten, so that a refused change does not appear after a kill (gotcha G9).
 """
 
 import asyncio
@@ -113,7 +113,7 @@ class Connections:
             # The one statement that writes a page although no value changes.
             await self._writer.execute(f"PRAGMA user_version = {version}")
         except sqlite3.Error as error:
-            # Its frames overwrite the others all the same, unless they could not be written.
+            # Its frames still overwrite the others, unless they could not be written.
             logger.warning("commit.overwrite_failed database=%r: %s", str(self._path), error)
 
     async def shrink(self) -> bool:

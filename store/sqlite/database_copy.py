@@ -27,7 +27,7 @@ async def size(connection: aiosqlite.Connection) -> int:
 async def write(connection: aiosqlite.Connection, path: Path) -> None:
     """Copy the database, as of this transaction, to `path`, an empty file.
 
-    The copy is not synced: the caller has to, before it relies on the copy.
+    The copy is not synced: the caller syncs it before it relies on it.
     """
     # The first read fixes the view. Without it each step would have its own view, and each write
     # of others would restart the copy.

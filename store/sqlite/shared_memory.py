@@ -1,8 +1,8 @@
-"""The `-shm` file of an open database, which really takes its room.
+"""Allocates all blocks of the `-shm` file of an open database.
 
-SQLite writes one byte to each 4 KiB of it and maps it into memory. On a file system with smaller
-blocks the rest of it is made at the first touch, and where the disk is full by then, that is SIGBUS
-and the end of the process (gotcha G10 in README).
+SQLite writes one byte to each 4 KiB of the file and maps it into memory. On a file system with
+smaller blocks the other blocks are allocated at the first access. If the disk is full by then, the
+process ends by SIGBUS (gotcha G10 in README).
 """
 
 import os

@@ -23,7 +23,7 @@ _NUMBER = "number of the build"
     network("default: as the last build"),
 )
 def create(context: Context) -> None:
-    """Another build of the project as it is now."""
+    """Builds the project as it is now."""
     client = context.client
     model = find_model(client, context.arguments.model)
     build = client.post(f"{model_path(model)}/builds", like_the_last(context, model))
@@ -104,8 +104,8 @@ def rm(context: Context) -> None:
 
 
 def like_the_last(context: Context, model: Json, deployment: Json | None = None) -> Json:
-    """A build like the model's last one, but for the options given. If it is to be deployed, its
-    network access is that of its `deployment`."""
+    """Options for a build like the model's last one, with the given options replaced. For a build
+    to be deployed, the network access is that of its `deployment`."""
     arguments = context.arguments
     last = find_build(context.client, model, None)
     if deployment is None:

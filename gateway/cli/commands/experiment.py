@@ -21,15 +21,15 @@ from gateway.cli.terminal import plural, printable, table, when
 from gateway.cli.watch import detachable, log_events, reason_of
 from gateway.client import Json
 
-# So many files of an experiment are named; the others are counted.
+# The most files of an experiment that are named; the others are counted.
 _LISTED_FILES = 10
-# These are also recognized behind SCRIPT. Others, such as --data, are common among scripts.
+# These are also recognized after SCRIPT. Others, such as --data, are common options of scripts.
 _RECOGNIZED = ("--kernel", "--cpu", "--memory", "--comment", "--network")
 _EXPERIMENT = argument("experiment", metavar="EXPERIMENT", help="its number or id")
 
 
 class _ScriptArguments(Action):
-    """What stands behind SCRIPT: the script's own arguments, and options of the command."""
+    """The words after SCRIPT: the script's own arguments, and options of the command."""
 
     def __call__(
         self, parser: ArgumentParser, namespace: Namespace, values: Any, option: str | None = None
@@ -41,8 +41,8 @@ class _ScriptArguments(Action):
 
 
 def split_script_arguments(words: list[str]) -> tuple[list[str], list[str]]:
-    """The words behind SCRIPT: options of the command, and arguments of the script. A `--` ends
-    the options and belongs to neither."""
+    """Splits the words after SCRIPT into options of the command and arguments of the script. A `--`
+    ends the options and belongs to neither."""
     options: list[str] = []
     arguments: list[str] = []
     rest = iter(words)

@@ -64,7 +64,7 @@ def logout(context: Context) -> None:
 
 @command("whoami", "show the user and the key of your commands")
 def whoami(context: Context) -> None:
-    """The user that the gateway sees, and by which key."""
+    """Shows the user and the key of the command's requests."""
     who = context.client.get("/whoami")
     about = facts(
         {

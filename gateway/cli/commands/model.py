@@ -67,7 +67,7 @@ def restart(context: Context) -> None:
 
 @command("model stop", "stop serving a model; its builds stay", MODEL)
 def stop(context: Context) -> None:
-    """Stops the current deployment and those that are on their way."""
+    """Stops the current deployment and those that are starting."""
     model = find_model(context.client, context.arguments.model)
     name = full_name(model)
     stopping = context.client.post(f"{model_path(model)}:stop")["model_deployments"]

@@ -1,6 +1,6 @@
 """The verb open: signs a browser in.
 
-The link works once, for one minute. Its token stands behind `#`, so no server and no proxy sees it.
+The link works once, for one minute. Its token follows `#`, so no server and no proxy sees it.
 Arguments of processes are visible to all users, so the browser gets the path of a private file that
 redirects to the link (and does not post: gotcha W3 in web/README).
 """

@@ -110,7 +110,7 @@ class _Ready:
                 "Deploy a model from a project's folder with `predictd deploy FILE:FUNCTION`.\n"
                 "Sign in with a browser with `predictd open`.",
             )
-        except OSError:  # the reader of stdout has gone; the gateway serves
+        except OSError:  # the reader closed stdout; the gateway still serves
             discard_output()
 
 

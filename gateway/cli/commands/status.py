@@ -10,7 +10,7 @@ from gateway.cli.watch import progress_of, reason_of
 from gateway.client import Client, Json
 
 GIB = 1 << 30
-# The machine's cgroup controllers, as users know them.
+# The names of the machine's cgroup controllers for users.
 _LIMITED = {"memory": "memory", "cpu": "CPU", "pids": "processes"}
 # The states of a deployment that can be stopped.
 ACTIVE = ("pending", "deploying", "deployed")
