@@ -1,8 +1,8 @@
 """The addresses that a clone may connect to, for users who are not administrators.
 
-A name is looked up once, and git is given the addresses that were found: if git looked the name up
-itself, the answer could differ. Addresses of this machine and of its link (where clouds serve the
-credentials of machines) are refused to these users.
+A name is looked up once, and git gets the addresses that were found: if git looked the name up
+itself, the answer could differ. These users cannot use addresses of this machine or of its link,
+where clouds serve the credentials of machines.
 """
 
 import ipaddress

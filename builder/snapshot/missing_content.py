@@ -1,6 +1,6 @@
 """Content that a clone does not include: submodules, whose folders are empty, and files of Git
-LFS, which are pointers. A build may work without it. A failure that it causes looks like
-something else, so the log lists it. Only `.gitmodules` is read, and small files where
+LFS, which are pointers. A build may work without it. The log lists missing content, since a
+failure that it causes looks like another one. Only `.gitmodules` is read, and small files where
 `.gitattributes` names LFS.
 """
 

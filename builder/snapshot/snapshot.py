@@ -4,8 +4,8 @@ Neither direction applies `.gitattributes` (line ends, filters, keywords). So pr
 objects itself and reads them by `cat-file`, not by `add` and `checkout` (gotcha G4 in README).
 Folders without files are kept. The same files give the same tree.
 
-The project may change meanwhile. What is stored is then some state of each file, and never the
-target of a link (`safe_open.py`).
+The project may change meanwhile. Then some state of each file is stored, and never the target of a
+link (`safe_open.py`).
 
 The work runs in a thread. A cancelled call stops at its next file or level.
 """

@@ -2,8 +2,8 @@
 
 No path leads out of its folder or through a link: each folder on the path is opened from its parent
 (`builder.Folder`), so a folder that is replaced by a link meanwhile does no harm. A link is listed
-with its target, replaced and deleted, but never followed: that would show which other files the
-machine has.
+with its target, replaced and deleted, but never followed: following it would show which other files
+the machine has.
 
 `.git` is hidden and cannot be changed: git runs programs that its files name, with the rights of
 the user who runs git.

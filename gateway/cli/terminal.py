@@ -81,20 +81,20 @@ class Terminal:
         self._spinner: Spinner | None = None
 
     def result(self, document: object, text: str) -> None:
-        """The command's outcome: `document` with `--json`, else `text`."""
+        """Prints the command's result: `document` with `--json`, else `text`."""
         self.line(_json(document) if self.as_json else text)
 
     def line(self, text: str) -> None:
-        """One more line of a result that grows, such as a log."""
+        """Prints one more line of a growing result, such as a log."""
         self._write(self._out, text)
 
     def lines_for_programs(self, text: str) -> None:
-        """Lines of a model: unchanged to another program, printable to a terminal."""
+        """Prints lines of a model: unchanged for another program, printable on a terminal."""
         shown = map(printable, text.split("\n")) if self._out.isatty() else [text]
         self.line("\n".join(shown))
 
     def say(self, text: str) -> None:
-        """Progress, on stderr."""
+        """Prints progress to stderr."""
         self._write(self._err, text)
 
     def confirm(self, question: str) -> bool | None:

@@ -58,7 +58,7 @@ SERVE = [sys.executable, "-m", "gateway.cli", "serve"]
     local=True,
 )
 def demo(context: Context) -> None:
-    """From nothing to a prediction; then serves until Ctrl-C, unless `--once`."""
+    """Builds, deploys and calls a model; then serves until Ctrl-C, unless `--once`."""
     from tempfile import TemporaryDirectory
 
     once = context.arguments.once
@@ -95,7 +95,7 @@ def _serve_until_interrupt(
 
 @contextmanager
 def _started(context: Context, data: Path) -> Iterator["subprocess.Popen[bytes]"]:
-    """The demo's own gateway, from when it is ready until it has ended."""
+    """Starts the demo's own gateway, waits until it is ready, and ends it with the block."""
     import subprocess
 
     command = [*SERVE, "--json", "--data", str(data), "--parent", str(os.getpid())]

@@ -121,8 +121,8 @@ def start(
     name: str = "",
     auth: bool = True,
 ) -> tuple[Json, Json, Json | None]:
-    """Starts a build and its deployment in one request, which also creates the model where there
-    is none. Returns the model, its build and its deployment; none if the build has failed."""
+    """Starts a build and its deployment in one request, which also creates a missing model. Returns
+    the model, its build, and its deployment, which is None if the build has failed."""
     asked = {**build, "auto_deploy_model": True, "auto_deployment_config": deployment}
     if model is None:
         new = {"name": name, "auth_enabled": auth, "auto_build_model": True}
@@ -218,7 +218,7 @@ def current_project(context: Context, file: str) -> Json:
 
 
 def _refuse_takeover(client: Client, model: Json, file: str, function: str) -> None:
-    """A name that comes from the function must not replace a model of another file's function. A
+    """Refuses a name, taken from the function, that would replace a model of another function. A
     model without a successful build may be replaced."""
     builds = client.listing(f"{model_path(model)}/builds")
     builds = [each for each in builds if each["status"] not in ("build failed", "timedout")]

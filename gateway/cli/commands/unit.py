@@ -76,7 +76,7 @@ def _is_system(context: Context) -> bool:
 
 
 def _data(context: Context) -> str | None:
-    """The data folder, if one is named or the account is another than that of this command."""
+    """The data folder, if one is named or the service has another account than this command."""
     arguments, named = context.arguments, context.environment.get("PREDICTD_DATA")
     if arguments.data or named:
         return str(context.data)
