@@ -1,9 +1,9 @@
 """How the limits of this process are divided: connections, process trees, and the gateway itself.
 
-What models and clients take is bounded below what the kernel allows, so that the gateway can always
-accept an administrator, log, and write to its database. What does not fit is refused, with the
-limit that it met and how that is raised. A process tree is a replica, or a script of a build or
-an experiment, with all that it starts.
+Models and clients get less than the kernel allows, so that the gateway can always accept an
+administrator, log, and write to its database. A request beyond their share is refused; the error
+names the limit and how to raise it. A process tree is a replica, or a script of a build or an
+experiment, with all processes that it starts.
 """
 
 import errno
@@ -14,25 +14,25 @@ from workers.kernel_limits import Bound, tasks
 from workers.limits import Limits
 from workers.shortages import Shortage
 
-# Of the gateway's own: 32 when nothing runs; then threads that read and write files, pipes while a
-# process starts, clients of the admin API.
+# For the gateway itself: 32 when nothing runs, and more for threads that read and write files,
+# pipes while a process starts, and clients of the admin API.
 _OWN_DESCRIPTORS = 100
-# Of a replica: four pipes, two descriptors of processes, its log; and one to spare.
+# For a replica: four pipes, two descriptors of processes, its log, and one to spare.
 PER_TREE = 8
-# The part of the other descriptors that is for trees; the rest is for connections.
+# The part of the other descriptors that trees get; connections get the rest.
 _FOR_TREES = 0.4
-# Its threads, which are eleven when nothing is asked; git; programs that start others.
+# For the gateway: its threads (eleven when idle), git, and programs that start others.
 OWN_TASKS = 48
-# What a replica needs to start: its wrappers, and a thread or two of the model's libraries.
+# A replica's start: its wrappers, and one or two threads of the model's libraries.
 _START_TASKS = 12
-# A task limit above this is the machine's, which nothing comes near.
+# A task limit above this is the machine's, which no gateway reaches.
 _MANY = 1 << 22
 
 
 class Allowance:
-    """What may be taken of the limits. `connections` is how many clients may be connected at most,
-    `trees` how many process trees there may be, `tasks` how many processes and threads all of these
-    may have, 0 for no limit. `read_tasks` reads today's number of processes and threads."""
+    """How much of the limits models and clients may use. `connections` is the largest number of
+    connected clients, `trees` that of process trees, and `tasks` that of all their processes and
+    threads, 0 for no limit. `read_tasks` reads the present number of processes and threads."""
 
     def __init__(
         self, descriptors: Bound, all_tasks: Bound, *, read_tasks: Callable[[], Bound] = tasks
@@ -63,8 +63,8 @@ class Allowance:
             self._used -= 1
 
     def check_tasks(self) -> None:
-        """Blocking, for a moment. Raises Shortage where a start would take what is kept for the
-        gateway."""
+        """Raises Shortage where a start would take tasks that are kept for the gateway. Blocking,
+        briefly."""
         if self.tasks and (bound := self._read_tasks()).free < OWN_TASKS + _START_TASKS:
             raise Shortage(
                 errno.EAGAIN,
@@ -81,7 +81,7 @@ class Allowance:
         )
 
     def within(self, limits: Limits) -> Limits:
-        """The limits of a tree, of which none has more than half of all tasks."""
+        """The limits of a tree, with at most half of all tasks."""
         if not self.tasks:
             return limits
         most = max(1, self.tasks // 2)
@@ -93,5 +93,5 @@ _UNBOUNDED = Bound(most=0, used=0, source="", remedy="")
 
 
 def unbounded() -> Allowance:
-    """Where nothing is divided."""
+    """An allowance without limits."""
     return Allowance(_UNBOUNDED, _UNBOUNDED)

@@ -1,8 +1,7 @@
-"""What the kernel lets this process have: descriptors, tasks and memory, each with what is used.
+"""What the kernel lets this process have: descriptors, tasks and memory, each with its usage.
 
-Several limits bound each at once; the nearest one is reported: the resource limits of the process,
-the cgroups that it is in and those above them, and the whole machine. A task is a process or a
-thread.
+Several limits bound each: the resource limits of the process, its cgroups and those above them, and
+the whole machine. The nearest limit is reported. A task is a process or a thread.
 """
 
 import os
@@ -17,12 +16,13 @@ from workers.cgroups import memberships, memory_groups, memory_limit, memory_use
 from workers.cgroups.membership import CgroupMembership
 from workers.shortages import DESCRIPTORS, TASKS, Shortage, is_shortage, is_without_thread
 
-# Kernels before 5.14 and a process with CAP_SYS_RESOURCE do not hold root to RLIMIT_NPROC.
+# RLIMIT_NPROC does not bind root before Linux 5.14, or in a process with CAP_SYS_RESOURCE.
 _ROOT = 0
 
 
 class Bound(msgspec.Struct, frozen=True, kw_only=True):
-    """How many of something there may be, 0 for no limit; what says so, and how it is raised."""
+    """How many of something there may be, 0 for no limit; what sets the limit, and how to raise
+    it."""
 
     most: int
     used: int
@@ -46,7 +46,7 @@ def descriptors(pid: int | None = None) -> Bound:
     who = "self" if pid is None else str(pid)
     most = _soft_limit(who, "Max open files")
     used = 0
-    with suppress(OSError):  # none left to look, or not ours to look at
+    with suppress(OSError):  # no descriptor left to read it with, or no permission
         used = len(os.listdir(f"/proc/{who}/fd"))
     return Bound(
         most=most,
@@ -57,7 +57,7 @@ def descriptors(pid: int | None = None) -> Bound:
 
 
 def tasks(pid: int | None = None) -> Bound:
-    """The processes and threads beside which a process makes its own: by the nearest limit."""
+    """The processes and threads that count against a process's nearest task limit."""
     return min(_tasks(pid), key=lambda bound: bound.free, default=_NO_BOUND)
 
 
@@ -89,7 +89,7 @@ def _tasks(pid: int | None) -> Iterator[Bound]:
 
 
 def memory(pid: int | None = None) -> Bound:
-    """The memory of the cgroup that a process is in, or of the one above it that has least left."""
+    """The memory of the process's cgroup, or of the one above it that has the least free."""
     found = []
     for version, folder in memory_groups(_memberships(pid)):
         with suppress(OSError):
@@ -106,8 +106,8 @@ def _memory_bound(most: int, used: int, source: str) -> Bound:
 
 
 def explain(error: BaseException) -> str:
-    """Which limit a shortage met and how to raise it, for operators; of another error what it
-    says."""
+    """For operators: which limit a shortage reached and how to raise it; the text of any other
+    error."""
     if isinstance(error, Shortage) or not is_shortage(error):
         return str(error)
     number = error.errno if isinstance(error, OSError) else None
@@ -123,7 +123,7 @@ def _said(what: str, bound: Bound) -> str:
 
 
 def raise_descriptors() -> None:
-    """Raises the limit of descriptors to the hard one, which any process may."""
+    """Raises the limit of descriptors to the hard limit, which any process may do."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
@@ -157,7 +157,7 @@ def _soft_limit(who: str, name: str) -> int:
             if line.startswith(name):
                 value = line.removeprefix(name).split()[0]
                 return 0 if value == "unlimited" else int(value)
-    # Without a descriptor left for the file.
+    # There was no descriptor left for the file.
     kind = resource.RLIMIT_NOFILE if name == "Max open files" else resource.RLIMIT_NPROC
     soft, _ = resource.getrlimit(kind)
     return 0 if soft == resource.RLIM_INFINITY else soft
@@ -170,9 +170,9 @@ def _user(who: str) -> int:
 
 
 def _tasks_of(user: int) -> int:
-    """How many processes and threads of a user there are."""
+    """The number of a user's processes and threads."""
     count, there = 0, list[str]()
-    with suppress(OSError):  # without a descriptor left
+    with suppress(OSError):  # no descriptor left
         there = os.listdir("/proc")
     for name in filter(str.isdecimal, there):
         with suppress(OSError):  # ended meanwhile

@@ -1,8 +1,8 @@
-"""Logs: what models and scripts printed, kept.
+"""Logs: they keep what models and scripts print.
 
-A Log is a size-rotated file with a tail in memory. Its lines read `<time> <stream> <text>`; it
-outlives the process that filled it. A reader has a position in it, reads from there, and is
-notified when there is more: what it has not read is in the files, not in memory.
+A Log is a size-rotated file with a tail in memory. Its lines are `<time> <stream> <text>`. It
+outlives the process that fills it. A reader has a position in it, reads from there, and is notified
+when there is more. Unread lines stay in the files, not in memory.
 """
 
 import os
@@ -20,14 +20,14 @@ from typing import BinaryIO, NamedTuple
 import msgspec
 
 _TAIL = 200
-# Read at once: 2,000 lines at most, since each has its time before it.
+# Bytes of one read: 2,000 lines at most, since each begins with its time.
 _BLOCK = 64 * 1024
 
 
 class Line(msgspec.Struct, frozen=True, gc=False):
     """One line of a log. `at` is UTC, `2026-11-21T02:35:00.123Z`.
 
-    The garbage collector need not look at lines: a hundred thousand of them took it 100 ms."""
+    The garbage collector does not track lines: a hundred thousand of them took it 100 ms."""
 
     at: str
     stream: str
@@ -44,7 +44,7 @@ class Line(msgspec.Struct, frozen=True, gc=False):
 
 
 class Block(NamedTuple):
-    """Whole lines of a log that lie from position `begin` to `end`, with their line ends."""
+    """The whole lines of a log from position `begin` to `end`, with their line ends."""
 
     begin: int
     end: int
@@ -58,12 +58,13 @@ class Block(NamedTuple):
 class Log:
     """A file of lines, rotated once past `most_bytes`; at most two such files are kept.
 
-    A position in it counts all bytes that were ever written, so that it stays valid over rotations.
-    Where it lies is decided under the lock under which files are rotated (law: a rotation between
-    look and read loses no line).
+    A position counts all bytes that were ever written, so it stays valid over rotations. The lock
+    that guards rotations also guards finding the file of a position (law: a rotation between look
+    and read loses no line).
 
-    All of it is for any thread. A disk that refuses a line costs that line, counted in `lost`, and
-    never the process that printed it; when it takes lines again, one says how many were lost.
+    All methods are for any thread. If the disk refuses a line, that line is lost and counted in
+    `lost`; the process that printed it continues. When the disk takes lines again, a line in the
+    log says how many were lost.
     """
 
     def __init__(self, path: Path, *, most_bytes: int = 8 * 1024 * 1024) -> None:
@@ -78,23 +79,23 @@ class Log:
         self._tail: deque[Line] = deque(maxlen=_TAIL)
         self._file: FileIO | None = None
         self._subscribers: set[Callable[[], None]] = set()
-        # Positions: where the older file begins, where the current one does, the end of the last
-        # whole line, and the end. None before the files were looked at.
+        # Positions: the beginning of the older file and of the current one, the end of the last
+        # whole line, and the end, which is None before the first look at the files.
         self._older_at = self._begin = self._whole = 0
         self._end: int | None = None
 
     def write(self, line: str, stream: str = "stdout") -> None:
-        """Adds one line, or several where `line` has line ends. After the close: nothing."""
+        """Adds one line, or several where `line` has line ends; nothing after the close."""
         self.write_lines(line.split("\n"), stream)
 
     def write_lines(self, texts: Iterable[str], stream: str = "stdout") -> None:
-        """Adds lines in one go; see `write`."""
+        """Adds several lines in one write; see `write`."""
         lines = list(texts)
         if not lines:
             return
         at = _now()
         begin, between = f"{at} {stream} ", f"\n{at} {stream} "
-        # No step of ours for each line: a model may print ten thousands a second.
+        # No Python step for each line: a model may print tens of thousands a second.
         data = f"{begin}{between.join(lines)}\n".encode("utf-8", "backslashreplace")
         with self._lock:
             if self.closed:
@@ -112,7 +113,7 @@ class Log:
         self._reason = error.strerror or str(error)
 
     def _lost_line(self, end: int) -> bytes:
-        """What is written before the next line once the disk takes lines again."""
+        """What to write before the next line, once the disk takes lines again."""
         line_end = b"\n" if self._whole < end else b""
         if not self._unreported:
             return line_end
@@ -131,7 +132,7 @@ class Log:
             self._file = _open_to_append(self.path)
         data = self._lost_line(end) + data
         done = 0
-        # A disk that is nearly full takes a part, and says so only to the next write.
+        # A nearly full disk takes a part, and gives the error only at the next write.
         while done < len(data):
             written = self._file.write(memoryview(data)[done:])
             end = self._end = self._added(end, written, self._file.tell())
@@ -141,15 +142,15 @@ class Log:
         self._unreported = 0
 
     def _added(self, end: int, written: int, size: int) -> int:
-        """The new end after a write, when the file has this size. A file that another program has
-        shortened meanwhile lacks the bytes at its beginning."""
+        """The new end after a write that left a file of this size. If another program shortened
+        the file meanwhile, the missing bytes count as those at its beginning."""
         if size < end + written - self._begin:
             self._begin = end + written - size
             return end + written
         return self._begin + size
 
     def _look(self) -> int:
-        """The end; looks where the files begin and end, the first time."""
+        """The end. The first call reads the sizes of the files."""
         if self._end is None:
             self._begin = _size(_older(self.path))
             self._end = self._whole = self._begin + _size(self.path)
@@ -165,7 +166,7 @@ class Log:
             return list(self._tail)[-count:] if count else []
 
     def close(self) -> None:
-        """Ends the log: readers come to their end, later writes are dropped."""
+        """Ends the log: readers reach its end, later writes are dropped."""
         with self._lock:
             self.closed = True
             if self._file is not None:
@@ -179,7 +180,7 @@ class Log:
         self.path.unlink(missing_ok=True)
         _older(self.path).unlink(missing_ok=True)
 
-    # For those who read it while it grows.
+    # For readers while it grows.
 
     def subscribe(self, subscriber: Callable[[], None]) -> None:
         """Calls `subscriber` after each write and at the close, in any thread and under the lock,
@@ -192,18 +193,18 @@ class Log:
             self._subscribers.discard(subscriber)
 
     def has_more(self, position: int) -> bool:
-        """Whether a read from there gives lines, or was never tried. Does not block."""
+        """Whether a read at `position` gives lines, or was never tried. Does not block."""
         return self._end is None or position < (self._end if self.closed else self._whole)
 
     def latest(self, count: int) -> tuple[list[Line], int]:
-        """The last lines as `tail` gives them, and the position behind them. Blocking."""
+        """The last lines, as from `tail`, and the position after them. Blocking."""
         with self._lock:
             self._look()
             return list(self._tail)[-count:] if count else [], self._whole
 
     def read(self, position: int) -> Block:
-        """The whole lines from there on, about _BLOCK of them at most; none at the end. It begins
-        later than asked where what lay there is gone. Blocking."""
+        """The whole lines from `position`, about _BLOCK bytes at most; none at the end. The block
+        begins later where the lines at `position` are gone. Blocking."""
         with self._lock:
             end = self._look()
             end = end if self.closed else self._whole
@@ -213,7 +214,7 @@ class Log:
                 path, first, end = _older(path), self._older_at, first
             if begin == end or (file := _open(path)) is None:
                 return Block(end, end, b"")
-        # From here on a rotation gives the file another name, or none.
+        # The file is open: a rotation may now rename or remove it.
         with file:
             file.seek(begin - first)
             data = _whole_lines(file, end - begin)
@@ -221,7 +222,7 @@ class Log:
 
 
 def _whole_lines(file: BinaryIO, most: int) -> bytes:
-    """About _BLOCK bytes, at most `most`, that end with a line; all `most` end one anyhow."""
+    """Whole lines: about _BLOCK bytes, at most `most`, which itself ends a line."""
     data = b""
     while len(data) < most and (block := file.read(min(_BLOCK, most - len(data)))):
         data += block
@@ -236,7 +237,7 @@ def _parsed(data: bytes) -> list[Line]:
 
 
 def blocks_of(path: Path) -> Iterator[list[Line]]:
-    """All lines that a log's files hold now, oldest first, about _BLOCK at a time. Blocking."""
+    """All present lines of a log's files, oldest first, about _BLOCK bytes at a time. Blocking."""
     for file in _files_of(path):
         with file:
             size = os.fstat(file.fileno()).st_size
@@ -246,8 +247,8 @@ def blocks_of(path: Path) -> Iterator[list[Line]]:
 
 
 def _files_of(path: Path) -> list[BinaryIO]:
-    """A log's files, oldest first. The newer is opened first: when a rotation comes in between, it
-    is the older one by then, and holds all up to this moment. After two it is neither."""
+    """A log's files, oldest first. The newer is opened first: after a rotation in between it is the
+    older one, and has all lines up to this moment. After two rotations it is neither."""
     while True:
         newer, older = _open(path), _open(_older(path))
         files = [file for file in (older, newer) if file is not None]
@@ -270,15 +271,15 @@ def _is_at(file: BinaryIO, path: Path) -> bool:
 
 
 def read_log(path: Path) -> list[Line]:
-    """The same at once."""
+    """All lines of `blocks_of`, in one list."""
     return [line for lines in blocks_of(path) for line in lines]
 
 
 def in_order(lines: Iterable[tuple[str, Line]]) -> list[tuple[str, Line]]:
-    """The lines of several logs, each with its log's name, as one log: by time.
+    """The lines of several logs, each with its log's name, as one log by time.
 
-    What one log has keeps its order, also where the clock was set back in between. The logs are
-    merged one line after the other: sorting all of them is one call, which other threads wait for.
+    The lines of one log keep their order, also where the clock was set back in between. The logs
+    are merged line by line: a sort of all lines is one call, for which other threads would wait.
     """
     dated: dict[str, list[tuple[str, str, Line]]] = {}
     for name, line in lines:
@@ -297,7 +298,7 @@ def _open(path: Path) -> BinaryIO | None:
 
 
 def _open_to_append(path: Path) -> FileIO:
-    """A line is often written on the loop, so this never waits for the reader of a pipe."""
+    """Opens a file without waiting for the reader of a pipe: the loop often writes lines."""
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC
     descriptor = os.open(path, flags, 0o666)
     _check_regular(descriptor, path)
@@ -305,7 +306,7 @@ def _open_to_append(path: Path) -> FileIO:
 
 
 def _check_regular(descriptor: int, path: Path) -> None:
-    """Raises OSError, and closes what is open, where the path is not a regular file."""
+    """Closes the descriptor and raises OSError where the path is not a regular file."""
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError(f"{path} is not a regular file")

@@ -1,12 +1,12 @@
-"""Orphans: processes below ours whose parent has ended become our children, and are reaped here.
+"""Orphans: when a parent below us ends, its processes become our children; this module reaps them.
 
 bubblewrap ends a moment before process 1 of its namespace, and a model may start daemons. Without
-this they would go to process 1 of the machine, which may reap late or, in a container, not at all;
-until then a dead process still counts in its group, and against the limit of its cgroup.
+this module process 1 of the machine would adopt them. It may reap late or, in a container, not at
+all. Until then a dead process still counts in its group and against the limit of its cgroup.
 
-Laws: a child that was made by `make_child` is reaped by its owner, and so is a child in our own
-session (what other code started with `subprocess`). Every other child is an orphan. It may be of a
-tree of ours, or of no concern to us: where we are process 1 of a container, all orphans come here.
+Laws: the owner of a child from `make_child` reaps it. The same holds for a child in our own session
+(other code started it with `subprocess`). Every other child is an orphan. It may belong to one of
+our trees, or not concern us: where we are process 1 of a container, we adopt all orphans.
 """
 
 import ctypes
@@ -23,13 +23,13 @@ from workers.shortages import suppressed
 
 _PR_SET_CHILD_SUBREAPER = 36
 
-# Held while a child is made and noted, so that no child is taken for an orphan in between.
+# Acquired while a child is made and noted, so that it is not taken for an orphan in between.
 _lock = threading.Lock()
 _owned: set[int] = set()
 
 
 def make_child(make: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
-    """Calls `make`, and notes that its child has an owner, until `disown`."""
+    """Calls `make` and notes that its child has an owner, until `disown`."""
     _become_subreaper(os.getpid())
     with _lock:
         child = make()
@@ -51,8 +51,9 @@ def reap_orphans() -> None:
 
 
 def kill_orphans(has_left_tree: Callable[[int], bool]) -> int:
-    """Kills every orphan that is astray, and reaps those that have ended; how many of both there
-    were. A killed one's children are orphans then. Blocking. Raises OSError in a shortage."""
+    """Kills every orphan for which `has_left_tree` is true, and reaps those that have ended.
+    Returns the number of both. The children of a killed orphan become orphans. Blocking. Raises
+    OSError in a shortage."""
     return sum(_reap(pid) or _kill(pid, has_left_tree) for pid in list(_children()))
 
 
@@ -63,7 +64,7 @@ def _reap(pid: int) -> bool:
 
 
 def _kill(pid: int, has_left_tree: Callable[[int], bool]) -> bool:
-    with _lock:  # while it is not reaped, the number is its own
+    with _lock:  # until it is reaped, no other process gets its pid
         if not _is_orphan(pid):
             return False
         pidfd = os.pidfd_open(pid)
@@ -78,17 +79,17 @@ def _kill(pid: int, has_left_tree: Callable[[int], bool]) -> bool:
 
 
 def _is_orphan(pid: int) -> bool:
-    """Whether it is a child of ours without an owner. Call it with the lock."""
+    """Whether it is a child of ours without an owner. Call it with the lock acquired."""
     try:
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         return pid not in _owned and os.getsid(pid) != os.getsid(0)
-    except OSError:  # it has been reaped meanwhile
+    except OSError:  # reaped meanwhile
         return False
 
 
 @cache
 def _become_subreaper(process: int) -> None:
-    """gotcha G1 in README. Kept until the process ends; not inherited by one that it forks."""
+    """See gotcha G1 in README. It lasts until the process ends; forked ones do not inherit it."""
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 

@@ -1,9 +1,9 @@
 """Shortages: the kernel has no descriptor, process, thread or memory left for us, for now.
 
-A shortage is no mistake of the model, and none of ours: it passes, or an operator raises a limit.
-So what failed is tried again, and what must be done in any case (ending processes, removing what
-they left) is tried until it is done. A shortage is not taken for "it is gone already": see
-gotcha G2 in README.
+A shortage is not a mistake of the model or of ours: it passes, or an operator raises a limit. So a
+failed step is retried, and a step that must be done (ending processes, removing what they left) is
+retried until it is done. A shortage does not mean that a thing is gone already: see gotcha G2 in
+README.
 """
 
 import errno
@@ -24,19 +24,19 @@ logger = logging.getLogger(__name__)
 DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
 TASKS = (errno.EAGAIN,)
 MEMORY = (errno.ENOMEM, errno.ENOBUFS)
-# What CPython raises where the kernel makes no thread.
+# What CPython raises when the kernel makes no thread.
 _NO_THREAD = "can't start new thread"
 
 
 class Shortage(OSError):
-    """A shortage that was foreseen; its text names the limit and how it is raised."""
+    """A shortage that was foreseen; its text names the limit and how to raise it."""
 
     def __str__(self) -> str:
         return str(self.strerror)
 
 
 def is_shortage(error: BaseException) -> bool:
-    """Whether the machine lacked something, rather than anything being wrong."""
+    """Whether the machine lacked a resource, and nothing is wrong."""
     if isinstance(error, OSError):
         return error.errno in (*DESCRIPTORS, *TASKS, *MEMORY)
     return isinstance(error, MemoryError) or is_without_thread(error)
@@ -49,7 +49,7 @@ def is_without_thread(error: BaseException) -> bool:
 
 @contextmanager
 def suppressed() -> Iterator[None]:
-    """As `contextlib.suppress(OSError)`, but for shortages."""
+    """`contextlib.suppress(OSError)`, except that it raises shortages."""
     try:
         yield
     except OSError as error:
@@ -60,7 +60,7 @@ def suppressed() -> Iterator[None]:
 async def in_thread(
     work: Callable[[*Args], T], *args: *Args, limiter: trio.CapacityLimiter | None = None
 ) -> T:
-    """As `trio.to_thread.run_sync`, but where there is no thread raises OSError."""
+    """`trio.to_thread.run_sync`, except that it raises OSError when no thread can start."""
     try:
         return await trio.to_thread.run_sync(work, *args, limiter=limiter)
     except RuntimeError as error:

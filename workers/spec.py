@@ -1,4 +1,4 @@
-"""What a pool and its replicas are made from: plain values, decided by the gateway."""
+"""The specifications of pools, replicas and experiments: plain values, decided by the gateway."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from workers.sizes import MIB
 
 
 class Crns(msgspec.Struct, frozen=True):
-    """The names under which metrics are kept, as clients know them. A probe has none."""
+    """The names under which the gateway keeps metrics, as clients know them. A probe has none."""
 
     model: str = ""
     build: str = ""
@@ -20,15 +20,15 @@ class Crns(msgspec.Struct, frozen=True):
 class ReplicaSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One replica: which function of which file, in which environment.
 
-    `code` is the sealed folder that each replica gets a private copy of; `environment` the
-    virtualenv beside it, and `prefix` the folder of the interpreter that it was made from: the
-    environment's own statement about it is not trusted. Where the build was made without mounts,
-    `built` is the folder that it had then (`SandboxView`). `variables` win over the ones set here,
-    but not over the tree mark; a PATH among them comes behind the environment's own. Those of
-    `name_variables` get the replica's name. Where `raw` is set the function gets a request as
-    bytes, unread. Where models are confined, `identity` says whose they are (`SandboxView`), and
-    `network` what they reach of it. `crns` are what the replica says of its predictions. Times in
-    seconds, sizes in bytes.
+    `code` is the sealed folder; each replica gets a private copy. `environment` is the virtualenv
+    beside it, and `prefix` the folder of the interpreter that it was made from: the environment's
+    own statement about it is not trusted. Where the build was made without mounts, `built` is the
+    folder that it had then (`SandboxView`). `variables` win over the gateway's, but not over the
+    tree mark; a PATH among them comes after the environment's own. The variables named in
+    `name_variables` get the replica's name. With `raw` the function gets a request as undecoded
+    bytes. Where models are confined, `identity` names their owner (`SandboxView`), and `network`
+    what they reach. The replica reports `crns` with its predictions. Times are in seconds, sizes in
+    bytes.
     """
 
     code: Path
@@ -52,9 +52,8 @@ class ReplicaSpec(msgspec.Struct, frozen=True, kw_only=True):
 class ExperimentSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One run of a script to its end: which file of a build, with which arguments.
 
-    `folder` is the run's own: in it the working copy of `code` stands while the script runs; what
-    is in the `kept` folders in it, which the script may write, stays. The other fields are as in
-    `ReplicaSpec`.
+    `folder` is the run's own. It has the working copy of `code` while the script runs. The script
+    may write to its `kept` folders, whose content stays. The other fields are as in `ReplicaSpec`.
     """
 
     code: Path
@@ -74,11 +73,11 @@ class ExperimentSpec(msgspec.Struct, frozen=True, kw_only=True):
 class PoolSpec(msgspec.Struct, frozen=True, kw_only=True):
     """The replicas that serve one deployment, and how requests wait for them.
 
-    `name` is what replica names begin with. A request waits at most `request_timeout` seconds for
-    a replica and then runs at most as long. `start_tries` failed starts in a row of one replica,
-    before the pool was ever ready, make it fail; 0 means: go on trying. A replica that was given
-    `recycle_after_requests` requests, or whose process has grown above `recycle_above_memory`
-    resident bytes, is replaced when its successor is ready; 0 means never.
+    Replica names begin with `name`. A request waits at most `request_timeout` seconds for a replica
+    and then runs at most as long. The pool fails after `start_tries` failed starts in a row of one
+    replica, before it was ever ready; 0 means no limit. A replica is replaced, when its successor
+    is ready, after `recycle_after_requests` requests or above `recycle_above_memory` resident
+    bytes; 0 means never.
     """
 
     name: str

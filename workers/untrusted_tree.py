@@ -1,10 +1,10 @@
-"""Folders that untrusted code fills: measured, given away and removed safely while it changes them.
+"""Folders that untrusted code fills: measure, chown and remove them safely while it changes them.
 
 A model may swap a folder for a link during a walk, remove its permissions, or nest folders by the
-thousand. So each is opened from the one above it, by name and never through a link; one without
-permissions gets them by its inode; and at most _DEEPEST are open at once (_OPEN to remove them). On
-the way back from deeper folders those above are opened again, from below, and have to be the same.
-All functions block.
+thousand. So a walk opens each folder from the one above it, by name and never through a link. It
+gives a folder without permissions new ones by its inode. At most _DEEPEST folders are open at once
+(_OPEN to remove them). On the way back the walk opens the folders above again, from below, and
+checks that they are the same. All functions block.
 """
 
 import errno
@@ -18,20 +18,20 @@ from pathlib import Path, PurePath
 
 from workers.shortages import suppressed
 
-# Projects are not as deep; more would cost the gateway descriptors.
+# No project is this deep; more would cost the gateway descriptors.
 _DEEPEST = 200
-# Removing works by moving up what lies deeper, so it can do with few.
+# A removal moves deeper folders up, so it needs few.
 _OPEN = 32
-# What an entry takes at least: its own inode, and its part of the folder.
+# The least bytes of an entry: its own inode, and its part of the folder.
 _ENTRY = 4096
 _FOLDER = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def open_folder(name: str, above: int | None = None) -> int:
-    """A descriptor of the folder of that name in the one `above`. Raises OSError, for links too."""
+    """A descriptor of the folder `name` in `above`. Raises OSError, for links too."""
     try:
         return os.open(name, os.O_RDONLY | _FOLDER, dir_fd=above)
-    except PermissionError:  # its maker runs as the same user and removed its permissions
+    except PermissionError:  # a process of the same user removed its permissions
         inode = os.open(name, os.O_PATH | _FOLDER, dir_fd=above)
         try:
             os.chmod(f"/proc/self/fd/{inode}", stat.S_IRWXU)
@@ -41,8 +41,8 @@ def open_folder(name: str, above: int | None = None) -> int:
 
 
 def make_below(top: Path, path: PurePath) -> int:
-    """A descriptor of the folder `path` in `top`; what is missing of it is made, for all to enter.
-    Raises OSError, where a link or a file stands in the way too."""
+    """A descriptor of the folder `path` in `top`. Makes missing folders, which all may enter.
+    Raises OSError, also for a link or a file on the way."""
     folder = open_folder(str(top))
     for name in path.parts:
         above = folder
@@ -56,11 +56,11 @@ def make_below(top: Path, path: PurePath) -> int:
 
 
 class _Walk:
-    """The path from a folder down to one in it. The last few of its folders are open."""
+    """The path from a folder down to one in it. The last few folders of the path are open."""
 
     def __init__(self) -> None:
         self._open: list[int] = []
-        # For each folder: its identity, and its subfolders that are still to be entered.
+        # For each folder: its identity, and the subfolders still to enter.
         self._known: list[tuple[tuple[int, int], list[str]]] = []
 
     def __enter__(self) -> "_Walk":
@@ -75,11 +75,11 @@ class _Walk:
 
     @property
     def last(self) -> tuple[int, list[str]]:
-        """The descriptor of the last folder, and its subfolders that are still to be entered."""
+        """The descriptor of the last folder, and its subfolders still to enter."""
         return self._open[-1], self._known[-1][1]
 
     def enter(self, name: str) -> None:
-        """Enters a folder in the last one, or begins. Raises OSError."""
+        """Enters a folder in the last one, or the first folder. Raises OSError."""
         descriptor = open_folder(name, self._open[-1] if self._open else None)
         self._open.append(descriptor)
         self._known.append((_which(descriptor), []))
@@ -87,8 +87,8 @@ class _Walk:
             os.close(self._open.pop(0))
 
     def back(self) -> bool:
-        """Leaves folders until there is one to enter. Whether there is one. Raises OSError where a
-        folder has been moved."""
+        """Leaves folders until there is one to enter; returns whether there is one. Raises OSError
+        where a folder was moved."""
         while self._known and not self._known[-1][1]:
             self._known.pop()
             left = self._open.pop()
@@ -109,8 +109,8 @@ def _which(descriptor: int) -> tuple[int, int]:
 
 def entries(folder: Path, *, deepest: float = inf) -> Iterator[tuple[int, str, os.stat_result]]:
     """All entries of a folder and its subfolders, each as (descriptor of its folder, name, stat). A
-    folder comes before its entries, and is opened after it was yielded. Raises OSError, also for
-    entries of a folder that is deeper than `deepest`."""
+    folder is yielded before its entries, then opened. Raises OSError, also for entries of a folder
+    deeper than `deepest`."""
     with _Walk() as way:
         name = str(folder)
         while True:
@@ -130,9 +130,9 @@ def entries(folder: Path, *, deepest: float = inf) -> Iterator[tuple[int, str, o
 
 
 def chown_tree(folder: Path, owner: int) -> None:
-    """Makes `owner` the owner of a folder and all that is in it; for root. The folder itself comes
-    last, so its owner says that all is done. Files with further hard links, which may be elsewhere,
-    are left as they are. Raises OSError."""
+    """Makes `owner` the owner of a folder and all its content; for root. The folder itself is last,
+    so its owner shows that all is done. Files with further hard links, which may be elsewhere, stay
+    as they are. Raises OSError."""
     for above, name, found in entries(folder):
         if found.st_uid != owner and (found.st_nlink == 1 or stat.S_ISDIR(found.st_mode)):
             os.chown(name, owner, owner, dir_fd=above, follow_symlinks=False)
@@ -140,9 +140,9 @@ def chown_tree(folder: Path, owner: int) -> None:
 
 
 def make_plain(folder: Path) -> None:
-    """Makes this process's user the owner of a folder and all that is in it, without permissions
-    for others, and removes all that is neither a file nor a folder. Raises OSError, also where its
-    folders are too deep for paths."""
+    """Makes this process's user the owner of a folder and all its content, without permissions for
+    others, and removes what is neither a file nor a folder. Raises OSError, also where its folders
+    are too deep for paths."""
     _take(str(folder), None, stat.S_IRWXU)
     for above, name, found in entries(folder, deepest=_DEEPEST):
         if stat.S_ISDIR(found.st_mode):
@@ -167,9 +167,8 @@ def _take(name: str, above: int | None, mode: int) -> None:
 def measure(folder: Path, *, enough: float = inf) -> int:
     """The bytes that a folder takes on its disk, or any number beyond `enough`.
 
-    Links are not followed; entries that vanish during the walk count nothing. Deep folders that are
-    moved during the walk, so that it cannot return, count as too much. Raises OSError in a
-    shortage.
+    It does not follow links. Entries that vanish during the walk do not count. If deep folders move
+    during the walk, so that it cannot return, they count as too much. Raises OSError in a shortage.
     """
     total, name = 0, str(folder)
     with _Walk() as way:
@@ -188,10 +187,10 @@ def measure(folder: Path, *, enough: float = inf) -> int:
 
 
 def _look(folder: int, inner: list[str], enough: float) -> int:
-    """What the entries of an open folder take; the folders among them are added to `inner`."""
+    """The bytes of an open folder's entries; adds the folders among them to `inner`."""
     try:
         return _count(folder, inner, enough)
-    except PermissionError:  # it may be listed, but nothing in it be looked at
+    except PermissionError:  # it may be listed, but its entries may not be read
         inner.clear()
         os.fchmod(folder, stat.S_IRWXU)
         return _count(folder, inner, enough)
@@ -212,9 +211,9 @@ def _count(folder: int, inner: list[str], enough: float) -> int:
 
 
 def remove(folder: Path) -> None:
-    """Removes a folder with all that is in it, at any permissions and depth.
+    """Removes a folder with all its content, at any permissions and depth.
 
-    What cannot be removed stays. Raises OSError in a shortage.
+    Entries that cannot be removed stay. Raises OSError in a shortage.
     """
     with suppressed():
         top = open_folder(str(folder))
@@ -226,7 +225,7 @@ def remove(folder: Path) -> None:
 
 
 def _empty(top: int) -> None:
-    # From the top down: each folder, its name in the one above, and those in it that are left.
+    # From the top down: each folder, its name in the one above, and its remaining subfolders.
     opened = [(top, "", _clear(top))]
     try:
         while True:
@@ -246,7 +245,7 @@ def _empty(top: int) -> None:
 
 
 def _descend(opened: list[tuple[int, str, list[str]]], name: str) -> None:
-    """Opens and clears the next folder, or, where that would be too deep, moves it to the top."""
+    """Opens and clears the next folder, or moves it to the top where it would be too deep."""
     above, top = opened[-1][0], opened[0]
     folder = open_folder(name, above)
     try:
@@ -263,8 +262,8 @@ def _descend(opened: list[tuple[int, str, list[str]]], name: str) -> None:
 
 
 def _clear(folder: int) -> list[str]:
-    """Removes all of an open folder but the folders in it, whose names are returned."""
-    with suppress(PermissionError):  # another user's, which root may clear all the same
+    """Removes all entries of an open folder but its subfolders, and returns their names."""
+    with suppress(PermissionError):  # another user's, which root may still clear
         os.fchmod(folder, stat.S_IRWXU)
     folders = []
     for entry in list(os.scandir(folder)):

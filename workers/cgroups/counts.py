@@ -1,4 +1,4 @@
-"""What a cgroup has counted: the memory that it has used, and the limits that it reached."""
+"""The counters of a cgroup: the memory that it used, and the limits that it reached."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,7 +10,7 @@ from workers.cgroups.hierarchy import Hierarchy
 from workers.cgroups.membership import CgroupMembership
 from workers.limits import CgroupCounters
 
-# The largest single allocation, and so how far below its limit it may have been refused.
+# The largest single allocation: a cgroup that met its limit may be this far below it.
 _SLACK = 4 * 1024 * 1024
 
 
@@ -52,12 +52,12 @@ def memory_limit(version: int, folder: Path) -> int | None:
         text = (folder / ("memory.limit_in_bytes" if version == 1 else "memory.max")).read_text()
     except OSError:
         return None
-    # v1 says "no limit" by a number beyond all memory.
+    # v1 writes "no limit" as a number beyond all memory.
     return None if text.strip() == "max" or int(text) >= 1 << 60 else int(text)
 
 
 def memory_used(version: int, folder: Path) -> int:
-    """What of a group's memory the kernel could not take back at once. Raises OSError."""
+    """The part of a group's memory that the kernel cannot reclaim at once. Raises OSError."""
     name, idle = (
         ("memory.usage_in_bytes", "total_inactive_file")
         if version == 1

@@ -1,4 +1,4 @@
-"""The files of a group: words and numbers."""
+"""The files of a cgroup: words and numbers."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What is written into a group to limit it, v1 and v2: a table."""
+"""What to write into a cgroup to limit it, for v1 and v2: a table."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,12 +17,12 @@ class Hierarchy(msgspec.Struct, frozen=True):
     version: int
     folder: Path
     controllers: tuple[str, ...]
-    # In v2: what the group above was made to pass on, for which this process stepped aside.
+    # In v2: the controllers that we made the cgroup above pass on, after this process left it.
     passed_on: tuple[str, ...] = ()
 
 
 def apply_limits(group: Hierarchy, limits: Limits, weight: int = 0) -> None:
-    """Sets the limits of a group. Raises OSError."""
+    """Sets the limits of a cgroup. Raises OSError."""
     for file, text, needed in _settings(group, limits, weight or limits.cpu or 1000):
         if needed:
             write(group.folder / file, text)
@@ -31,7 +31,7 @@ def apply_limits(group: Hierarchy, limits: Limits, weight: int = 0) -> None:
 
 
 def _settings(group: Hierarchy, limits: Limits, weight: int) -> Iterator[tuple[str, str, bool]]:
-    """(file, what to write, whether it must succeed), in the order in which it must be written.
+    """(file, text to write, whether the write must succeed), in the necessary order.
 
     `weight` is in thousandths of a core, as `Limits.cpu` is: the share of a cgroup when the cores
     do not suffice for all.
@@ -40,10 +40,10 @@ def _settings(group: Hierarchy, limits: Limits, weight: int) -> Iterator[tuple[s
     for controller in group.controllers:
         match group.version, controller:
             case 1, "memory":
-                yield "memory.use_hierarchy", "1", False  # long since always so
+                yield "memory.use_hierarchy", "1", False  # always so on recent kernels
                 if limits.memory:
                     yield "memory.limit_in_bytes", str(limits.memory), True
-                    # Together with swap, where that is counted.
+                    # Memory and swap together, where swap is counted.
                     yield "memory.memsw.limit_in_bytes", str(limits.memory), False
             case 2, "memory":
                 if limits.memory:

@@ -1,4 +1,4 @@
-"""A leaf: the group of one process with all that it ever starts, from its making to its end."""
+"""A leaf: the cgroup of one process and all that it ever starts, from its creation to its end."""
 
 import logging
 import os
@@ -20,8 +20,8 @@ logger = logging.getLogger(__name__)
 
 
 class Leaf:
-    """The group of one process and all that it ever starts. `enter` are the files through which a
-    process puts itself into it, by writing its id, before it becomes what is limited."""
+    """The cgroup of one process and all that it ever starts. A process enters it by writing its id
+    to the files of `enter`, before it becomes the limited program."""
 
     def __init__(self, hierarchies: Iterable[Hierarchy], name: str) -> None:
         self._groups = [
@@ -30,7 +30,7 @@ class Leaf:
         self.enter = tuple(group.folder / "cgroup.procs" for group in self._groups)
 
     def make(self, limits: Limits) -> None:
-        """Raises OSError, leaving nothing behind: what cannot be limited should not run."""
+        """Makes it. Raises OSError and leaves nothing behind: without limits nothing should run."""
         try:
             for group in self._groups:
                 group.folder.mkdir(parents=True)
@@ -40,7 +40,7 @@ class Leaf:
             raise
 
     def counters(self) -> CgroupCounters:
-        """What it has counted so far; zeros where it is removed or counts nothing."""
+        """Its counters so far; zeros where it is removed or has no counters."""
         counters = CgroupCounters()
         for group in self._groups:
             with suppress(OSError):
@@ -48,7 +48,7 @@ class Leaf:
         return counters
 
     def memory(self) -> int | None:
-        """The bytes that count against its limit; None where they are not counted."""
+        """The bytes that count against its limit; None where the kernel does not count them."""
         for group in self._groups:
             if "memory" in group.controllers:
                 with suppress(OSError):  # removed meanwhile
@@ -60,7 +60,7 @@ class Leaf:
         return [pid for group in self._groups[:1] for pid in _processes(group.folder)]
 
     def kill(self, *, seconds: float = 5.0) -> None:
-        """Kills all that is in it and waits until it is empty, or gives up after `seconds`. Raises
+        """Kills all its processes and waits until it is empty, or gives up after `seconds`. Raises
         OSError in a shortage."""
         end = time.monotonic() + seconds
         while any(_begin_kill(group) for group in self._groups):
@@ -70,7 +70,7 @@ class Leaf:
             time.sleep(0.001)
 
     def remove(self, *, seconds: float = 1.0) -> None:
-        """Removes it, after `kill`. A group with a dying process stays for the next sweep."""
+        """Removes it, after `kill`. With a dying process it stays for the next sweep."""
         end = time.monotonic() + seconds
         for group in self._groups:
             while not _removed(group.folder):
@@ -81,7 +81,7 @@ class Leaf:
 
 
 def sweep_folder(version: int, folder: Path) -> None:
-    """Kills all that is below `folder`, which is ours, and removes it."""
+    """Kills all processes below `folder`, which is ours, and removes it."""
     if not folder.is_dir():
         return
     children = ("pids",) if (folder / "pids.max").exists() else ()
@@ -93,15 +93,15 @@ def sweep_folder(version: int, folder: Path) -> None:
         logger.warning("cgroup.not_removed path=%r", str(folder))
 
 
-# Ending what is in a group.
+# Ending the processes of a cgroup.
 
 
 def _begin_kill(group: Hierarchy) -> bool:
-    """Kills what is in a group and in those that its processes may have made. Whether there was
-    any process."""
+    """Kills the processes of a cgroup and of those below it, which they may have made. Returns
+    whether there was any."""
     if group.version == 2 and try_to_write(group.folder / "cgroup.kill", "1"):
         return _is_populated(group.folder)
-    # Processes that cannot fork cannot escape a list of ids.
+    # Without forks no process is missing from a list of ids.
     if "pids" in group.controllers:
         try_to_write(group.folder / "pids.max", "0")
     found = [pid for folder in _with_children(group.folder) for pid in _processes(folder)]
@@ -112,7 +112,7 @@ def _begin_kill(group: Hierarchy) -> bool:
 
 
 def _with_children(folder: Path) -> list[Path]:
-    """A group and all below it, the deepest first."""
+    """A cgroup and all below it, the deepest first."""
     return [Path(path) for path, _, _ in os.walk(folder, topdown=False)]
 
 
@@ -127,7 +127,7 @@ def _is_populated(folder: Path) -> bool:
 
 def _removed(folder: Path) -> bool:
     with suppress(OSError):
-        folder.rmdir()  # as it usually is: without children
+        folder.rmdir()  # the usual case: no children
         return True
     for each in _with_children(folder):
         try:

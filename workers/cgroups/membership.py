@@ -1,4 +1,4 @@
-"""In which cgroup a process is, in each hierarchy: v1 has one for each controller, v2 a single one,
+"""Which cgroup a process is in, in each hierarchy: v1 has one for each controller, v2 a single one,
 a hybrid machine both."""
 
 from pathlib import Path
@@ -35,7 +35,7 @@ def memberships(cgroup: str, mountinfo: str) -> list[CgroupMembership]:
         controllers = tuple(names.split(",")) if names else ()
         for options_of, (mount_path, root) in mounts.items():
             matches = options_of is None if not names else set(controllers) <= (options_of or set())
-            # In a container the mount may show a part of the hierarchy only.
+            # In a container the mount may show only a part of the hierarchy.
             if matches and (below := _below(path, root)) is not None:
                 version = 1 if names else 2
                 found.append(CgroupMembership(version, mount_path, mount_path / below, controllers))
@@ -53,7 +53,7 @@ def _unescaped(text: str) -> str:
 
 
 def own_memberships() -> list[CgroupMembership]:
-    """Where this process is; none where the kernel has no cgroups."""
+    """Where this process is; empty where the kernel has no cgroups."""
     try:
         return memberships(
             Path("/proc/self/cgroup").read_text(), Path("/proc/self/mountinfo").read_text()

@@ -1,7 +1,7 @@
 """The instance's tree of cgroups: opened below this process's own, tried out, and swept.
 
-Which controllers work is found by putting a process into a leaf: rights, mount options and old
-kernels differ in too many ways to be guessed.
+A process that is put into a leaf shows which controllers work: rights, mount options and old
+kernels differ in too many ways to guess.
 """
 
 import errno
@@ -21,20 +21,20 @@ from workers.limits import Limits
 logger = logging.getLogger(__name__)
 
 PREFIX = "predictd-"
-# Where a gateway puts itself in v2, in which a group with processes cannot have limited children.
+# The gateway moves itself here in v2, where a cgroup with processes cannot have limited children.
 _GATEWAY = f"{PREFIX}gateway"
-# Of the record: a path for each hierarchy.
+# The most to read of the record, which has a path for each hierarchy.
 _RECORD_BYTES = 64 * 1024
 _WANTED = ("memory", "cpu", "pids")
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 class Cgroups:
-    """The instance's tree. `enforced` lists what the kernel limits: any of "memory", "cpu", "pids"
-    and "kill", which even without the others kills all that a process has started."""
+    """The instance's tree. `enforced` lists what the kernel enforces: any of "memory", "cpu",
+    "pids" and "kill". "kill" needs none of the others: it kills all that a process has started."""
 
     def __init__(self, hierarchies: Iterable[Hierarchy] = ()) -> None:
-        # First the one that can kill with one write.
+        # v2 first, which can kill with one write.
         self.hierarchies = tuple(sorted(hierarchies, key=lambda each: -each.version))
         self._made = 0
         limited = {name for each in self.hierarchies for name in each.controllers}
@@ -43,7 +43,7 @@ class Cgroups:
 
     @property
     def version(self) -> str:
-        """Of the hierarchies in use: "v1", "v2", "v1 and v2", or "none"."""
+        """The version of the hierarchies in use: "v1", "v2", "v1 and v2", or "none"."""
         found = sorted({f"v{each.version}" for each in self.hierarchies})
         return " and ".join(found) or "none"
 
@@ -53,7 +53,7 @@ class Cgroups:
         return Leaf(self.hierarchies, f"{name}-{self._made}")
 
     def close(self) -> None:
-        """Removes the tree, kills what is left in it, and leaves all else as it was."""
+        """Kills what is left in the tree, removes it, and restores the cgroups above it."""
         for each in self.hierarchies:
             sweep_folder(each.version, each.folder)
             if each.passed_on:
@@ -63,11 +63,11 @@ class Cgroups:
 def open_tree(
     instance_id: str, record: Path, most_memory: int, cores: int, most_tasks: int = 0
 ) -> Cgroups:
-    """The tree of `instance_id`, in which all models together may take `most_memory` bytes and have
+    """The tree of `instance_id`, in which all models together may use `most_memory` bytes and have
     `most_tasks` processes and threads, 0 for no limit.
 
-    First ends and removes what an earlier gateway has left there. `record` is the file that tells
-    the next gateway where that was, since it may be started in another cgroup.
+    First kills and removes what an earlier gateway left in its tree. The file `record` tells the
+    next gateway where this tree is, since it may start in another cgroup.
     """
     for folder in _recorded(record, instance_id):
         sweep_folder(1 if _is_v1(folder) else 2, folder)
@@ -86,7 +86,7 @@ def open_tree(
     try:
         record.write_text("".join(f"{each.folder}\n" for each in found))
     except OSError as error:
-        # A gateway that is started in another cgroup finds what is left by its environment.
+        # A gateway in another cgroup finds remaining processes by their environment.
         logger.warning("cgroup_record.not_written path=%r: %s", str(record), error)
     return Cgroups(found)
 
@@ -103,7 +103,7 @@ def _recorded(record: Path, instance_id: str) -> list[Path]:
     except OSError as error:
         logger.warning("cgroup_record.not_read path=%r: %s", str(record), error)
         return []
-    # The data folder may have been copied from elsewhere: only what bears our name is ours.
+    # The data folder may be a copy from elsewhere: only a folder with our name is ours.
     return [path for line in lines if (path := Path(line)).name == f"{PREFIX}{instance_id}"]
 
 
@@ -114,7 +114,8 @@ def _is_v1(folder: Path) -> bool:
 def _open(
     membership: CgroupMembership, instance_id: str, limits: Limits, cores: int
 ) -> Hierarchy | None:
-    """The instance's folder at `membership`, if a process can be put below it. Raises OSError."""
+    """The instance's folder at `membership`; None without a wanted controller. Raises OSError, also
+    where no process can enter a leaf of it."""
     own = membership.folder
     base = own.parent if membership.version == 2 and own.name == _GATEWAY else own
     wanted = [name for name in _WANTED if name in membership.controllers]
@@ -139,7 +140,7 @@ def _open(
 
 
 def _offered(folder: Path) -> list[str]:
-    """The controllers that v2 lets the leaves of `folder` have, switched on there."""
+    """Switches on the controllers that v2 offers to the leaves of `folder`, and returns them."""
     offered = words(folder / "cgroup.controllers")
     wanted = [name for name in _WANTED if name in offered]
     for name in wanted:
@@ -148,10 +149,10 @@ def _offered(folder: Path) -> list[str]:
 
 
 def _delegate(base: Path) -> tuple[str, ...]:
-    """Has v2's group `base` pass its controllers on to its children; returns which did not yet.
+    """Makes the v2 cgroup `base` pass its controllers on to its children; returns the new ones.
 
-    Only a group without processes may do so: the gateway, which is in it, moves one down. Where
-    others are in it too they are left alone, and there will be no limits.
+    Only a cgroup without processes may do so. The gateway is in it and moves one down. If other
+    processes are in it too, they stay, and there will be no limits.
     """
     have = words(base / "cgroup.controllers") & set(_WANTED)
     missing = sorted(have - words(base / "cgroup.subtree_control"))
@@ -170,7 +171,7 @@ def _delegate(base: Path) -> tuple[str, ...]:
 
 
 def _undo_delegation(base: Path, passed: Iterable[str]) -> None:
-    """Undoes `_delegate`, unless another cgroup needs it by now."""
+    """Undoes `_delegate`, unless another cgroup needs it now."""
     for name in passed:
         try_to_write(base / "cgroup.subtree_control", f"-{name}")
     if (base / _GATEWAY).exists() and try_to_write(base / "cgroup.procs", str(os.getpid())):
@@ -179,7 +180,7 @@ def _undo_delegation(base: Path, passed: Iterable[str]) -> None:
 
 
 def _try_out(hierarchy: Hierarchy) -> None:
-    """Puts a process into a leaf as replicas will be. Raises OSError where that cannot be."""
+    """Puts a process into a leaf, as for replicas. Raises OSError where that is impossible."""
     leaf = Leaf([hierarchy], "try")
     leaf.make(Limits(memory=64 * 1024 * 1024, cpu=1000, processes=16))
     try:
