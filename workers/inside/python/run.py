@@ -1,6 +1,6 @@
 """Runs the script of an experiment: `<environment>/bin/python run.py SCRIPT ARGUMENT...`.
 
-Like start.py it brings in `predictd_inside` and gets out of the way.
+Like start.py it imports `predictd_inside` and hands over to it.
 """
 
 import os
@@ -12,7 +12,7 @@ def run(script: str, *arguments: str) -> None:
     # Python has put this folder first, unless PYTHONSAFEPATH tells it not to.
     elsewhere = [entry for entry in sys.path if entry != here]
     sys.path[:] = [os.path.join(here, "packages"), *elsewhere]
-    # Found by the line above, which a type checker does not see.
+    # The line above makes it importable, which a type checker does not see.
     from predictd_inside.script import main  # type: ignore[import-not-found]
 
     sys.path[:] = elsewhere

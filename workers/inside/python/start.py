@@ -1,8 +1,7 @@
 """The first file a replica runs: `<environment>/bin/python start.py FD_IN FD_OUT`.
 
-It brings in `predictd_inside` and gets out of the way. The folder of our packages is on `sys.path`
-for the time of that import and never again, so that nothing of ours can shadow what the project
-brings along.
+It imports `predictd_inside` and hands over to it. The folder of our packages is on
+`sys.path` only during that import, so that no module of ours can shadow one of the project's.
 """
 
 import os
@@ -14,7 +13,7 @@ def serve(inlet: int, outlet: int) -> None:
     # Python has put this folder first, unless PYTHONSAFEPATH tells it not to.
     elsewhere = [entry for entry in sys.path if entry != here]
     sys.path[:] = [os.path.join(here, "packages"), *elsewhere]
-    # Found by the line above, which a type checker does not see.
+    # The line above makes it importable, which a type checker does not see.
     from predictd_inside.serve import main  # type: ignore[import-not-found]
 
     sys.path[:] = elsewhere

@@ -1,8 +1,8 @@
-"""The library of CDSW's models and experiments, as predictd offers it.
+"""The library for CDSW's models and experiments, as predictd offers it.
 
-In a model: `model_metrics`, `track_metric`; about its predictions: `read_metrics`,
-`track_delayed_metrics`, `track_aggregate_metrics`; in an experiment: `track_metric`, `track_file`;
-to call a model: `call_model`. In a session the metrics functions take dev=True.
+In a model: `model_metrics`, `track_metric`. For its predictions: `read_metrics`,
+`track_delayed_metrics`, `track_aggregate_metrics`. In an experiment: `track_metric`, `track_file`.
+To call a model: `call_model`. In a session the metrics functions take dev=True.
 """
 
 from predictd_inside.precedence import defer_to  # type: ignore[import-not-found]

@@ -1,6 +1,6 @@
-"""Connections to the tables of a cluster: there are none here, which the import says.
+"""Connections to the tables of a cluster: predictd has none.
 
-As an ImportError, since projects that run elsewhere too are ready for one.
+The import raises ImportError, since projects that also run elsewhere are ready for one.
 """
 
 raise ImportError(

@@ -1,4 +1,4 @@
-"""What is known of predictions: tracked with them, added later, read over a window of time."""
+"""Metrics of predictions: tracked with them, added later, read over a window of time."""
 
 from predictd_inside.sdk.development import (  # type: ignore[import-not-found]
     dev_model_build_crn,

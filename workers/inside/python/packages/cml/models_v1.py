@@ -1,4 +1,4 @@
-"""A model's function, and how to call a deployed one."""
+"""The decorators of a model's function, and how to call a deployed model."""
 
 from predictd_inside.sdk.calls import call_model  # type: ignore[import-not-found]
 from predictd_inside.sdk.models import cml_model, model_metrics  # type: ignore[import-not-found]

@@ -1,4 +1,4 @@
-"""How to sign in at the APIs of the server; and `cdsw`, for projects that know both libraries."""
+"""How to sign in to the server's APIs; and `cdsw`, for projects that use both libraries."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["get_auth"]
 
 
 def _emulate_cdsw() -> ModuleType:
-    """The module `cdsw`. CML's own projects begin with this where there may be no `cdsw`."""
+    """The module `cdsw`. CML's own projects call this first, where there may be no `cdsw`."""
     from importlib import import_module
 
     return import_module("cdsw")

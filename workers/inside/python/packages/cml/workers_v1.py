@@ -1,4 +1,4 @@
-"""Engines beside a session's own: there are none here, and each function says so."""
+"""Workers beside a session's own process: predictd has none, and each function says so."""
 
 from predictd_inside.sdk.workers import (  # type: ignore[import-not-found]
     await_workers,

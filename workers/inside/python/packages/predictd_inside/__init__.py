@@ -1,1 +1,1 @@
-"""What serves a model from within a model's own interpreter: any CPython from 3.8 on."""
+"""The code that serves a model in the model's own interpreter: any CPython from 3.8 on."""

@@ -1,10 +1,10 @@
 """How the model's function is called: with one argument, and awaited where it is `async def`.
 
-What can never answer is refused before it is served: a generator function, and a function that does
-not take exactly one argument. That is seen by looking, not by calling.
+A function that can never answer is refused before it is served: a generator function, and a
+function that does not take exactly one argument. The check does not call it.
 
-The flags of the code object say so; `inspect` would cost ten milliseconds of each start. It is
-imported only for what is no plain function, and to write a signature into an error.
+It reads the flags of the code object; `inspect` would cost ten milliseconds of each start. It is
+imported only for callables that are not plain functions, and to write a signature into an error.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _METHODS = (types.FunctionType, types.MethodType)
 
 
 def refuse_unfit(function: Function, name: str) -> None:
-    """Raises TypeError for a function that would fail at every call."""
+    """Raises TypeError for a function that would fail on every call."""
     code = _code(function)
     flags = code.co_flags if code is not None else 0
     # `types.coroutine` makes a generator function awaitable.
@@ -41,24 +41,24 @@ def refuse_unfit(function: Function, name: str) -> None:
 
 
 def is_async(function: Function) -> bool:
-    """Whether what a call returns has to be awaited, for all that can be seen."""
-    # `inspect.markcoroutinefunction` and `asyncio.coroutine` leave such marks.
+    """Whether the result of a call must be awaited, as far as the check can see."""
+    # `inspect.markcoroutinefunction` and `asyncio.coroutine` set these marks.
     if hasattr(function, "_is_coroutine_mark") or hasattr(function, "_is_coroutine"):
         return True
     code = _code(function)
     if code is not None and code.co_flags & (_COROUTINE | _ITERABLE_COROUTINE):
         return True
-    # A decorator hands on what the function that it wraps returns, or has awaited it.
+    # A decorator returns the result of the function that it wraps, or has awaited it.
     wrapped = getattr(function, "__wrapped__", None)
     return wrapped is not None and is_async(wrapped)
 
 
 def _code(function: Any) -> types.CodeType | None:
-    """The code that runs when `function` is called, where that is Python's."""
+    """The code that runs when `function` is called, if it is Python code."""
     while isinstance(function, functools.partial):
         function = function.func
     if not isinstance(function, (*_METHODS, type)):
-        function = type(function).__call__  # of an instance that can be called
+        function = type(function).__call__  # for a callable instance
     code = getattr(function, "__code__", None)
     return code if isinstance(code, types.CodeType) else None
 
@@ -81,7 +81,7 @@ def _binds_one(function: Function) -> bool:
 
     try:
         signature = inspect.signature(function)
-    except (ValueError, TypeError):  # it does not tell, as functions in C need not
+    except (ValueError, TypeError):  # no signature, as for some functions in C
         return True
     try:
         signature.bind(None)
@@ -99,9 +99,9 @@ def _signature(function: Function) -> str:
 class Loop:
     """The event loop of a replica whose function is `async def`: one, for as long as it lives.
 
-    What a library binds to a loop (connections, locks) so serves every prediction. Between
-    predictions the loop runs on, with the tasks that the model has left running. It is the loop
-    that the model's file used, if it did, of the kind that the file asked for (uvloop, say).
+    So objects that a library binds to a loop (connections, locks) serve every prediction. Between
+    predictions the loop continues to run the model's tasks. If the model's file used a loop, it is
+    that one, and else of the kind that the file requested (uvloop, say).
     """
 
     def __init__(self) -> None:
@@ -113,13 +113,13 @@ class Loop:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", DeprecationWarning)
                 loop = asyncio.get_event_loop()
-        except RuntimeError:  # there is none, as from Python 3.14 on, or after `asyncio.run`
+        except RuntimeError:  # no loop: from Python 3.14 on, or after `asyncio.run`
             loop = asyncio.new_event_loop()
         self._loop = asyncio.new_event_loop() if loop.is_closed() else loop
         asyncio.set_event_loop(self._loop)
 
     def awaiting(self, function: Function) -> Function:
-        """`function` as a plain one: it returns when what it awaits has come."""
+        """`function` as a plain one: it returns the awaited result."""
         run, cancelled = self._loop.run_until_complete, self._asyncio.CancelledError
 
         def predict(argument: object) -> object:
@@ -128,13 +128,13 @@ class Loop:
                 return result
             try:
                 return run(result)
-            except cancelled:  # no Exception from Python 3.8 on, and yet only this call's end
+            except cancelled:  # not an Exception from Python 3.8 on, but only this call ends
                 raise RuntimeError("the prediction was cancelled by the model itself") from None
 
         return predict
 
     def run_until_readable(self, descriptor: int) -> None:
-        """Runs what the model has left running until there is something to read."""
+        """Runs the model's remaining tasks until there is something to read."""
         self._loop.add_reader(descriptor, self._loop.stop)
         try:
             self._loop.run_forever()
@@ -142,7 +142,7 @@ class Loop:
             self._loop.remove_reader(descriptor)
 
     def close(self) -> None:
-        """Ends what runs, as `asyncio.run` does in the end."""
+        """Cancels all tasks, as `asyncio.run` does at its end."""
         loop, asyncio = self._loop, self._asyncio
         tasks = asyncio.all_tasks(loop)
         for task in tasks:

@@ -1,14 +1,14 @@
 """Turns what a model returns into JSON, for every kind of value that models are known to return.
 
-First by the standard library's C encoder, helped along by `simpler` where it knows no way. Only
-when that fails is the value walked by hand, which is slower and knows more: NaN and infinities
-become null, keys become strings, and what cannot be said is named with the path to it.
+The standard library's C encoder is first, with `simpler` for types that it does not know. Only when
+that fails is the value walked by hand, which is slower and handles more: NaN and infinities become
+null, keys become strings, and an error names the path to a value without a JSON form.
 
-What would lose something on the way is refused: columns and keys of one name, labels of an index,
-fields of an array, digits of a time. The error says what, where, and what to return instead.
+A value that would lose data is refused: columns and keys of one name, labels of an index, fields of
+an array, digits of a time. The error says what, where, and what to return instead.
 
-No type is imported to be recognised: a value of numpy or pandas can only exist where those are
-loaded already, so the names of its type's ancestors, or the methods they have, tell enough.
+No type is imported to recognise it: a value of numpy or pandas can exist only where those are
+loaded already. So the names of its type's ancestors, or their methods, identify it.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    Steps = tuple[str | int, ...]  # the way to a value: keys and indices, outermost first
+    Steps = tuple[str | int, ...]  # the path to a value: keys and indices, outermost first
 
 
 def encode(value: object) -> bytes:
-    """`value` as JSON; TypeError or ValueError, with the path, when it cannot be said in JSON."""
+    """`value` as JSON. Raises TypeError or ValueError, with the path, if it has no JSON form."""
     try:
         try:
             return "".join(_pieces(value, 0)).encode()  # by the C encoder alone
@@ -50,7 +50,7 @@ def _by_hand(value: object) -> bytes:
 
 
 def simpler(value: Any) -> object:
-    """One step from `value` towards what JSON knows; TypeError when there is none."""
+    """One step from `value` towards JSON's types. Raises TypeError if there is none."""
     kind = type(value)
     for ancestor in kind.__mro__:
         rule = _BY_NAME.get((ancestor.__module__, ancestor.__name__))
@@ -58,7 +58,7 @@ def simpler(value: Any) -> object:
             return rule(value)
     if isinstance(value, os.PathLike):
         return os.fspath(value)
-    # Looked up on the type: a class that is returned by mistake has these methods, but not so.
+    # Looked up on the type: a class that is returned by mistake has these methods on itself.
     for mark, fields_of in _BY_MARK.items():
         if hasattr(kind, mark):
             return fields_of(value)
@@ -77,7 +77,7 @@ def simpler(value: Any) -> object:
 
 
 def _moment(value: Any) -> str | None:
-    # Only pandas' NaT is a moment that is not equal to itself.
+    # Only pandas' NaT is a time that is not equal to itself.
     return value.isoformat() if value == value else None
 
 
@@ -108,7 +108,7 @@ def _of_attrs(value: Any) -> dict[str, object]:
 
 
 def _of_msgspec(value: Any) -> dict[str, object]:
-    said = zip(value.__struct_encode_fields__, value.__struct_fields__)  # it may be renamed
+    said = zip(value.__struct_encode_fields__, value.__struct_fields__)  # a field may be renamed
     return {name: getattr(value, field) for name, field in said}
 
 
@@ -128,13 +128,13 @@ def _records(frame: Any) -> object:
 
 
 def _refuse_labels(value: Any, remedy: str) -> None:
-    """Raises TypeError if the rows of a frame or series have labels: a list has none.
+    """Raises TypeError if the rows of a frame or series have labels, which a list cannot keep.
 
-    Integers without a name are row numbers, such as a filter or a sort leaves, and no labels.
+    Integers without a name are not labels but row numbers, as after a filter or a sort.
     """
     index: Any = getattr(value, "index", None)
     names = getattr(index, "names", None)
-    if names is None or not len(index):  # not of pandas: a list has an `index`, too
+    if names is None or not len(index):  # not pandas': a list has an `index`, too
         return
     if len(names) == 1 and names[0] is None and index.dtype.kind in "iu":
         return
@@ -145,12 +145,12 @@ def _refuse_labels(value: Any, remedy: str) -> None:
 def _elements(value: Any) -> object:
     """An array as lists, or a scalar of numpy as one of Python's."""
     elements = value.tolist()
-    # A longdouble is no float of Python's and stays what it is.
+    # `tolist` leaves a longdouble as it is, which is not Python's float.
     return float(value) if type(elements) is type(value) else elements
 
 
 def _of_numpy(value: Any) -> object:
-    """The same, where there may be times that numpy would give as bare integers (gotcha G5)."""
+    """`_elements`, for types whose times numpy may give as bare integers (gotcha G5)."""
     kind = value.dtype.kind
     if kind == "V" and value.dtype.names:
         raise TypeError(
@@ -159,7 +159,7 @@ def _of_numpy(value: Any) -> object:
         )
     if value.dtype.str.endswith(_IN_MICROSECONDS.get(kind, ())):
         shorter = value.astype(kind + "8[us]")
-        # What is not a time is not equal to itself either.
+        # NaT is not equal to itself either.
         if "[M]" not in value.dtype.str and "[Y]" not in value.dtype.str:
             changed = shorter.astype(value.dtype) != value
             if (changed & (value == value)).any():
@@ -184,7 +184,7 @@ _BY_NAME: dict[tuple[str, str], Callable[[Any], object]] = {
     ("numpy", "ndarray"): _of_numpy,
     ("uuid", "UUID"): str,
 }
-# What a type has whose values are records: dataclasses, pydantic (2 and 1), attrs, msgspec.
+# The attribute that marks a type of records: dataclasses, pydantic (2 and 1), attrs, msgspec.
 _BY_MARK: dict[str, Callable[[Any], object]] = {
     "__dataclass_fields__": _of_dataclass,
     "model_dump": lambda model: model.model_dump(),
@@ -193,18 +193,18 @@ _BY_MARK: dict[str, Callable[[Any], object]] = {
     "__struct_fields__": _of_msgspec,
 }
 _BYTES = (bytes, bytearray, memoryview)
-# Python's own times end at microseconds, and its durations know no years.
+# Python's own times end at microseconds, and its durations have no years.
 _IN_MICROSECONDS = {
     "M": ("[ns]", "[ps]", "[fs]", "[as]"),
     "m": ("[ns]", "[ps]", "[fs]", "[as]", "[M]", "[Y]", "m8"),
 }
 _TOO_DEEP = "the value is nested too deep to be said in JSON"
 _MOST_DIGITS = 10_000  # more than Python writes out unless it is told to
-# Bound now: what a model puts in the place of `json.dumps` is for the model (gotcha G11 in README).
+# Bound now: a model that replaces `json.dumps` replaces it for itself (gotcha G11 in README).
 _say = json.JSONEncoder().encode
 _dumps = json.JSONEncoder(allow_nan=False, separators=(",", ":"), default=simpler).encode
-# The same, made once instead of for each value, which takes half the time (gotcha G7 in README).
-# What is being encoded is noted in `_around`, by which a value that holds itself is found.
+# The same encoder, made once instead of for each value: half the time (gotcha G7 in README). It
+# records the values that it is encoding in `_around`, and so finds a value that contains itself.
 _around: dict[int, object] = {}
 _pieces = json.encoder.c_make_encoder(  # type: ignore[attr-defined]  # unknown to typeshed
     _around, simpler, json.encoder.encode_basestring_ascii, None, ":", ",", False, False, False
@@ -212,7 +212,7 @@ _pieces = json.encoder.c_make_encoder(  # type: ignore[attr-defined]  # unknown 
 
 
 def _plain(value: object, steps: Steps, around: frozenset[int]) -> object:
-    """`value` made of JSON's own types alone; `around` are the ids of what holds it."""
+    """`value` in JSON's own types only; `around` are the ids of the values that contain it."""
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, int):

@@ -1,7 +1,7 @@
-"""Describes what went wrong in the model, in the model's own terms and in bounded length.
+"""Describes the model's exceptions, in the model's own terms and in bounded length.
 
-Our frames are removed from tracebacks: they do not help the author. Describing must not fail
-itself, with any `__str__` of an exception and any file names of the project. The text can always be
+It removes our frames from tracebacks: they do not help the author. The description itself must not
+fail, for any `__str__` of an exception and any file names of the project. The text can always be
 sent: it is Unicode, without the halves of surrogate pairs that a str may contain.
 """
 
@@ -23,7 +23,7 @@ _name_of = type.__dict__["__name__"].__get__
 
 
 def describe(problem: BaseException) -> dict[str, str]:
-    """The exception's type and text, as they are sent."""
+    """The exception's type and text, ready to send."""
     try:
         message = str(problem)
         if len(message) > LONGEST_MESSAGE:
@@ -37,8 +37,8 @@ def describe(problem: BaseException) -> dict[str, str]:
 
 
 def hint(problem: BaseException) -> str:
-    """What to do, where the operating system's text does not say it: listening on a TCP port by
-    number is allowed only with `network: listen`."""
+    """The next step, where the operating system's text does not say it: a model may listen on a TCP
+    port by number only with `network: listen`."""
     if not isinstance(problem, PermissionError):
         return ""
     from linecache import getline
@@ -55,22 +55,22 @@ def hint(problem: BaseException) -> str:
 
 
 def unicode(text: str) -> str:
-    """`text` with surrogates (`"\\ud800"`), which UTF-8 cannot say, as their escapes."""
-    # By `str`, since a kind of str may have an `encode` of its own.
+    """`text` with surrogates (`"\\ud800"`), which UTF-8 cannot encode, as their escapes."""
+    # `str.encode`, since a subclass of str may have an `encode` of its own.
     return str.encode(text, "utf-8", "backslashreplace").decode()
 
 
 def theirs(trace: TracebackType | None) -> TracebackType | None:
-    """A traceback from the first frame on that is not ours."""
+    """A traceback from its first frame that is not ours."""
     while trace is not None and trace.tb_frame.f_code.co_filename.startswith(OURS):
         trace = trace.tb_next
     return trace
 
 
 def traceback_text(problem: BaseException) -> str:
-    """The traceback as Python prints it, from the model's first frame on; its end if too long."""
+    """The traceback as Python prints it, from the model's first frame on; only its end if long."""
     try:
-        # Late, since it costs much of a start and may fail (gotcha G2 in README).
+        # A late import: it costs much of a start and may fail (gotcha G2 in README).
         from traceback import format_exception
 
         trace = theirs(problem.__traceback__)

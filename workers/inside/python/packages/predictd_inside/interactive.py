@@ -1,13 +1,13 @@
 """Scripts written for an interactive Python, as Python's own syntax tree.
 
-A script that Python can read is taken as it is. Else its lines of other kinds are put into Python's
-words, each where it stands, so that the numbers of lines remain true:
+A script that Python can parse stays as it is. Otherwise each interactive line becomes a line of
+Python in the same place, so that line numbers stay right:
 
     !command        %name arguments        name = !command
 
-Only a line that begins a statement is such a line: what stands in brackets or in a long string
-stays what it is. In both cases the values of expressions that stand for themselves at top level
-are shown. Children of multiprocessing know nothing of this (gotcha G8 in README).
+Only a line that begins a statement is an interactive line: text in brackets or in a long string
+stays as it is. In both cases the values of bare expressions at top level are shown. Children of
+multiprocessing do none of this (gotcha G8 in README).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import CodeType
 
-SHELL = "__shell__"  # by this name the script knows what does all this for it
+SHELL = "__shell__"  # the name of the script's `Shell` in its own globals
 
 _COMMAND = re.compile(r"(?P<indent>\s*)(?:(?P<target>[^\s!%#'\"][^!%#'\"]*?)\s*=\s*)?!(?P<text>.*)")
 _MAGIC = re.compile(r"(?P<indent>\s*)%(?P<name>\w+)\s*(?P<text>.*)")
@@ -31,12 +31,12 @@ _TOKEN = re.compile(r"""'{3}|"{3}|['"\[\](){}#]|\\.?""")
 
 
 def compile_script(source: bytes, path: str) -> CodeType:
-    """The code of a script. Raises SyntaxError, with the line it has in the script."""
+    """The code of a script. Raises SyntaxError, with the script's line number."""
     try:
         tree = _parse(source, path)
     except SyntaxError as problem:
         source = translate(_decode(source, problem)).encode()
-        # If nothing was put into other words the same error comes again.
+        # If nothing was translated, parsing raises the same error again.
         tree = None
     if tree is None:
         tree = _parse(source.decode(), path)
@@ -49,7 +49,7 @@ def compile_script(source: bytes, path: str) -> CodeType:
 
 
 def translate(text: str) -> str:
-    """A script with its lines of other kinds in Python's words."""
+    """A script with its interactive lines as Python."""
     lines = text.split("\n")
     for begin, end in _statements(lines):
         # A command continues after a line that ends with a backslash.
@@ -61,7 +61,7 @@ def translate(text: str) -> str:
 
 
 def _said(line: str) -> str | None:
-    """A line of another kind in Python's words, None where it is Python's."""
+    """An interactive line as Python; None where it is Python already."""
     command, magic = _COMMAND.fullmatch(line), _MAGIC.fullmatch(line)
     if command is not None:
         target = command["target"]
@@ -76,7 +76,7 @@ def _said(line: str) -> str | None:
 
 
 def _statements(lines: list[str]) -> Iterator[tuple[int, int]]:
-    """The lines that begin a statement: where each begins, and where its continuation ends."""
+    """The interactive lines: where each begins, and where its continuation ends."""
     depth, quote = 0, ""
     begin = 0
     while begin < len(lines):
@@ -100,7 +100,7 @@ def _is_other(line: str) -> bool:
 
 
 def _state_after(line: str, depth: int, quote: str) -> tuple[int, str]:
-    """How many brackets are open after a line, and by what the string is to end that is."""
+    """The number of open brackets after a line, and the quote that ends the open string."""
     for match in _TOKEN.finditer(line):
         token = match[0]
         if quote:
@@ -124,7 +124,7 @@ def _parse(source: bytes | str, path: str) -> ast.Module:
 
 
 def _decode(source: bytes, problem: SyntaxError) -> str:
-    """Its text, in the encoding that it declares. Raises `problem` where it is not in that."""
+    """The text, in the encoding that it declares. Raises `problem` where that does not fit."""
     try:
         encoding, _ = tokenize.detect_encoding(io.BytesIO(source).readline)
         return io.TextIOWrapper(io.BytesIO(source), encoding).read()
@@ -133,9 +133,9 @@ def _decode(source: bytes, problem: SyntaxError) -> str:
 
 
 def _take_future(tree: ast.Module) -> int:
-    """Takes the imports from `__future__` out, and gives the flags that say the same.
+    """Removes the imports from `__future__`, and returns the equivalent flags.
 
-    At a prompt they may come at any time; in a file Python wants them first.
+    At a prompt they may come at any time; in a file Python requires them first.
     """
     flags, rest = 0, []
     for statement in tree.body:
@@ -150,7 +150,7 @@ def _take_future(tree: ast.Module) -> int:
 
 
 def _is_silent(statement: ast.Expr, lines: list[bytes]) -> bool:
-    """Whether it is a docstring or the like, or ends with a semicolon."""
+    """Whether it is a bare string, such as a docstring, or ends with a semicolon."""
     if isinstance(statement.value, ast.Constant) and isinstance(statement.value.value, str):
         return True
     assert statement.end_lineno is not None
@@ -159,6 +159,6 @@ def _is_silent(statement: ast.Expr, lines: list[bytes]) -> bool:
 
 
 def _shown(value: ast.expr) -> ast.expr:
-    """The expression, given to `show`."""
+    """A call of `show` with the expression."""
     show = ast.Attribute(ast.Name(SHELL, ast.Load()), "show", ast.Load())
     return ast.fix_missing_locations(ast.copy_location(ast.Call(show, [value], []), value))

@@ -1,10 +1,10 @@
 """Loads the model: a file run by its path, and one function of it.
 
-The file is run, not imported, so any file name will do. It is `__main__`, as where Python is given
-its path, and what it defines belongs there, from its first line on: objects pickled by a script
-find their classes, multiprocessing runs the file for its children, and joblib and others hand on by
-value what `__main__` defines. Only the word `__name__` reads otherwise in it, as it does in those
-children, so what stands beneath `if __name__ == "__main__":` is left alone.
+The file is run, not imported, so it may have any name. It is `__main__`, as when Python gets its
+path, and its definitions belong there from its first line on. So objects pickled by a script find
+their classes, multiprocessing runs the file for its children, and joblib and others send by value
+what `__main__` defines. Only the word `__name__` has another value in it, as in those children, so
+code beneath `if __name__ == "__main__":` does not run.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-NAME = "__mp_main__"  # by which children of multiprocessing know the file
+NAME = "__mp_main__"  # the file's name in children of multiprocessing
 
 
 def load(root: str, file: str, function: str) -> Callable[[object], object]:
-    """Run `file` (relative to `root`) from `root` and return its `function`.
+    """Runs `file` (relative to `root`) from `root` and returns its `function`.
 
     Raises what the file raises; AttributeError or TypeError when it has no such function, or
     one that can never answer.
     """
     os.chdir(root)
-    # The current folder as well, whichever it is by then, as in a session.
+    # "" is the current folder at the time of an import, as in a session.
     sys.path[:0] = [root, ""]
     sys.argv = [file]
     found = _find(_run(os.path.join(root, file)), file, function)
@@ -49,7 +49,7 @@ def _run(path: str) -> types.ModuleType:
 
 
 def _compile(source: bytes, path: str) -> types.CodeType:
-    # Bytes, so that the file's own encoding cookie counts; dont_inherit: gotcha G4 in README.
+    # Bytes, so that the file's own encoding cookie applies; dont_inherit: gotcha G4 in README.
     if b"__name__" not in source:
         return compile(source, path, "exec", dont_inherit=True)
     tree = compile(source, path, "exec", _ast.PyCF_ONLY_AST, dont_inherit=True)
@@ -59,7 +59,7 @@ def _compile(source: bytes, path: str) -> types.CodeType:
 
 
 def _say_another_name(tree: _ast.AST) -> None:
-    """Puts NAME for each `__name__` that is read."""
+    """Replaces each `__name__` that is read by NAME."""
     waiting: list[_ast.AST] = [tree]
     while waiting:
         node = waiting.pop()

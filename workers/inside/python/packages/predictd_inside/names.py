@@ -1,9 +1,10 @@
 """Names that end in `.localhost` are this machine (RFC 6761), also where its resolver has none.
 
-Clients of CDSW put `modelservice.` before the gateway's name, `localhost`. Without mounts there is
-no /etc/hosts of ours in which that stands, and glibc alone does not know it. So what cannot be
-resolved is asked for as `localhost`; all else is as it was. `_socket` is patched, and not `socket`,
-which a project's file may be named and which takes 5 ms to import (gotcha G2).
+Clients of CDSW put `modelservice.` before the gateway's name, `localhost`. Without mounts our
+/etc/hosts, which has that name, is missing, and glibc alone does not resolve it. So such a name
+that cannot be resolved is resolved as `localhost`; all else stays as it was. This patches
+`_socket`, not `socket`: a project's file may have that name, and it takes 5 ms to import (gotcha
+G2).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def know_localhost() -> None:
-    """From now on such names are resolved in this process, for what goes through `getaddrinfo`."""
+    """From now on `getaddrinfo` resolves such names in this process."""
     _socket.getaddrinfo = _knowing(_socket.getaddrinfo)
 
 

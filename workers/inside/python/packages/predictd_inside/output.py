@@ -1,6 +1,6 @@
-"""What the model prints, and the few lines that we print among it.
+"""The model's printed lines, and the few lines that we print among them.
 
-The model may have replaced, closed or broken its streams; nothing here minds.
+The model may replace, close or break its streams; these functions still do not fail.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import time
 
 
 def by_lines() -> None:
-    """Let every finished line out at once, and no character that cannot be said stop a print."""
+    """Writes every finished line at once; escapes characters that UTF-8 cannot encode."""
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(  # type: ignore[union-attr]  # TextIOWrapper, until the model is loaded
             encoding="utf-8", errors="backslashreplace", line_buffering=True
@@ -19,7 +19,7 @@ def by_lines() -> None:
 
 
 def flush() -> None:
-    """Let out what waits for the end of its line."""
+    """Writes the buffered text of unfinished lines."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -28,12 +28,12 @@ def flush() -> None:
 
 
 def say(line: str) -> None:
-    """A bare line for the log of the replica, on stdout."""
+    """Prints a bare line for the replica's log, on stdout."""
     _write(sys.stdout, line + "\n")
 
 
 def log(event: str) -> None:
-    """A dated line in the form that readers of such logs know."""
+    """Prints a dated line, in the format that readers of such logs know."""
     now = time.time()
     moment = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(now))
     milliseconds = int(now % 1 * 1000)
@@ -41,7 +41,7 @@ def log(event: str) -> None:
 
 
 def write_stderr(text: str) -> None:
-    """Text for the author of the model, on stderr."""
+    """Prints text for the author of the model, on stderr."""
     _write(sys.stderr, text)
 
 

@@ -1,13 +1,13 @@
 """The packages `cdsw` and `cml` are importable, and yield to other modules of their names.
 
-In a replica they are found by a finder that asks all others first, so a module of the project, of
-its environment or of an editable install is taken instead. A script, and a model that imports one
-of ours, has them for the processes that it starts as well: multiprocessing hands on `sys.path`,
-other Pythons find them by PYTHONPATH, which comes before what is installed. There the package
-itself looks whether there is another, and gives way.
+In a replica a finder finds them that asks all other finders first. So a module of the project, of
+its environment or of an editable install wins. A script, and a model that imports one of ours,
+passes them on to the processes that it starts: multiprocessing passes on `sys.path`, and other
+Pythons read PYTHONPATH, which comes before installed packages. There our package itself looks for
+another of its name, and yields.
 
-A mere folder of the name, as projects keep their deployment in, is no other package: Python would
-take it for one only where there is none. What is in it can be imported as ever, and is found first.
+A mere folder of the name, in which projects keep their deployment, is not another package: Python
+would take it for one only where there is none. Its modules can still be imported, and come first.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ OURS = ("cdsw", "cml")
 
 
 class SdkFinder:
-    """A finder of our packages, for the beginning of `sys.meta_path`."""
+    """A finder for our packages, at the beginning of `sys.meta_path`."""
 
     @staticmethod
     def find_spec(
@@ -49,7 +49,7 @@ def offer() -> None:
 
 
 def show_children() -> None:
-    """Lets this process, and Pythons that it starts, find ours where there are no others."""
+    """Lets this process, and Pythons that it starts, find our packages where no others exist."""
     if PACKAGES not in sys.path:
         sys.path.append(PACKAGES)
     entries = os.environ.get("PYTHONPATH", "").split(os.pathsep)
@@ -58,20 +58,20 @@ def show_children() -> None:
 
 
 def defer_to(name: str) -> None:
-    """Called by our package `name` as it is imported: another of that name takes its place."""
+    """Our package `name` calls this as it is imported: another of that name replaces it."""
     from importlib.util import module_from_spec
 
     another, folders = _others(name)
     if another is None or another.loader is None:
         sys.modules[name].__path__[:0] = folders
         return
-    # The import that is under way gives what stands here when it ends.
+    # The current import returns the module that `sys.modules` has when it ends.
     sys.modules[name] = module_from_spec(another)
     another.loader.exec_module(sys.modules[name])
 
 
 def _others(name: str) -> tuple[ModuleSpec | None, list[str]]:
-    """Another module of that name, if there is one; and the mere folders of that name."""
+    """Another module of that name, or None; and the mere folders of that name."""
     from importlib.machinery import PathFinder
 
     elsewhere = [entry for entry in sys.path if os.path.abspath(entry) != PACKAGES]

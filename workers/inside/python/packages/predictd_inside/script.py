@@ -1,10 +1,10 @@
 """Runs a script as a session of the workbench would: from the project's root, interactively.
 
-- `sys`, `display` and `get_ipython` are there without an import, `%pip`, `!command` and their like
-  work (interactive.py), and the value of a bare expression is shown as Python's own prompt does.
-- The script is `__main__`, is found by its path, and finds modules beside the root and itself.
-- It ends as any program of Python does: status 0, what it gave to sys.exit, or 1 with a traceback
-  that begins at its own first line.
+- `sys`, `display` and `get_ipython` need no import. `%pip`, `!command` and similar lines work
+  (interactive.py). The value of a bare expression is shown as at Python's own prompt.
+- The script is `__main__`, is found by its path, and finds modules in the root and beside itself.
+- It ends as any Python program: with status 0, the status of sys.exit, or 1 with a traceback that
+  begins at its own first line.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from .source import read_source
 
 
 def main(file: str, arguments: list[str]) -> None:
-    """Run the script, found beneath the current folder; raises SystemExit where it fails."""
-    faulthandler.enable()  # a crash in C then tells in the log where it came from
+    """Runs the script, beneath the current folder; raises SystemExit where it fails."""
+    faulthandler.enable()  # a crash in C then writes its stack to the log
     output.by_lines()
     know_localhost()
     show_children()
@@ -33,7 +33,7 @@ def main(file: str, arguments: list[str]) -> None:
         )
     root, path = os.getcwd(), os.path.abspath(file)
     beside = os.path.dirname(path)
-    # The current folder as well, whichever it is by then, as in a session.
+    # "" is the current folder at the time of an import, as in a session.
     sys.path[:0] = [root, ""] if beside == root else [root, beside, ""]
     sys.argv = [file, *arguments]
     module = types.ModuleType("__main__")

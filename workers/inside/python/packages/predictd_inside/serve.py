@@ -2,16 +2,16 @@
 
     -> HELLO    <- START    -> READY | FAILED, exit 1
                 <- PREDICT  -> [TRACKED] ANSWER | RAISED | REFUSED     again and again
-                end of pipe: leave as a program does that is asked to: its handler of SIGTERM runs,
-                if it has one, then what it registered with `atexit`
+                end of pipe: exit as after a SIGTERM: the model's handler of SIGTERM runs, if it
+                has one, then what it registered with `atexit`
 
 Each prediction is answered exactly once or the process ends. Ordinary exceptions are the function's
-answer; SystemExit, KeyboardInterrupt and their like end the process as they end any Python program.
+answer; SystemExit, KeyboardInterrupt and similar end the process as they end any Python program.
 """
 
 from __future__ import annotations
 
-# Not `signal`, which a project's file may be named (gotcha G2); unknown to typeshed.
+# Not `signal`, since a project's file may have that name (gotcha G2); unknown to typeshed.
 import _signal  # type: ignore[import-not-found]
 import faulthandler
 import json
@@ -35,9 +35,9 @@ PROTOCOL = 1
 
 
 def main(inlet: int, outlet: int) -> None:
-    """Serve one model by the wire on these two file descriptors until the gateway closes it."""
+    """Serves one model by the wire on these two file descriptors until the gateway closes it."""
     wire = Wire(inlet, outlet)
-    faulthandler.enable()  # a crash in C then tells in the log where it came from
+    faulthandler.enable()  # a crash in C then writes its stack to the log
     output.by_lines()
     know_localhost()
     wire.send(HELLO, 0, _json(_introduction()))
@@ -69,12 +69,12 @@ def _introduction() -> dict[str, object]:
 
 
 def _load(wire: Wire, start: dict[str, str]) -> Callable[[object], object]:
-    """The model's function; when it cannot be had the reason is sent and the process ends."""
+    """The model's function; on failure, sends the reason and ends the process."""
     output.log("Start Model initialization")
     began = time.perf_counter()
     try:
         function = load(start["root"], start["file"], start["function"])
-    except BaseException as problem:  # sys.exit() at the top of a file is no way to start either
+    except BaseException as problem:  # sys.exit() at the top of a file is a failed start, too
         trace = failures.traceback_text(problem)
         output.write_stderr(trace)
         wire.send(FAILED, 0, _json({**failures.describe(problem), "traceback": trace}))
@@ -136,7 +136,7 @@ def _predict(
 
 
 def _run_handler_of_sigterm() -> None:
-    """Those who clean up expect a SIGTERM. From here it comes between predictions, never in one."""
+    """Models that clean up expect a SIGTERM. Raised here, it never interrupts a prediction."""
     if callable(_signal.getsignal(_signal.SIGTERM)):
         _signal.raise_signal(_signal.SIGTERM)
 
@@ -147,8 +147,8 @@ def _expect(expected: int, kind: int) -> None:
 
 
 def _json(body: Mapping[str, object]) -> bytes:
-    # In UTF-8, of which a character takes six bytes at most: escapes of emoji take twelve, and the
-    # gateway bounds what it reads. No surrogate is left in what failures.py says.
+    # UTF-8, with at most six bytes a character: escapes of emoji take twelve, and the gateway
+    # bounds what it reads. The text of failures.py has no surrogates.
     return _say(body).encode()
 
 
@@ -162,10 +162,10 @@ def _decode(body: bytes) -> object:
         pass
     return _decoder.decode(
         text
-    )  # there are blanks around it, or an error to be told with its place
+    )  # it has blanks around it, or an error, which this raises with its position
 
 
-# Bound now: what a model puts in the place of `json.dumps` is for the model (gotcha G11 in README).
+# Bound now: a model that replaces `json.dumps` replaces it for itself (gotcha G11 in README).
 _say = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 _decoder = json.JSONDecoder()
 _scan = _decoder.scan_once  # type: ignore[attr-defined]  # unknown to typeshed

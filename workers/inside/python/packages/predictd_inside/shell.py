@@ -1,8 +1,8 @@
-"""What a script's interactive lines do: commands, installations, and what is shown.
+"""What a script's interactive lines do: commands, installations, and shown values.
 
-A command that fails does not end the script, as in any interactive Python; its status is told, and
-is in `_exit_code`. What pip brings goes into a folder of the run's own, `.local` in its home, and
-not into the environment, which others share. It comes before what is installed there.
+A command that fails does not end the script, as in any interactive Python. Its status is printed
+and is in `_exit_code`. pip installs into a folder of the run's own, `.local` in its home, and not
+into the environment, which other runs share. Packages there come before the environment's.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ if TYPE_CHECKING:
 
 _NO_OTHERS: Mapping[str, Any] = {}
 
-# They are about pictures and reloading, which a script has no use for.
+# Magics about pictures and reloading, which are useless in a script.
 PASSED_OVER = ("autoreload", "config", "load_ext", "matplotlib", "pylab", "reload_ext")
 COMMANDS = ("cat", "cp", "ls", "mkdir", "mv", "pwd", "rm", "rmdir")  # `%ls` is `!ls`
 
-# Alone on its line: with another command beside it the whole is the shell's.
+# pip alone on its line: the shell runs a line that has other commands beside it.
 _PIP = re.compile(
     r"""(?:sudo\s+)?(?:\S*python[\d.]*\s+-m\s+)?pip[\d.]*\s+((?:[^&|;<>`$'"]|'[^']*'|"[^"`$]*")*)"""
 )
 _PIP_SOMEWHERE = re.compile(r"\bpip[\d.]*\s+install\b")
-_USER = re.compile(r"\s--user\b")  # the environment is a virtual one, for which pip refuses it
+_USER = re.compile(r"\s--user\b")  # pip refuses this option in a virtualenv
 _COMMENT = re.compile(r"\s#.*")
 _EXPRESSION = re.compile(r"(?<!\$)\{([^{}]+)\}|\$([^\W\d]\w*)")
-# With these there may be something newer than what is installed, or what is there is not wanted.
+# With these options pip may install something even where a version is installed already.
 _UPGRADE_FLAGS = re.compile(
     r"-\w*[UI]\w*|--upgrade|--ignore-installed|--force-reinstall|--pre|--target.*"
 )
 
 
 class Shell:
-    """The script's helper, and what its `get_ipython()` gives, by IPython's names.
+    """The script's helper, and what its `get_ipython()` returns, by IPython's names.
 
-    `names` are the script's; `local` are those of the function in which a line stands, if any.
+    `names` are the script's; `local` are those of the function that contains a line, if any.
     """
 
     def __init__(self, names: dict[str, Any]) -> None:
@@ -53,7 +53,7 @@ class Shell:
         self._into_own = ["--target", _own_folder(), "--upgrade"]
 
     def show(self, value: object) -> None:
-        """The value of an expression that stands for itself."""
+        """Shows the value of a bare expression."""
         sys.displayhook(value)
 
     def display(self, *values: object) -> None:
@@ -86,7 +86,7 @@ class Shell:
         return done.stdout.decode("utf-8", "backslashreplace").splitlines()
 
     def run_line_magic(self, name: str, text: str, local: Mapping[str, Any] = _NO_OTHERS) -> None:
-        """`%name text`. Raises NotImplementedError for a name that is not known here."""
+        """`%name text`. Raises NotImplementedError for an unknown name."""
         if name == "time":
             began = time.perf_counter()
             code = compile_script(text.encode(), f"%{name}")
@@ -100,18 +100,18 @@ class Shell:
             self._change(name, self._expanded(text, local))
 
     def magic(self, line: str) -> None:
-        """`%name text`, as scripts that were made of older notebooks have it."""
+        """`%name text`, in scripts made from older notebooks."""
         name, _, text = line.lstrip("% ").partition(" ")
         self.run_line_magic(name, text)
 
     def run_cell_magic(self, name: str, text: str, cell: str) -> None:
-        """`%%name text` above a cell, in a script that was made of a notebook."""
+        """`%%name text` above a cell, in scripts made from notebooks."""
         if name != "time":
             raise NotImplementedError(f"%%{name} is not known here; scripts have no cells")
         self.run_line_magic(name, cell)
 
     def _change(self, name: str, text: str) -> None:
-        """The magics that change what the script runs in."""
+        """The magics that change the script's environment."""
         if name in ("pip", "pip3"):
             self._pip(text)
         elif name == "cd":
@@ -140,7 +140,7 @@ class Shell:
         elif _is_there(pip, arguments):
             status = 0
         else:
-            # Not by the environment: gotcha G9 in README.
+            # Not by a variable: gotcha G9 in README.
             after = arguments.index("install") + 1
             arguments[after:after] = self._into_own
             status = subprocess.run([*pip, *arguments], env=_without_prefix()).returncode
@@ -155,23 +155,23 @@ class Shell:
             output.write_stderr(f"{what}: exit status {status}\n")
 
     def _expanded(self, text: str, local: Mapping[str, Any]) -> str:
-        """With the script's {expressions} and $names put in; what is no such thing stays."""
+        """`text` with the values of the script's {expressions} and $names; all else stays."""
         names = {**self._names, **local}
 
         def value(match: re.Match[str]) -> str:
             said = match[1] or match[2]
-            if said.isidentifier():  # builtins are not meant: by $dir, or awk's {print}
+            if said.isidentifier():  # not builtins: $dir and awk's {print} do not mean them
                 return str(names.get(said, match[0]))
             try:
                 return str(eval(said, names))
-            except Exception:  # meant for the shell, or for awk
+            except Exception:  # it is for the shell, or for awk
                 return match[0]
 
         return _EXPRESSION.sub(value, text)
 
 
 def _is_there(pip: list[str], arguments: list[str]) -> bool:
-    """Whether all of it is installed already; then that is told. No index is asked for this."""
+    """Whether all of it is installed already; then prints that. Reads no index."""
     if any(_UPGRADE_FLAGS.fullmatch(argument) for argument in arguments):
         return False
     trial = [*pip, *arguments, "--dry-run", "--no-index"]
@@ -183,14 +183,14 @@ def _is_there(pip: list[str], arguments: list[str]) -> bool:
 
 
 def _own_folder() -> str:
-    """The folder of the packages of this run alone, whose packages are found from now on.
+    """The folder of this run's own packages, which are importable from now on.
 
-    There, too, goes what the script gives pip to install by other ways than ours, as by subprocess.
+    pip also installs there when the script starts it itself, as by subprocess.
     """
     home, version = os.path.expanduser("~/.local"), "python{}.{}".format(*sys.version_info)
     folder = os.path.join(home, "lib", version, "site-packages")
     os.makedirs(folder, exist_ok=True)
-    # Before what is installed, after what is the project's.
+    # Before the installed packages, after the project's own folders.
     installed = [entry for entry in sys.path if entry.endswith("site-packages")]
     sys.path.insert(sys.path.index(installed[0]) if installed else len(sys.path), folder)
     entries = os.environ.get("PYTHONPATH", "").split(os.pathsep)
@@ -202,5 +202,5 @@ def _own_folder() -> str:
 
 
 def _without_prefix() -> dict[str, str]:
-    """The environment for a pip that is told a folder: it refuses to be told two."""
+    """The variables for a pip that gets a folder as an option: it refuses two folders."""
     return {name: value for name, value in os.environ.items() if name != "PIP_PREFIX"}

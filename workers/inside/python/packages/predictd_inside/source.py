@@ -1,4 +1,4 @@
-"""Reads a file of the project that is to be run, as bytes: Python finds out how it is encoded."""
+"""Reads a file of the project to run, as bytes: Python finds its encoding."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 def read_source(path: str) -> bytes:
-    """What is in it. Raises OSError, and SyntaxError for what Python would only call null bytes."""
+    """Its content. Raises OSError, and SyntaxError for UTF-16, where Python names null bytes."""
     with io.open_code(path) as stream:
         source = stream.read()
     if source.startswith(_UTF_16):

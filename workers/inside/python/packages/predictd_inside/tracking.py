@@ -4,9 +4,9 @@ A replica answers one prediction at a time, so at most one `PredictionMetrics` i
 decorated call of a prediction opens it, and it is sent with the answer, so all decorated calls and
 all threads of one prediction share it. The metrics of a failed prediction are dropped.
 
-Values become JSON when they are tracked: what cannot be said is the error of that very line, and
-what the model changes afterwards changes nothing. What is taken here the gateway can read: it would
-refuse the whole prediction's row for one value.
+Values become JSON when they are tracked. So a value without a JSON form fails on that very line,
+and later changes by the model have no effect. Only values that the gateway can read are accepted:
+it would refuse the whole prediction's row for one bad value.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     Function = Callable[..., Any]
 
 _BODY = b'{"predictionUuid":"%b","startTimeStampMs":%d,"endTimeStampMs":%d,"metrics":{%b}%b}'
-# Of what is tracked of one prediction, as JSON: the gateway takes no longer frame (wire.py there).
+# The metrics of one prediction, as JSON: the gateway accepts no longer frame (its wire.py).
 MOST_BYTES = 260_000
 MOST_KEYS = 1_000
-DEEPEST = 500  # nested in one another; the gateway reads twice as many
+DEEPEST = 500  # levels of nesting; the gateway reads twice as many
 _SHORT = 10**18
-LONGEST_INTEGER = 4300  # digits that the gateway reads; Python 3.8 writes out longer ones
+LONGEST_INTEGER = 4300  # digits that the gateway reads; Python 3.8 writes longer integers
 # Bound now (gotcha G11 in README).
 _say = json.JSONEncoder(ensure_ascii=False).encode
 _read = json.JSONDecoder().decode
@@ -55,10 +55,10 @@ class PredictionMetrics:
         self.refused = 0  # values that did not fit
 
     def track(self, key: object, value: object) -> None:
-        """Notes a value; one that was noted by the same key before is replaced.
+        """Records a value, and replaces an earlier value of the same key.
 
-        Raises TypeError or ValueError, naming the key, for a value without a JSON form or that does
-        not fit.
+        Raises TypeError or ValueError, naming the key, for a value without a JSON form or one that
+        does not fit.
         """
         name = (_names.get(key) if type(key) is str else None) or _name(key)
         pair = name + text_of(key, value)
@@ -81,14 +81,14 @@ class PredictionMetrics:
         metrics[name] = pair
 
     def enter(self) -> PredictionMetrics:
-        """A decorated function is called."""
+        """Call it when a decorated function is called."""
         self.depth += 1
         return self
 
     def leave(self) -> bool:
-        """It has returned. Whether it was the outermost."""
+        """Call it when the function has returned. Whether it was the outermost."""
         self.depth -= 1
-        # How long it took, also where the clock was set meanwhile.
+        # By the monotonic duration, since the clock may have been set meanwhile.
         self.ended = self.began + (time.monotonic_ns() - self._since) // 1_000_000
         return self.depth == 0
 
@@ -100,37 +100,37 @@ class PredictionMetrics:
 
 
 class MetricRecorder:
-    """What a process knows of the predictions that it makes."""
+    """The process's state of the predictions that it makes."""
 
     __slots__ = ("asked", "crns", "originals", "page", "serves")
 
     def __init__(self) -> None:
-        # Set for good in a replica, by START.
+        # Set once in a replica, by START.
         self.serves = False
         self.crns: Mapping[str, str] = {}
         # Whether a prediction is being made: the model may call its own function at other times.
         self.asked = False
         self.page: PredictionMetrics | None = None
-        # What each decorated function was before; there are some once sdk/models.py is imported.
+        # The original of each decorated function; only sdk/models.py adds some.
         self.originals: MutableMapping[Function, Function] = {}
 
     def serve(self, crns: Mapping[str, str]) -> None:
-        """This process is a replica."""
+        """Marks this process as a replica."""
         self.serves, self.crns = True, crns
 
     def undecorated(self, function: Function) -> Function:
-        """The function that was decorated, where this is one."""
-        # What else can be called need not be fit for a weak reference.
+        """The original of a decorated function; any other function itself."""
+        # Other callables may not support weak references.
         is_function = isinstance(function, types.FunctionType)
         return self.originals.get(function, function) if is_function else function
 
     def served(
         self, function: Function, plain: Callable[[Function], Function]
     ) -> tuple[Function, Callable[[object], bytes]]:
-        """How the model's function is called, and how what that returns is said in JSON; `plain`
-        makes a function of it that need not be awaited.
+        """How to call the model's function, and how to encode its result as JSON. `plain` makes it
+        a function that need not be awaited.
 
-        A decorated one is called without its decoration, whose work is done here in half the time.
+        A decorated function is called without its decorator, whose work takes half the time here.
         """
         original = self.undecorated(function)
         if original is function:
@@ -154,7 +154,7 @@ class MetricRecorder:
 book = MetricRecorder()
 
 
-# Keys as they stand in JSON, with their colon: a model has few, and uses them again and again.
+# Keys in their JSON form, with the colon: a model has few and uses them many times.
 _names: dict[str, bytes] = {}
 _MOST_NAMES = 1000
 
@@ -162,22 +162,22 @@ _MOST_NAMES = 1000
 def _name(key: object) -> bytes:
     text = key_of(key)
     name = encode(text) + b":"
-    # Exactly, since another kind of str may be equal to one and not be what it says.
+    # Exactly str, since a subclass may be equal to a str and have other text.
     if type(key) is str and len(_names) < _MOST_NAMES:
         _names[key] = name
     return name
 
 
 def key_of(key: object) -> str:
-    """A key as it is kept. Raises TypeError for what is no str."""
+    """A key in its stored form. Raises TypeError for a key that is not a str."""
     if not isinstance(key, str):
         raise TypeError(f"track_metric: the key {key!r} is of type {type(key).__name__!r}, no str")
     return key if key.isascii() else _whole(key)
 
 
 def text_of(key: object, value: object) -> bytes:
-    """A value's JSON, as it is kept. Raises TypeError or ValueError that name the key."""
-    if type(value) is int and -_SHORT < value < _SHORT:  # a quarter of the price
+    """A value's JSON, in its stored form. Raises TypeError or ValueError that name the key."""
+    if type(value) is int and -_SHORT < value < _SHORT:  # a quarter of the cost
         return b"%d" % value
     try:
         text = encode(value)
@@ -194,7 +194,7 @@ def text_of(key: object, value: object) -> bytes:
 def storable(text: bytes) -> bytes:
     """JSON as the gateway can read it: lone surrogates become U+FFFD (gotcha G6 in README).
 
-    Raises ValueError for what is nested too deep, and for integers that are too long.
+    Raises ValueError for values that are nested too deep, and for integers that are too long.
     """
     if b"\\ud" in text:
         text = _whole(_say(_read(str(text, "utf-8")))).encode()
@@ -217,7 +217,7 @@ def _whole(text: str) -> str:
 
 
 def _uuid(milliseconds: int) -> str:
-    """A uuid (version 7): random, but later ones sort behind earlier ones, which spares the store
-    that keeps them most of its work. The module `uuid` takes three times as long."""
+    """A uuid (version 7): random, but later ones sort after earlier ones, which saves the database
+    most of its work. The module `uuid` takes three times as long."""
     began, chance = f"{milliseconds:012x}", os.urandom(9).hex()
     return f"{began[:8]}-{began[8:]}-7{chance[:3]}-8{chance[3:6]}-{chance[6:]}"

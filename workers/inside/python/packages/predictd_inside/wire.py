@@ -23,16 +23,16 @@ START, PREDICT = 1, 2
 HELLO, READY, FAILED, ANSWER, RAISED, REFUSED, TRACKED = 16, 17, 18, 19, 20, 21, 22
 
 HEADER = struct.Struct("<IBQ")
-FIRST = 4096  # reading into more than is needed costs time
-CHUNK = 65536  # what a pipe holds, and so the most that one read brings
+FIRST = 4096  # a read into a larger buffer than needed costs time
+CHUNK = 65536  # the size of a pipe, and so the most that one read returns
 
-# How often to look for a frame before sleeping, while that pays; a look takes half a microsecond.
+# How often to poll for a frame before sleeping, while that pays; a poll takes half a microsecond.
 SPIN_LIMIT = 48
-# Between so many looks the core is offered to others: seldom, since the kernel takes each offer for
+# After this many polls the core is offered to others: seldom, since the kernel takes each offer for
 # a turn of milliseconds that was given up.
 OFFER = 10
-SPIN_WEIGHT = 8  # so many times for nothing in a row, and it does not pay; ...
-TRY = 8  # ... but each time it has slept so often it is tried again
+SPIN_WEIGHT = 8  # polling does not pay after so many failures in a row, ...
+TRY = 8  # ... but is tried again each time the process has slept so often
 
 
 class Wire:
@@ -44,7 +44,7 @@ class Wire:
         self._poll = select.poll()
         self._poll.register(inlet, select.POLLIN)
         self._spin_credit = self._sleeps = 0
-        # Where there is something to do until a frame comes, it is done by this.
+        # Does work until a frame comes, where there is any.
         self.idle: Callable[[int], None] | None = None
         for descriptor in (inlet, outlet):
             os.set_inheritable(descriptor, False)
@@ -71,10 +71,10 @@ class Wire:
                 data = data[end:]
 
     def _look(self) -> bool:
-        """Poll for the next frame for a short time: to sleep and wake takes longer than a quick
-        model. Whether it has come.
+        """Polls for the next frame for a short time: to sleep and wake takes longer than a quick
+        model. Whether the frame has come.
 
-        Where polling does not pay, as for slow models and rare requests, it is skipped.
+        It skips polling where that does not pay, as for slow models and rare requests.
         """
         self._sleeps += 1
         if not self._spin_credit and self._sleeps % TRY:
@@ -90,11 +90,11 @@ class Wire:
         return False
 
     def send(self, kind: int, number: int, body: bytes) -> None:
-        """Write one whole frame."""
+        """Writes one whole frame."""
         self._write(HEADER.pack(len(body), kind, number) + body)
 
     def send_tracked(self, number: int, tracked: bytes, body: bytes) -> None:
-        """Write an answer and, right before it, what was tracked of it."""
+        """Writes an answer and, right before it, the prediction's metrics."""
         self._write(
             HEADER.pack(len(tracked), TRACKED, number)
             + tracked
@@ -103,7 +103,7 @@ class Wire:
         )
 
     def _write(self, frames: bytes) -> None:
-        """Write them, in as many writes as needed; leave when the reader is gone."""
+        """Writes frames, in as many writes as needed; exits when the reader is gone."""
         try:
             written = os.write(self._outlet, frames)
             while written < len(frames):
@@ -112,7 +112,7 @@ class Wire:
             raise SystemExit(0) from None
 
     def _read_up_to(self, end: int, data: bytes) -> bytes:
-        """`data` and what follows it, at least `end` bytes of them unless the pipe closes first."""
+        """`data` and the bytes after it, at least `end` in all unless the pipe closes first."""
         pieces, size = [data], len(data)
         while size < end:
             chunk = os.read(self._inlet, CHUNK)

@@ -1,1 +1,1 @@
-"""What `cdsw` and `cml` offer: the functions themselves, one file for each place they lead to."""
+"""What `cdsw` and `cml` offer: the functions themselves, one file for each of their targets."""

@@ -1,4 +1,4 @@
-"""Calling a deployed model, and the sign-in of the server's APIs."""
+"""Calling a deployed model, and signing in to the server's APIs."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 
 def call_model(model_access_key: str, ipt: Any, api_key: str | None = None) -> dict[str, Any]:
-    """Calls a deployed model; the whole answer, whose "response" is what its function returned.
+    """Calls a deployed model and returns the whole answer; "response" is its function's result.
 
     `model_access_key` names the model; `ipt` is the argument of its function, any value that has a
-    form in JSON. `api_key`, for models with authentication, is a model API key or an API key; the
-    default is that of the environment (CDSW_APIV2_KEY), if there is one.
+    JSON form. `api_key`, for models with authentication, is a model API key or an API key; the
+    default is the environment's (CDSW_APIV2_KEY), if there is one.
 
-    Raises RuntimeError, with the gateway's words, where the answer is not 200.
+    Raises RuntimeError, with the gateway's message, where the status is not 200.
     """
     gateway = Gateway.of_environment(api_key)
     body = {"accessKey": model_access_key, "request": ipt}
@@ -27,9 +27,9 @@ def call_model(model_access_key: str, ipt: Any, api_key: str | None = None) -> d
 
 
 def get_auth() -> dict[str, str]:
-    """What signs in at the older APIs: {"user": the API key, "password": ""}.
+    """The sign-in for the older APIs: {"user": the API key, "password": ""}.
 
-    The key is that of the environment variable CDSW_API_KEY. Raises RuntimeError without it.
+    The key is in the environment variable CDSW_API_KEY. Raises RuntimeError without it.
     """
     key = os.environ.get("CDSW_API_KEY")
     if not key:

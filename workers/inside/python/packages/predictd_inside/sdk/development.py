@@ -1,6 +1,6 @@
-"""Metrics of a session (`dev=True`): kept in this process, in memory, and forgotten at its end.
+"""Metrics of a session (`dev=True`): kept in this process's memory, and lost at its end.
 
-Rows are what the gateway would give, with three names that mean this session.
+Rows are as from the gateway, with three crns that mean this session.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _lock = threading.Lock()
 
 
 def keep(page: PredictionMetrics) -> None:
-    """The row of a prediction that was made."""
+    """Adds the row of a prediction."""
     _add(json.loads(page.body()))
 
 
 def aggregate(metrics: Mapping[str, Any], start: int, end: int) -> None:
-    """A row of a window of time instead of a prediction."""
+    """Adds a row for a window of time instead of a prediction."""
     _add(
         {
             "predictionUuid": "",
@@ -43,7 +43,7 @@ def aggregate(metrics: Mapping[str, Any], start: int, end: int) -> None:
 
 
 def merge(metrics: Mapping[str, Any], prediction_uuid: str) -> None:
-    """Adds to a prediction's row. Raises RuntimeError where there is none of that uuid."""
+    """Adds metrics to a prediction's row. Raises RuntimeError where none has that uuid."""
     with _lock:
         for row in _rows:
             if prediction_uuid and row["predictionUuid"] == prediction_uuid:
@@ -53,7 +53,7 @@ def merge(metrics: Mapping[str, Any], prediction_uuid: str) -> None:
 
 
 def read(crn_field: str, crn: str, start: int | None, end: int | None) -> list[Row]:
-    """Copies of the rows of a window, both ends included, by their start."""
+    """Copies of the rows of a window, both ends included, sorted by start."""
     with _lock:
         rows = [
             {**row, "metrics": dict(row["metrics"])}

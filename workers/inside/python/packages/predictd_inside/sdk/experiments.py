@@ -1,8 +1,8 @@
-"""What the script of an experiment says of its run: metrics and files.
+"""The metrics and files that an experiment's script adds to its run.
 
-A run is told by `PREDICTD_RUN_METRICS`, the file to which each metric is a line of JSON, and
-`CDSW_OUTPUT_DIR`, the folder of what is kept of it. Lines are written whole, by one write each, so
-those of several processes do not mix.
+Two variables describe a run: `PREDICTD_RUN_METRICS`, the file that gets each metric as a line of
+JSON, and `CDSW_OUTPUT_DIR`, the folder of its kept files. Each line is one write, so the lines of
+several processes do not mix.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ..tracking import key_of, text_of
 
 METRICS = "PREDICTD_RUN_METRICS"
 OUTPUT = "CDSW_OUTPUT_DIR"
-# The gateway passes over longer ones (control/tracked.py there).
+# The gateway ignores longer ones (its control/tracked.py).
 LONGEST_KEY = 200  # characters
 LONGEST_LINE = 8_192  # bytes
 # Bound now (gotcha G11 in README).
@@ -27,9 +27,9 @@ def is_run() -> bool:
 
 
 def track_metric(key: str, value: object) -> None:
-    """Adds a metric to the run. Raises TypeError or ValueError for what is no single value."""
+    """Adds a metric to the run. Raises TypeError or ValueError for anything but a single value."""
     name, text = key_of(key), text_of(key, value)
-    # What becomes of a value tells more than its type: an array of numpy is a list.
+    # The JSON shows more than the type: an array of numpy is a list.
     if text[:1] in b"[{":
         kind = type(value).__name__
         raise TypeError(
@@ -55,11 +55,11 @@ def track_metric(key: str, value: object) -> None:
 
 
 def track_file(path: str | os.PathLike[str]) -> None:
-    """Keeps a file (or a folder) with the run of an experiment, from where it can be downloaded
-    and added to the project.
+    """Keeps a file (or a folder) with the run of an experiment; users can download it there and
+    add it to the project.
 
-    It is copied as it is now, under the name that it has beneath the current folder. Anywhere but
-    in an experiment nothing happens. Raises OSError where it cannot be read.
+    It is copied as it is now, under its name relative to the current folder. Outside an experiment
+    this does nothing. Raises OSError where it cannot be read.
     """
     if not is_run():
         return

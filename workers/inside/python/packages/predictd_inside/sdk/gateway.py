@@ -1,8 +1,8 @@
-"""Talks to the gateway: one request, one answer, errors in its own words.
+"""Talks to the gateway: one request, one answer, errors with the gateway's own message.
 
-Where it is and who one is comes from the environment: CDSW_API_URL, and CDSW_APIV2_KEY or
-CDSW_API_KEY. Replicas and scripts have been given them; a session outside sets them itself.
-Nothing is tried again: what the gateway refuses is for the caller to judge.
+The environment has its address and the key: CDSW_API_URL, and CDSW_APIV2_KEY or CDSW_API_KEY.
+Replicas and scripts get these variables; a session elsewhere sets them itself. Nothing is retried:
+the caller decides what to do about a refusal.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-# Waiting for a replica, then for its answer, takes a minute at most unless the operator says more.
+# The waits for a replica and its answer take a minute at most, unless the operator allows more.
 _SECONDS = 600.0
 
 
 class Gateway:
-    """The server at the origin of `url`, called with `key` unless that is empty."""
+    """The server at the origin of `url`; requests have `key` unless it is empty."""
 
     def __init__(self, url: str, key: str) -> None:
         from urllib.parse import urlsplit
@@ -35,7 +35,7 @@ class Gateway:
 
     @classmethod
     def of_environment(cls, key: str | None = None) -> Gateway:
-        """The gateway that the environment names; RuntimeError where it names none."""
+        """The gateway that the environment names. Raises RuntimeError where it names none."""
         url = os.environ.get("CDSW_API_URL")
         if not url:
             raise RuntimeError(
@@ -55,7 +55,7 @@ class Gateway:
         return self._ask("POST", path, encode(body))
 
     def _ask(self, method: str, target: str, body: bytes | None) -> Any:
-        """What the gateway answers, read. Raises RuntimeError where it is not 200."""
+        """The gateway's answer, decoded. Raises RuntimeError where the status is not 200."""
         import http.client
 
         headers = {"Content-Type": "application/json"} if body is not None else {}
@@ -78,7 +78,7 @@ class Gateway:
 
 
 def _words(status: int, text: bytes) -> str:
-    """What a refusal says, in the form of whichever API refused."""
+    """The message of a refusal, in the format of the API that refused."""
     try:
         said = json.loads(text)
         code = said["errors"]["code"] if "errors" in said else ""

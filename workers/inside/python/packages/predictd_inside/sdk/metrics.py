@@ -1,7 +1,7 @@
-"""What is known of predictions that were made: read, and added to when the truth comes.
+"""Metrics of past predictions: reads them, and adds to them when the truth is known.
 
-With `dev=True` they mean this session's memory, else the gateway, in whose store the metrics of all
-models are.
+With `dev=True` the functions use this session's memory, else the gateway, which stores the metrics
+of all models.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_PAGE = 10_000  # rows that one answer of the gateway may have
+_PAGE = 10_000  # the most rows of one answer of the gateway
 
 
 def read_metrics(
@@ -31,19 +31,19 @@ def read_metrics(
 ) -> dict[str, list[dict[str, Any]]]:
     """The metrics of a deployment, of a build or of a model, as {"metrics": [row, ...]}.
 
-    Name at least one of the three by its crn; of several, rows have to be of all. The window takes
-    the rows that begin in it, both ends included; left out, it is open on that side. Rows come in
-    the order of their beginning:
+    Name at least one of the three by its crn; with several, rows must belong to all. The window
+    takes the rows that begin in it, both ends included; a missing end leaves it open on that side.
+    Rows are sorted by their beginning:
 
     {"modelDeploymentCrn", "modelBuildCrn", "modelCrn", "startTimeStampMs", "endTimeStampMs",
      "predictionUuid", "metrics": {key: value, ...}}
 
-    A row of `track_aggregate_metrics` has the predictionUuid "". With dev=True the rows are those
-    of this session, by `dev_model_crn`, `dev_model_build_crn` or `dev_model_deployment_crn`.
+    A row of `track_aggregate_metrics` has the predictionUuid "". With dev=True the rows are this
+    session's, by `dev_model_crn`, `dev_model_build_crn` or `dev_model_deployment_crn`.
 
     Raises ValueError where no crn is given, RuntimeError where the gateway refuses.
     """
-    # The narrowest first: it is the one that is asked for.
+    # The narrowest first: the query names it.
     names = {
         "model_deployment_crn": model_deployment_crn,
         "model_build_crn": model_build_crn,
@@ -64,12 +64,12 @@ def read_metrics(
 
 
 def track_delayed_metrics(metrics: dict[str, Any], prediction_uuid: str, dev: bool = False) -> None:
-    """Adds metrics to a prediction that was made: the truth, say, now that it is known.
+    """Adds metrics to a past prediction: the truth, say, when it is known.
 
-    `prediction_uuid` is the "uuid" of what the decorated function returned. The metrics join those
-    of the prediction; where a key is there already, its value is replaced.
+    `prediction_uuid` is the "uuid" in the result of the decorated function. The metrics are added
+    to the prediction's; a key that exists already gets the new value.
 
-    Raises TypeError or ValueError for what has no form in JSON, RuntimeError where the gateway
+    Raises TypeError or ValueError for values without a JSON form, RuntimeError where the gateway
     knows no such prediction.
     """
     said = _said("track_delayed_metrics", metrics)
@@ -90,12 +90,12 @@ def track_aggregate_metrics(
     model_deployment_crn: str | None = None,
     dev: bool = False,
 ) -> None:
-    """Keeps metrics of a deployment over a window of time, as its accuracy over a day.
+    """Stores metrics of a deployment over a window of time, such as its accuracy over a day.
 
-    They are a row of their own, whose predictionUuid is "". An end that is left out is now; a
-    beginning that is left out is the end. Needs `model_deployment_crn`, but with dev=True.
+    They are a row of their own, whose predictionUuid is "". The default end is now; the default
+    beginning is the end. Needs `model_deployment_crn`, except with dev=True.
 
-    Raises TypeError or ValueError for what cannot be kept, RuntimeError where the gateway refuses.
+    Raises TypeError or ValueError for unfit values, RuntimeError where the gateway refuses.
     """
     said = _said("track_aggregate_metrics", metrics)
     end = _milliseconds("end_timestamp_ms", end_timestamp_ms)
@@ -137,7 +137,7 @@ _FIELDS = {
 
 
 def _said(function: str, metrics: object) -> dict[str, Any]:
-    """Metrics as JSON knows them. Raises TypeError or ValueError naming the function."""
+    """Metrics as JSON values. Raises TypeError or ValueError naming the function."""
     if not isinstance(metrics, dict):
         raise TypeError(f"{function}: metrics are of type {type(metrics).__name__!r}, no dict")
     for key in metrics:
@@ -154,7 +154,7 @@ def _said(function: str, metrics: object) -> dict[str, Any]:
 
 
 def _milliseconds(name: str, moment: Any) -> int | None:
-    """A time as one gives it (an int, `time.time() * 1000`, a number of numpy's) as an int."""
+    """A given time (an int, `time.time() * 1000`, a number of numpy's) as an int."""
     if moment is None:
         return None
     try:

@@ -1,8 +1,8 @@
-"""The decorators of a model's function, and `track_metric`, which means its prediction.
+"""The decorators of a model's function, and `track_metric` for its prediction.
 
-In a replica a decorated call belongs to the prediction that is being made, whose page goes out
-with the answer. Anywhere else (a session, a script, the top level of a model's file) it is tried
-out: the page goes into this process's memory, where the functions with `dev=True` find it.
+In a replica a decorated call belongs to the current prediction, whose metrics (its `page`) are sent
+with the answer. Elsewhere (a session, a script, the top level of a model's file) it is a trial: the
+page goes into this process's memory, where the functions with `dev=True` find it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def model_metrics(predict_func: Function) -> Function:
-    """Decorator of a model's function: keeps, for each prediction, what `track_metric` is given.
+    """Decorator of a model's function: stores the `track_metric` values of each prediction.
 
         @cdsw.model_metrics
         def predict(args):
@@ -34,9 +34,9 @@ def model_metrics(predict_func: Function) -> Function:
             cdsw.track_metric("width", width)
             return width
 
-    A decorated function returns {"model_deployment_crn", "prediction", "uuid"}: the value that it
-    returned as "prediction", and the name by which `track_delayed_metrics` can add to this
-    prediction later, when the truth is known. `read_metrics` tells what was kept.
+    A decorated function returns {"model_deployment_crn", "prediction", "uuid"}. "prediction" is its
+    own result. With "uuid" `track_delayed_metrics` can add to this prediction later, when the truth
+    is known. `read_metrics` returns the stored values.
 
     In a session the same happens in memory; see the functions with dev=True.
     """
@@ -70,17 +70,17 @@ def cml_model(*functions: Function, metrics: bool = False) -> Function:
 
 
 def track_metric(key: str, value: object) -> None:
-    """Keeps a value: with the prediction that is being made, or with the run of an experiment.
+    """Stores a value with the current prediction, or with the run of an experiment.
 
     In a function decorated by `model_metrics` or `cml_model(metrics=True)` the value may be
-    any value that has a form in JSON, including numpy's and pandas', and is kept with that
+    any value that has a JSON form, including numpy's and pandas', and is stored with that
     prediction. A second value of the same key replaces the first.
 
     In an experiment's script it must be a single value: text, a number, True, False or None.
 
-    Anywhere else nothing happens.
+    Elsewhere this does nothing.
 
-    Raises TypeError or ValueError for a key that is no str, and for a value that cannot be kept.
+    Raises TypeError or ValueError for a key that is not a str, and for an unfit value.
     """
     page = (book.page if book.asked else None) or _trial.get()
     if page is not None:
@@ -89,17 +89,17 @@ def track_metric(key: str, value: object) -> None:
         experiments.track_metric(key, value)
 
 
-# The page of the decorated call that is being tried out in this thread or task.
+# The page of the decorated call that is a trial in this thread or task.
 _trial: contextvars.ContextVar[PredictionMetrics | None] = contextvars.ContextVar(
     "_trial", default=None
 )
-# A function that is decorated for the moment is not kept for ever.
+# Weak, so that a function that is decorated for a short time is not kept for ever.
 book.originals = weakref.WeakKeyDictionary()
 
 
 @contextlib.contextmanager
 def _prediction() -> Iterator[PredictionMetrics]:
-    """The page of a decorated call; it is kept when the outermost has returned."""
+    """The page of a decorated call; it is kept when the outermost call has returned."""
     page = _open()
     try:
         yield page
@@ -130,7 +130,7 @@ def _close(page: PredictionMetrics, *, failed: bool = False) -> None:
     if not page.leave() or page is not _trial.get():
         return
     _trial.set(None)
-    # What a model's own file tries out is no session.
+    # A trial in a model's own file is not a session.
     if not failed and not book.serves:
         development.keep(page)
 

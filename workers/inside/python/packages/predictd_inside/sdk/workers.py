@@ -1,6 +1,6 @@
 """The functions for workers: processes that a session of the workbench starts beside its own.
 
-predictd runs models and scripts, not clusters: these can be imported, and say so when called.
+predictd runs models and scripts, not clusters: a call of these functions raises an error.
 """
 
 from __future__ import annotations
