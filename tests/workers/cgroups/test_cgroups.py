@@ -425,7 +425,7 @@ def as_a_user(uid: int, given: list[Path], folder: Path) -> object:
             os.chown(file, uid, uid)
     os.chown(folder, uid, uid)
     become(uid)
-    tree = open_tree("given", folder / "record", 0, 1)
+    tree = open_tree(f"test-{os.getpid()}-given", folder / "record", 0, 1)
     leaf = made(tree, "fleeing", Limits(memory=64 * MIB, processes=100, cpu=1000))
     flee = 'for file; do echo 0 >"$file"; done; setsid sleep 600 & setsid sleep 600 & kill -STOP $$'
     subprocess.Popen(["/bin/sh", "-c", flee, "sh", *map(str, leaf.enter)])

@@ -1,5 +1,6 @@
 """Limits on real models: one that exceeds a limit gets its name, and no other model notices."""
 
+import os
 import sys
 from collections.abc import AsyncIterator
 from itertools import pairwise
@@ -233,7 +234,7 @@ async def test_log_of_a_script_names_the_limit_it_met(tmp_path: Path) -> None:
             lines.append(line)
 
     limits = Limits(memory=64 * MIB, processes=20)
-    async with open_workers(tmp_path / "replicas", "held-script") as workers:
+    async with open_workers(tmp_path / "replicas", f"limits-{os.getpid()}") as workers:
         needs(workers, "memory")
         needs(workers, "pids")
         hog = f"""{sys.executable} -c 'print(len(b"x" * (200 << 20)))'; exit 3"""

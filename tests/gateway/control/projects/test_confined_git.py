@@ -19,6 +19,9 @@ from tests.support.skipping import not_here
 from workers import ConfinementUnavailable, Limits, Workers, open_workers
 from workers.confinement import open_confinement
 
+# Of this process alone: two that run such tests at once would end each other's processes.
+INSTANCE = f"confined-git-{os.getpid()}"
+
 
 @pytest.fixture(params=["users", "landlock", "none"])
 async def workers(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Workers]:
@@ -28,7 +31,7 @@ async def workers(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
     try:
         confinement = open_confinement(request.param, tmp_path / "data" / "confinement")
         async with open_workers(
-            tmp_path / "data" / "replicas", "confined-git", confinement=confinement
+            tmp_path / "data" / "replicas", INSTANCE, confinement=confinement
         ) as opened:
             yield opened
     except ConfinementUnavailable as error:

@@ -23,7 +23,7 @@ from builder import (
 )
 from builder.git.clone import unreadable
 from tests.builder.git.test_clone import origin
-from tests.gateway.control.projects.test_confined_git import run, workers
+from tests.gateway.control.projects.test_confined_git import INSTANCE, run, workers
 from tests.support.builder import Lines
 from tests.support.gateway import Gateway, refusal, running, settings_for, until
 from tests.support.ssh_server import SshServer, make_key, secret_line, ssh_server
@@ -156,7 +156,7 @@ async def test_no_agent(workers: Workers, server: SshServer, target: Path) -> No
 
 def _agents() -> list[int]:
     """The processes of clones that are left."""
-    return [pid for pid in marked("confined-git/") if pid != os.getpid()]
+    return [pid for pid in marked(f"{INSTANCE}/") if pid != os.getpid()]
 
 
 async def test_nothing_keeps_it(
