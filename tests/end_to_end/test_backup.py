@@ -63,8 +63,8 @@ def rows(gateway: Gateway) -> Json:
     }
 
 
-def test_the_same_place_is_as_it_was(tmp_path: Path) -> None:
-    """Restored to the same path, everything is there and the very same environments serve."""
+def test_restore_to_the_same_path_is_complete(tmp_path: Path) -> None:
+    """A restore to the same path has everything, and the very same environments serve."""
     data, kept = tmp_path / "data", tmp_path / "kept"
     kept.mkdir()
     with Gateway(data) as gateway:
@@ -89,10 +89,10 @@ def test_the_same_place_is_as_it_was(tmp_path: Path) -> None:
         assert gateway.build(model, "mark.py", "mark")["build_number"] == 3
 
 
-def test_another_place_builds_anew(tmp_path: Path) -> None:
-    """Restored elsewhere, what was deployed is built again from its snapshot, though the project's
-    folder is gone, under the same number and key, and serves; others serve meanwhile; what was not
-    deployed is built again when it is."""
+def test_restore_to_another_path_rebuilds(tmp_path: Path) -> None:
+    """Restored elsewhere, deployed models are rebuilt from their snapshots, though the project's
+    folder is gone, under the same number and key, and serve; others serve meanwhile; other builds
+    are rebuilt when they are deployed."""
     data, file = tmp_path / "data", tmp_path / "backup.tar"
     folder = marked_project(tmp_path / "mark")
     with Gateway(data) as gateway:
@@ -125,9 +125,9 @@ def test_another_place_builds_anew(tmp_path: Path) -> None:
         assert gateway.client.get(f"/projects/{own['id']}/files")["files"]
 
 
-def test_a_build_that_cannot_be_made_anew_is_not_given_up(tmp_path: Path) -> None:
-    """While a build cannot be made again, its model is not ready but still wanted; once
-    it can, the next start serves it."""
+def test_failed_rebuild_after_a_restore_stays_wanted(tmp_path: Path) -> None:
+    """While a build cannot be rebuilt, its model is not ready but still wanted; once it can, the
+    next start serves it."""
     data, file, door = tmp_path / "data", tmp_path / "backup.tar", tmp_path / "doors" / "door"
     door.parent.mkdir()
     door.touch()
@@ -157,9 +157,9 @@ def test_a_build_that_cannot_be_made_anew_is_not_given_up(tmp_path: Path) -> Non
     injection="builds, deployments and deletions meanwhile",
     bound="of one instant: all of it is restored",
 )
-def test_backups_of_a_busy_life_are_consistent(gateway: Gateway, tmp_path: Path) -> None:
-    """Backups taken while a customer makes, builds, deploys and deletes, and others predict, hold
-    all that was acknowledged before each began, and what served then serves again."""
+def test_backups_under_load_are_consistent(gateway: Gateway, tmp_path: Path) -> None:
+    """Backups taken while a client makes, builds, deploys and deletes, and others predict, hold all
+    that was acknowledged before each began; what served then serves after the restore."""
     prober = Prober(
         gateway,
         [gateway.serve(copy("badly", tmp_path / "badly"), "badly.py", "behave")],
@@ -251,9 +251,8 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     injection="cut, and bits turned over",
     bound="refused by the name of what is damaged",
 )
-def test_a_cut_or_damaged_backup_is_refused(small: Path, tmp_path: Path) -> None:
-    """Wherever it is cut, and whichever byte of a file is changed, restore says so and writes
-    nothing."""
+def test_cut_or_damaged_backup_is_refused(small: Path, tmp_path: Path) -> None:
+    """With any cut and any changed byte of a file, restore says so and writes nothing."""
     whole = small.read_bytes()
     target, bad = tmp_path / "target", tmp_path / "bad.tar"
     chance = random.Random(5)  # behind the last file there are zeros only, which are not needed
@@ -273,8 +272,8 @@ def test_a_cut_or_damaged_backup_is_refused(small: Path, tmp_path: Path) -> None
         assert not target.exists()
 
 
-def test_a_folder_with_something_in_it_is_refused(small: Path, tmp_path: Path) -> None:
-    """Nothing is ever restored over something, and nothing there is changed."""
+def test_restore_into_a_used_folder_is_refused(small: Path, tmp_path: Path) -> None:
+    """A restore never overwrites a file and changes nothing there."""
     (tmp_path / "mine").write_text("mine")
     outcome = predictd("restore", small, "--data", tmp_path)
     assert outcome.code == 4
@@ -282,8 +281,8 @@ def test_a_folder_with_something_in_it_is_refused(small: Path, tmp_path: Path) -
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
-def test_a_backup_overwrites_nothing(small: Path) -> None:
-    """A file that is there stays what it is."""
+def test_backup_overwrites_no_file(small: Path) -> None:
+    """An existing file stays unchanged."""
     before = small.read_bytes()
     outcome = predictd("backup", small, "--data", small.parent / "data")
     assert outcome.code == 2

@@ -58,8 +58,10 @@ DEPLOYS = {
 
 
 @pytest.mark.parametrize("case", DEPLOYS)
-def test_deploy(shop: Gateway, tmp_path_factory: pytest.TempPathFactory, case: str) -> None:
-    """Each is refused or fails with a message that names what is wrong."""
+def test_bad_deployment_names_what_is_wrong(
+    shop: Gateway, tmp_path_factory: pytest.TempPathFactory, case: str
+) -> None:
+    """Each bad deployment is refused or fails with a message that names what is wrong."""
     arguments, code, told = DEPLOYS[case]
     folder = shop.data.parent / "add"
     outcome = shop.cli("deploy", "--no-auth", *arguments, cwd=folder)
@@ -75,10 +77,10 @@ def test_deploy(shop: Gateway, tmp_path_factory: pytest.TempPathFactory, case: s
         ("import_error", "import_error.py:predict", "ModuleNotFoundError"),
     ],
 )
-def test_a_model_that_cannot_be_loaded(
+def test_model_that_cannot_be_loaded_fails_its_build(
     shop: Gateway, tmp_path: Path, project: str, target: str, told: str
 ) -> None:
-    """Its build fails with the error's type, and says where the traceback is."""
+    """The build fails with the error's type, and says where the traceback is."""
     outcome = shop.cli("deploy", "--no-auth", target, cwd=copy(project, tmp_path / project))
     assert outcome.code == 1
     assert told in outcome.err
@@ -105,8 +107,8 @@ BODIES = {
     bound="400, 401 or 413 with the reason; the model serves on",
 )
 @pytest.mark.parametrize("case", BODIES)
-def test_a_model_call(shop: Gateway, case: str) -> None:
-    """Refusals of ours carry no `success`, and say what to do in one JSON body."""
+def test_bad_model_call_has_one_json_body(shop: Gateway, case: str) -> None:
+    """Refusals of the gateway have no `success`, and say what to do in one JSON body."""
     body, status, code = BODIES[case]
     told = shop.post(body)
     assert (told.status, told.body["error"]["code"]) == (status, code)
@@ -114,8 +116,8 @@ def test_a_model_call(shop: Gateway, case: str) -> None:
     assert told.body["request_id"] == told.headers["X-Request-Id"]
 
 
-def test_another_media_type(shop: Gateway) -> None:
-    """What is not JSON is refused by its type."""
+def test_other_media_type_is_refused(shop: Gateway) -> None:
+    """A body that is not JSON is refused by its type."""
     told = shop.post(b"a=1", **{"Content-Type": "application/x-www-form-urlencoded"})
     assert (told.status, told.body["error"]["code"]) == (415, "request.media")
 
@@ -134,7 +136,7 @@ VERBS = {
 
 
 @pytest.mark.parametrize("case", VERBS)
-def test_verbs(shop: Gateway, case: str) -> None:
+def test_bad_command_says_the_next_step(shop: Gateway, case: str) -> None:
     """Each verb says what is wrong and what to do next."""
     arguments, environment, code, told = VERBS[case]
     outcome = shop.cli(*arguments, stdin='"' + "x" * 6_000_000 + '"', **environment)
@@ -148,7 +150,8 @@ def test_verbs(shop: Gateway, case: str) -> None:
     bound="refused by name, without a traceback",
 )
 def test_a_port_in_use(tmp_path: Path) -> None:
-    """A second server on a port names the port; it has not touched its data folder's builds."""
+    """A second server on a port names the port, and has not touched the builds of its data
+    folder."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         outcome = predictd("serve", "--data", tmp_path / "data", "--port", port)
@@ -162,8 +165,8 @@ def test_a_port_in_use(tmp_path: Path) -> None:
     injection="a second serve",
     bound="refused with the owner's pid, who serves on",
 )
-def test_a_second_gateway_on_one_data_folder(shop: Gateway) -> None:
-    """It refuses, names the process that owns the folder, and leaves that one serving."""
+def test_second_gateway_on_one_data_folder_is_refused(shop: Gateway) -> None:
+    """It names the process that owns the folder, which continues to serve."""
     outcome = predictd("serve", "--data", shop.data, "--port", 0)
     assert outcome.code == 1
     assert str(shop.pid) in outcome.err
@@ -175,8 +178,8 @@ def test_a_second_gateway_on_one_data_folder(shop: Gateway) -> None:
     injection="mounted so before the start",
     bound="refused by name",
 )
-def test_a_data_folder_on_a_read_only_file_system(tmp_path: Path) -> None:
-    """The gateway does not start, and says which folder it cannot write."""
+def test_read_only_file_system_prevents_the_start(tmp_path: Path) -> None:
+    """The gateway does not start, and names the folder that it cannot write."""
     # Mounted in a namespace of its own, so that it is gone with the command; root needs it.
     if os.geteuid() or not shutil.which("unshare"):
         not_here("only root can mount")
@@ -199,16 +202,16 @@ def _unshared(script: str) -> "subprocess.CompletedProcess[str]":
 
 
 @pytest.mark.parametrize("path", ["/proc/predictd", "/dev/null", "/dev/null/data"])
-def test_a_data_folder_that_cannot_be(path: str) -> None:
-    """The gateway does not start, and says which folder it cannot make."""
+def test_impossible_data_folder_prevents_the_start(path: str) -> None:
+    """The gateway does not start, and names the folder that it cannot make."""
     outcome = predictd("serve", "--data", path, "--port", 0)
     assert outcome.code == 1
     assert path in outcome.err
     assert "Traceback" not in outcome.err
 
 
-def test_symbolic_links_that_leave_the_project(shop: Gateway, tmp_path: Path) -> None:
-    """They are refused by name."""
+def test_symbolic_links_that_leave_the_project_are_refused(shop: Gateway, tmp_path: Path) -> None:
+    """Links that leave the project are refused by name."""
     folder = write(tmp_path / "links", {"m.py": "def f(x):\n    return x\n"})
     (folder / "away").symlink_to("/etc/passwd")
     outcome = shop.cli("deploy", "--no-auth", "m.py:f", cwd=folder)

@@ -107,10 +107,10 @@ def gateway(tmp_path: Path) -> Iterator[Gateway]:
     injection="all used, well and badly; processes watched as they come and go",
     bound="none in database, logs, trail, arguments or environments but where it has to be",
 )
-def test_no_secret_is_where_it_need_not_be(gateway: Gateway, tmp_path: Path) -> None:
-    """No key, password, link or variable is in the database, a backup, a log, the audit trail or an
-    argument; variables are in their own models and builds; no reply has a secret, and to those who
-    may not edit none has a variable."""
+def test_secrets_are_only_where_needed(gateway: Gateway, tmp_path: Path) -> None:
+    """No key, password, link or variable is in the database, a backup, a log, the audit log or an
+    argument; variables are only in their own models and builds; no reply has a secret, and replies
+    to users who may not edit have no variable."""
     watch = Watch(gateway)
     with watch.looking():
         secrets, seen = use_all(gateway, tmp_path)

@@ -113,9 +113,11 @@ def wait_said(gateway: Gateway, number: int) -> None:
     injection="an hour forth and back",
     bound="limits, builds and the log's order are as before",
 )
-def test_jumps_of_the_wall_clock(gateway: Gateway, tmp_path: Path, clock: Path) -> None:
-    """While the clock jumps, a prediction that runs too long ends at its limit and not before, what
-    waits behind it is served, a build continues, and the log keeps its order."""
+def test_clock_jumps_change_no_deadline_or_order(
+    gateway: Gateway, tmp_path: Path, clock: Path
+) -> None:
+    """While the clock jumps, a prediction that runs too long ends at its limit and not before,
+    requests behind it are served, a build continues, and the log keeps its order."""
     model = gateway.serve(
         write(tmp_path / "waits", {"waits.py": WAITS}), "waits.py", "wait", replicas=2
     )
@@ -140,7 +142,9 @@ def test_jumps_of_the_wall_clock(gateway: Gateway, tmp_path: Path, clock: Path) 
     assert gateway.finished(build, f"{at(building)}/builds")["status"] == "built"
 
 
-def test_the_log_of_one_replica(gateway: Gateway, tmp_path: Path, clock: Path) -> None:
+def test_replica_log_keeps_its_order_over_clock_jumps(
+    gateway: Gateway, tmp_path: Path, clock: Path
+) -> None:
     """The lines of a replica have the order in which it printed them, also if the clock jumps."""
     model = gateway.serve(write(tmp_path / "waits", {"waits.py": WAITS}), "waits.py", "wait")
     for number, hours in enumerate((1, -1, 0)):

@@ -40,8 +40,8 @@ def at_once(gateway: Gateway, count: int, ask: Callable[[Client], object]) -> li
     return sorted(outcomes)
 
 
-def test_names_of_all_the_world(gateway: Gateway, tmp_path: Path) -> None:
-    """A folder, a file and a model may be named in any script, with blanks."""
+def test_names_may_be_in_any_script(gateway: Gateway, tmp_path: Path) -> None:
+    """A folder, a file and a model may have a name in any script, with blanks."""
     folder = write(tmp_path / "prøject ☃", {"mödel file.py": ECHO})
     outcome = gateway.cli(
         "deploy", "--no-auth", "mödel file.py:echo", "--name", "Größe 模型", cwd=folder
@@ -50,8 +50,8 @@ def test_names_of_all_the_world(gateway: Gateway, tmp_path: Path) -> None:
     assert gateway.cli("call", "prøject ☃/Größe 模型", '"é☃"').out == '"é☃"\n'
 
 
-def test_a_model_root(gateway: Gateway, tmp_path: Path) -> None:
-    """With a model root, imports and open files are looked for there, and not above."""
+def test_model_root_is_the_root_of_imports_and_files(gateway: Gateway, tmp_path: Path) -> None:
+    """With a model root, imports and opened files are searched there, and not above."""
     model_file = (
         "import helper\n\ndef where(args):\n    return helper.NAME + open('x.txt').read()\n"
     )
@@ -64,9 +64,9 @@ def test_a_model_root(gateway: Gateway, tmp_path: Path) -> None:
     assert gateway.call(model, None).body["response"] == "in there"
 
 
-def test_a_project_folder_that_vanishes(gateway: Gateway, tmp_path: Path) -> None:
-    """What was built serves on and can be deployed again; a new build fails and names the folder,
-    without the path that leads to it."""
+def test_missing_project_folder_leaves_its_builds(gateway: Gateway, tmp_path: Path) -> None:
+    """Existing builds continue to serve and can be deployed again; a new build fails and names the
+    folder, without the path to it."""
     folder = write(tmp_path / "project", {"echo.py": ECHO})
     model = gateway.serve(folder, "echo.py", "echo")
     shutil.rmtree(folder)
@@ -82,8 +82,8 @@ def test_a_project_folder_that_vanishes(gateway: Gateway, tmp_path: Path) -> Non
     injection="removed",
     bound="made again; what runs continues",
 )
-def test_an_interpreter_that_vanishes(gateway: Gateway, tmp_path: Path) -> None:
-    """A build that lost its Python is made again when it is deployed; what runs continues."""
+def test_build_with_a_missing_interpreter_is_rebuilt(gateway: Gateway, tmp_path: Path) -> None:
+    """A build that lost its Python is rebuilt when it is deployed; running replicas continue."""
     model = gateway.serve(write(tmp_path / "project", {"echo.py": ECHO}), "echo.py", "echo")
     build = gateway.client.listing(f"{at(model)}/builds")[0]
     for python in (gateway.data / "builds" / build["id"] / "environment/bin").glob("python*"):
@@ -99,9 +99,9 @@ def test_an_interpreter_that_vanishes(gateway: Gateway, tmp_path: Path) -> None:
     injection="during deployments and builds",
     bound="one wins; nothing is left",
 )
-def test_deletions_side_by_side(gateway: Gateway, tmp_path: Path) -> None:
-    """Of several who delete a model that is being deployed, one does, the others hear that it is
-    gone; the same for its project while it has builds in the making."""
+def test_concurrent_deletions_succeed_once(gateway: Gateway, tmp_path: Path) -> None:
+    """Of several concurrent deletions of a model that is being deployed, one succeeds and the
+    others get that it is gone; the same holds for its project during builds."""
     slow = f"import time\ntime.sleep(1)\n{ECHO}"
     project = gateway.project(write(tmp_path / "project", {"echo.py": slow}))
     model = gateway.model(project, "echo")
@@ -126,7 +126,7 @@ def test_deletions_side_by_side(gateway: Gateway, tmp_path: Path) -> None:
     injection="four people at once",
     bound="the last wish serves",
 )
-def test_deploying_and_stopping_in_a_storm(gateway: Gateway, tmp_path: Path) -> None:
+def test_last_of_concurrent_deployments_serves(gateway: Gateway, tmp_path: Path) -> None:
     """After concurrent requests one deployment serves in the end: the last one."""
     folder = write(tmp_path / "project", {"echo.py": ECHO})
     model = gateway.serve(folder, "echo.py", "echo", replicas=1)
@@ -153,8 +153,8 @@ def test_deploying_and_stopping_in_a_storm(gateway: Gateway, tmp_path: Path) -> 
     assert gateway.call(model, 1).status == 200
 
 
-def test_looking_at_everything(gateway: Gateway, tmp_path: Path) -> None:
-    """Every verb that only looks works on the real gateway, as text and as JSON."""
+def test_every_read_only_verb_works(gateway: Gateway, tmp_path: Path) -> None:
+    """Every read-only verb works on the real gateway, as text and as JSON."""
     gateway.serve(write(tmp_path / "project", {"echo.py": ECHO}), "echo.py", "echo")
     verbs: list[list[str]] = [["ls"], ["project", "ls"], ["project", "show", "project"], ["status"]]
     of_model = ("status", "build ls", "deployment ls", "logs", "build log")

@@ -66,9 +66,9 @@ class Scribe:
         "pwrite64:error=EIO:when=2+3",
     ],
 )
-def test_writes_that_fail(served: tuple[Gateway, Json], fault: str) -> None:
-    """Each change is taken or refused with 503, and is there or not accordingly: at once, after
-    the disk has mended, and after `kill -9` in the midst of it. Predictions go on."""
+def test_failed_write_is_503_and_absent(served: tuple[Gateway, Json], fault: str) -> None:
+    """Each change is accepted, or refused with 503 and absent: at once, after the disk has
+    recovered, and after `kill -9` in the middle of it. Predictions continue."""
     gateway, model = served
     scribe = Scribe(gateway, model)
     with Prober(gateway, [model], {}).running():
@@ -96,7 +96,7 @@ def test_writes_that_fail(served: tuple[Gateway, Json], fault: str) -> None:
     injection="EIO on syncfs",
     bound="the build fails, and nothing of it stays",
 )
-def test_a_build_that_cannot_be_synced(served: tuple[Gateway, Json]) -> None:
+def test_build_that_cannot_be_synced_fails(served: tuple[Gateway, Json]) -> None:
     """A build whose files may not have reached the disk fails and leaves no folder; the next one,
     on a disk that works, succeeds."""
     gateway, model = served

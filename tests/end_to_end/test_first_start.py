@@ -36,8 +36,9 @@ def serve_on_a_terminal(data: Path) -> str:
     return said
 
 
-def test_the_password_is_told_once(tmp_path: Path) -> None:
-    """The first start at a terminal shows a password, nowhere on the disk; the next none."""
+def test_first_password_is_shown_once(tmp_path: Path) -> None:
+    """The first start at a terminal shows a password, which is nowhere on the disk; the next start
+    shows none."""
     said = serve_on_a_terminal(tmp_path)
     found = re.search(r"admin, password: (\S+)", said)
     assert found is not None
@@ -47,8 +48,9 @@ def test_the_password_is_told_once(tmp_path: Path) -> None:
     assert "password" not in serve_on_a_terminal(tmp_path)
 
 
-def test_a_service_tells_no_password(tmp_path: Path) -> None:
-    """Without a terminal there is none, as it would stay in a log; the admin key is valid."""
+def test_service_shows_no_password(tmp_path: Path) -> None:
+    """Without a terminal no password is shown, as it would stay in a log; the admin key is
+    valid."""
     command = [sys.executable, "-m", "gateway.cli", "serve", "--data", str(tmp_path), "--port", "0"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as it:
         until(lambda: (tmp_path / "gateway.json").exists())

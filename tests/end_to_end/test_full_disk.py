@@ -45,9 +45,11 @@ def refused(change: Callable[[], object]) -> None:
     bound="507 for changes, right predictions, deletions by the ballast; it heals by itself",
 )
 @pytest.mark.parametrize("use_up", [fill, use_up_inodes], ids=["bytes", "inodes"])
-def test_a_full_disk(disk: Path, tmp_path: Path, use_up: Callable[[Path, str], Path]) -> None:
-    """Predictions go on; what takes room is refused with 507, a deletion gets the ballast; a
-    killed gateway serves again; with room again all is well, without a restart."""
+def test_full_disk_leaves_predictions_and_deletions(
+    disk: Path, tmp_path: Path, use_up: Callable[[Path, str], Path]
+) -> None:
+    """Predictions continue; writes that need space get 507, a deletion gets the ballast; a killed
+    gateway serves again; with free space all works, without a restart."""
     echo = write(tmp_path / "echo", ECHO)
     with Gateway(disk / "data", min_free_disk="8MiB") as gateway:
         ballast = gateway.data / "ballast"
@@ -96,9 +98,9 @@ def test_a_full_disk(disk: Path, tmp_path: Path, use_up: Callable[[Path, str], P
     injection="with a build to be written off",
     bound="it serves what was deployed",
 )
-def test_a_start_on_a_full_disk(disk: Path, tmp_path: Path) -> None:
-    """A gateway killed in the midst of a build serves again on a disk without any room; that the
-    build was interrupted it writes down when there is some."""
+def test_killed_gateway_starts_on_a_full_disk(disk: Path, tmp_path: Path) -> None:
+    """A gateway killed during a build serves again on a disk without free space; it records the
+    interruption of the build when there is some."""
     folder = write(tmp_path / "echo", ECHO)
     with Gateway(disk / "data", min_free_disk="8MiB") as gateway:
         model = gateway.serve(folder, "echo.py", "echo", replicas=1)
@@ -138,9 +140,9 @@ def empty(used: Path) -> None:
     injection="less than the reserve is free",
     bound="builds, deployments and uploads are refused, before anything fails",
 )
-def test_admission_stops_before_the_disk_does(disk: Path, tmp_path: Path) -> None:
-    """Below the reserve new work is refused while there still is room for what serves: nothing
-    that was refused has left anything, and everything else can be changed."""
+def test_admission_stops_before_the_disk_is_full(disk: Path, tmp_path: Path) -> None:
+    """Below the reserve new work is refused while there is still free space for running models: no
+    refused request leaves anything, and everything else can be changed."""
     folder = write(tmp_path / "echo", ECHO)
     with Gateway(disk / "data", min_free_disk="1GiB") as gateway:
         refused(lambda: gateway.project(folder))

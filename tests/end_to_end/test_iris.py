@@ -6,7 +6,7 @@ from tests.support.served_gateway import Gateway, predictd
 
 
 @pytest.mark.index
-def test_from_a_script_to_a_served_model(gateway: Gateway) -> None:
+def test_iris_goes_from_a_script_to_a_served_model(gateway: Gateway) -> None:
     """fit.py is run twice in one environment and compared, its model.pkl taken into the project,
     and predict.py, which loads that, deployed and called."""
     gateway.cli("project", "create", "iris", "--template", "python")

@@ -69,9 +69,9 @@ def test_conflicting_versions_serve_side_by_side(gateway: Gateway, tmp_path: Pat
             assert gateway.call(model, {}).body["response"] == {"version": version}
 
 
-def test_only_what_the_build_installed_can_be_imported(gateway: Gateway, tmp_path: Path) -> None:
-    """What the gateway itself runs on is installed on the machine, and not importable in a model;
-    nor is anything of the gateway's environment visible."""
+def test_model_imports_only_what_its_build_installed(gateway: Gateway, tmp_path: Path) -> None:
+    """The packages of the gateway itself are installed on the machine, and not importable in a
+    model; nor is anything of the gateway's environment visible."""
     model = gateway.serve(copy("environment", tmp_path / "project"), "environment.py", "report")
     modules = ["trio", "msgspec", "quart", "gateway", "store", "json"]
     told = gateway.call(model, {"modules": modules}).body["response"]
@@ -80,7 +80,7 @@ def test_only_what_the_build_installed_can_be_imported(gateway: Gateway, tmp_pat
     assert not leaked
 
 
-def test_without_a_network(gateway: Gateway, tmp_path: Path) -> None:
+def test_deployment_without_a_network_reaches_nothing(gateway: Gateway, tmp_path: Path) -> None:
     """A deployment that asks for none reaches nothing, not even its gateway, and answers; one that
     asks for outward does not reach the gateway; the next one that does not ask has it again."""
     if (level := gateway.client.get("/site")["isolation"]["level"]) not in ("users", "userns"):
@@ -98,8 +98,8 @@ def test_without_a_network(gateway: Gateway, tmp_path: Path) -> None:
         assert gateway.call(model, {"port": port}).body["response"] == reached
 
 
-def test_a_network_that_cannot_be_taken_away(tmp_path: Path) -> None:
-    """Where isolation does not hold it, asking for less is refused, not ignored."""
+def test_network_restriction_without_isolation_is_refused(tmp_path: Path) -> None:
+    """Where the isolation cannot enforce it, a request for less network is refused, not ignored."""
     with Gateway(tmp_path / "data", isolation="none") as gateway:
         model = gateway.model(gateway.project(copy("add", tmp_path / "project")), "add")
         build = gateway.build(model, "add.py", "add")
@@ -128,9 +128,9 @@ def free_port() -> int:
             return port
 
 
-def test_who_listens(gateway: Gateway, tmp_path: Path) -> None:
-    """A model listens on a free TCP port, as PySpark does; on one that it names only if its
-    deployment says so, and else it is told what to do."""
+def test_model_listens_only_where_it_may(gateway: Gateway, tmp_path: Path) -> None:
+    """A model listens on a free TCP port, as PySpark does; on a port that it names only if its
+    deployment allows it, and otherwise the error says what to do."""
     isolation = gateway.client.get("/site")["isolation"]
     if isolation["may_listen"]:
         not_here(isolation["may_listen"])
@@ -147,7 +147,7 @@ def test_who_listens(gateway: Gateway, tmp_path: Path) -> None:
     assert gateway.call(model, port).body["response"] == "listens"
 
 
-def test_scripts_that_listen(gateway: Gateway, tmp_path: Path) -> None:
+def test_script_listens_only_where_it_may(gateway: Gateway, tmp_path: Path) -> None:
     """The same holds for build scripts and experiments; a build is tried out with what it may."""
     isolation = gateway.client.get("/site")["isolation"]
     if isolation["may_listen"]:

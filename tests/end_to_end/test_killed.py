@@ -169,8 +169,8 @@ def no_half_builds(gateway: Gateway) -> None:
     injection="at random instants of a busy life, against an outside ledger",
     bound="all that was acknowledged is there and serves; no half build, no process",
 )
-def test_kill_at_random_instants(gateway: Gateway, tmp_path: Path) -> None:
-    """Killed at four instants of a busy life, it keeps all it acknowledged."""
+def test_kill_at_random_instants_loses_nothing(gateway: Gateway, tmp_path: Path) -> None:
+    """Killed at four instants under load, the gateway keeps all that it acknowledged."""
     rounds(gateway, tmp_path / "projects", seed=20261121, count=4)
 
 
@@ -181,8 +181,8 @@ def test_kill_at_random_instants(gateway: Gateway, tmp_path: Path) -> None:
 )
 @pytest.mark.soak
 @pytest.mark.parametrize("seed", range(4))
-def test_kill_at_many_instants(gateway: Gateway, tmp_path: Path, seed: int) -> None:
-    """The same, at many more instants."""
+def test_kill_at_many_instants_loses_nothing(gateway: Gateway, tmp_path: Path, seed: int) -> None:
+    """Killed at many instants under load, the gateway keeps all that it acknowledged."""
     rounds(gateway, tmp_path / "projects", seed=seed, count=20)
 
 
@@ -214,8 +214,8 @@ def test_no_orphan_survives_the_next_start(tmp_path: Path, isolation: str) -> No
     injection="while its script runs",
     bound="the build failed; the next succeeds",
 )
-def test_a_build_that_was_being_made(gateway: Gateway, tmp_path: Path) -> None:
-    """A gateway killed while a build script runs leaves no script running and no folder; the build
+def test_killed_gateway_leaves_no_running_build(gateway: Gateway, tmp_path: Path) -> None:
+    """A gateway killed while a build script runs leaves no running script and no folder; the build
     says that it was interrupted, and the next one succeeds."""
     folder = write(tmp_path / "slow", {"echo.py": ECHO, "cdsw-build.sh": "sleep 3600\n"})
     model = gateway.model(gateway.project(folder), "echo")

@@ -21,7 +21,7 @@ CALLS = "pwrite64,fdatasync,fsync,mkdir,unlink,rename,fallocate"
     bound="the next start serves",
 )
 @pytest.mark.parametrize("instant", [1, 2, 4, 15, 27, 32])
-def test_killed_at_a_call(tmp_path: Path, instant: int) -> None:
+def test_kill_at_any_call_of_a_first_start_is_harmless(tmp_path: Path, instant: int) -> None:
     """Killed at a thread's n-th call that changes the disk, while it makes its data folder, it
     starts the next time as if it were the first, and a key that was made is kept."""
     need_strace()

@@ -65,8 +65,10 @@ def test_out_of_memory(gateway: Gateway, tmp_path: Path, held: tuple[str, ...]) 
     gateway.client.delete(at(model))
 
 
-def test_a_model_that_does_not_fit(gateway: Gateway, tmp_path: Path, held: tuple[str, ...]) -> None:
-    """A deployment whose replicas die of their limit fails with that, and with what to do."""
+def test_deployment_that_does_not_fit_its_memory_fails(
+    gateway: Gateway, tmp_path: Path, held: tuple[str, ...]
+) -> None:
+    """A deployment whose replicas die of their limit fails with that limit and with what to do."""
     needs(held, "memory")
     model = gateway.model(gateway.project(copy("greedy", tmp_path / "unfit")), "unfit")
     build = gateway.build(model, "greedy.py", "take")
@@ -81,10 +83,11 @@ def test_a_model_that_does_not_fit(gateway: Gateway, tmp_path: Path, held: tuple
     gateway.client.delete(at(model))
 
 
-def test_a_build_is_tried_out_within_limits(
+def test_probe_has_the_limits_of_replicas(
     gateway: Gateway, tmp_path: Path, held: tuple[str, ...]
 ) -> None:
-    """A probe gets what the model's replicas get, or what a deployment asks that waits for it."""
+    """A probe has the limits of the model's replicas, or those of a deployment that waits for
+    it."""
     needs(held, "memory")
     model = gateway.model(gateway.project(copy("greedy", tmp_path / "tried")), "tried")
     gateway.client.patch(at(model), {"default_resources": {"memory_mb": 64}})
@@ -99,18 +102,18 @@ def test_a_build_is_tried_out_within_limits(
     gateway.client.delete(at(model))
 
 
-def test_the_machine_is_shown(gateway: Gateway, held: tuple[str, ...]) -> None:
-    """The site and the status tell what there is, what is free and who holds the limits."""
+def test_site_and_status_show_the_machine(gateway: Gateway, held: tuple[str, ...]) -> None:
+    """The site and the status show what there is, what is free and what enforces the limits."""
     machine = gateway.client.get("/site")["machine"]
     assert tuple(machine["holds"]) == held
     assert 0 < machine["memory_free"] <= machine["memory_for_models"] < machine["memory"]
     assert "free for models" in gateway.cli("status").out
 
 
-def test_what_fled_ends_with_its_replica(
+def test_process_that_left_its_replica_ends_with_it(
     gateway: Gateway, tmp_path: Path, held: tuple[str, ...]
 ) -> None:
-    """A stop takes along a process that no group, session or mark leads to, and the cgroups."""
+    """A stop ends a process that no group, session or mark leads to, and removes the cgroups."""
     needs(held, "kill")
     before = leaves(gateway)
     model = gateway.serve(copy("greedy", tmp_path / "fleeing"), "greedy.py", "take")

@@ -76,9 +76,11 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Gateway, 
         "getdents64:error=ENOMEM",
     ],
 )
-def test_system_calls_of_a_start_fail(served: tuple[Gateway, Json, Json], fault: str) -> None:
-    """While a call fails in all that the gateway starts and in itself, another model answers; and
-    when it works again, so does the model that could not be started."""
+def test_failed_system_calls_of_a_start_delay_only_its_model(
+    served: tuple[Gateway, Json, Json], fault: str
+) -> None:
+    """While a call fails in the gateway and in all that it starts, another model answers; when it
+    works again, so does the model that could not be started."""
     gateway, steady, ended = served
     with gateway.new_client() as client:
         client.call(steady["access_key"], 0)  # connected before there is nothing left
@@ -96,9 +98,9 @@ def test_system_calls_of_a_start_fail(served: tuple[Gateway, Json, Json], fault:
     injection="`ulimit -n 256`, 300 clients, ten replicas",
     bound="refused with the limit; administrators and other callers go on; given back",
 )
-def test_few_descriptors(tmp_path: Path) -> None:
+def test_gateway_keeps_descriptors_under_a_low_limit(tmp_path: Path) -> None:
     """Under `ulimit -n 256` clients and replicas are refused before the gateway has none left: a
-    connected client and an administrator go on, and doctor shows the limit and its use."""
+    connected client and an administrator continue, and doctor shows the limit and its use."""
     gateway = Gateway(tmp_path / "data")
     gateway.wrapper = ["prlimit", "--nofile=256:256"]
     with gateway:
@@ -174,8 +176,8 @@ def survive_bombs(gateway: Gateway, tmp_path: Path, limit: str = "") -> None:
     injection="300 tasks in the gateway's cgroup, two models that fork without end",
     bound="starts are refused with the limit; the gateway and other models go on",
 )
-def test_few_processes(tmp_path: Path) -> None:
-    """With 300 tasks in its cgroup the gateway keeps what it needs from models that fork."""
+def test_gateway_keeps_its_tasks_in_a_small_cgroup(tmp_path: Path) -> None:
+    """With 300 tasks in its cgroup the gateway keeps those that it needs from models that fork."""
     with cgroup("pids", "pids.max", 300) as wrapper:
         gateway = Gateway(tmp_path / "data")
         gateway.wrapper = wrapper
@@ -188,9 +190,9 @@ def test_few_processes(tmp_path: Path) -> None:
     injection="RLIMIT_NPROC of 300 as an ordinary user, two models that fork without end",
     bound="the gateway and other models go on",
 )
-def test_few_processes_of_a_user(tmp_path: Path) -> None:
-    """So it does under RLIMIT_NPROC, where models are the same user's: who has more than half of
-    what is left is ended."""
+def test_gateway_keeps_its_tasks_under_rlimit_nproc(tmp_path: Path) -> None:
+    """Under RLIMIT_NPROC, where models run as the same user, the gateway keeps its tasks: a model
+    with more than half of the rest is ended."""
     tmp_path.chmod(0o755)
     home = tmp_path / "home"
     gateway = Gateway(home / "data")
@@ -209,7 +211,7 @@ def test_few_processes_of_a_user(tmp_path: Path) -> None:
     injection="400 MiB in the gateway's cgroup, a model that takes 500",
     bound="its replica is killed and replaced; the gateway and other models go on",
 )
-def test_little_memory(tmp_path: Path) -> None:
+def test_gateway_survives_a_small_memory_cgroup(tmp_path: Path) -> None:
     """With 400 MiB in its cgroup a model that takes more is killed, and not the gateway."""
     with cgroup("memory", "memory.limit_in_bytes", 400 << 20) as wrapper:
         gateway = Gateway(tmp_path / "data")

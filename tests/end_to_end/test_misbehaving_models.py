@@ -74,16 +74,17 @@ def test_what_fails(bench: Bench, deed: str) -> None:
 
 
 @pytest.mark.parametrize(("request_", "answer"), ANSWERS, ids=lambda value: str(value)[:20])
-def test_what_is_odd_and_yet_answered(bench: Bench, request_: Json, answer: object) -> None:
-    """A flood of output, NaN, a long answer: the caller gets the answer; others notice nothing."""
+def test_odd_but_valid_prediction_is_answered(bench: Bench, request_: Json, answer: object) -> None:
+    """A flood of output, NaN, a long answer: the caller gets the answer; others are not
+    affected."""
     with Prober(bench.gateway, [bench.good], {}).running():
         told = bench.gateway.call(bench.bad, request_)
     assert (told.status, told.body["response"]) == (200, answer)
     assert bench.gateway.call(bench.bad, {"do": "echo"}).status == 200
 
 
-def test_a_grandchild(bench: Bench) -> None:
-    """What a model left behind is killed with its replica."""
+def test_grandchild_is_killed_with_its_replica(bench: Bench) -> None:
+    """The background processes of a model are killed with its replica."""
     before = set(bench.gateway.processes())
     # What the model is told as its number may be one in a namespace of its own.
     assert bench.gateway.call(bench.bad, {"do": "fork"}).status == 200
@@ -96,7 +97,7 @@ def test_a_grandchild(bench: Bench) -> None:
     assert bench.gateway.cli("model", "redeploy", "behave").code == 0
 
 
-def test_the_command_line_says_what_the_model_did(bench: Bench) -> None:
+def test_command_line_reports_a_failing_model(bench: Bench) -> None:
     """A failing model is exit code 1, with the exception's text on stderr and none on stdout."""
     told = bench.gateway.cli("call", "behave", '{"do": "raise", "text": "naïve ☃"}')
     assert (told.code, told.out) == (1, "")

@@ -17,7 +17,7 @@ def mode_of(path: Path) -> int:
 
 
 @pytest.mark.parametrize("mask", ["000", "077"])
-def test_the_umask_of_its_start_does_not_matter(tmp_path: Path, mask: str) -> None:
+def test_data_folder_modes_do_not_depend_on_the_umask(tmp_path: Path, mask: str) -> None:
     """With a umask of 0 nothing in the data folder is writable for others, and what has secrets
     is not readable; with 077 models, which may be other users, read what they need and serve. A
     backup is for its owner alone while it is written and after."""
@@ -42,8 +42,8 @@ def test_the_umask_of_its_start_does_not_matter(tmp_path: Path, mask: str) -> No
         assert mode_of(tmp_path / "backup.tar") == 0o600
 
 
-def test_a_folder_that_was_open_is_closed(tmp_path: Path) -> None:
-    """A data folder of mode 0755 is closed at the start, and a model in it serves."""
+def test_open_data_folder_is_made_private_at_the_start(tmp_path: Path) -> None:
+    """A data folder of mode 0755 is made private at the start, and a model in it serves."""
     data = tmp_path / "data"
     data.mkdir()
     data.chmod(0o755)

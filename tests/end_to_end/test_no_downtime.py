@@ -44,8 +44,9 @@ def test_restart(gateway: Gateway, tmp_path: Path) -> None:
         until(lambda: not before & pids())
 
 
-def test_a_deployment_that_cannot_start(gateway: Gateway, tmp_path: Path) -> None:
-    """What served continues; the new deployment is failed with its reason and last lines."""
+def test_failed_deployment_leaves_the_old_one_serving(gateway: Gateway, tmp_path: Path) -> None:
+    """The old deployment continues to serve; the new one is failed with its reason and last
+    lines."""
     broken = (
         ECHO.format(2) + "import os\nif os.environ.get('BREAK'):\n    raise OSError('as told')\n"
     )

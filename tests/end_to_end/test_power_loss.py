@@ -131,9 +131,9 @@ def replay(trace: str) -> Iterator[tuple[str, Disk]]:
     injection="what was not synced is lost, at every acknowledgement",
     bound="nothing acknowledged is",
 )
-def test_nothing_acknowledged_is_at_risk(gateway: Gateway, tmp_path: Path) -> None:
-    """When an answer to a change leaves, no byte and no name of what it speaks for is still to be
-    written: of projects, files, models, snapshots and the database."""
+def test_acknowledged_change_is_on_the_disk(gateway: Gateway, tmp_path: Path) -> None:
+    """When the answer to a change is sent, every byte and name of it is on the disk: of projects,
+    files, models, snapshots and the database."""
     trace = tmp_path / "trace"
     admin = httpx.Client(
         base_url=f"{gateway.url}/api/v2", headers={"Authorization": f"Bearer {gateway.key}"}
@@ -168,7 +168,7 @@ def test_nothing_acknowledged_is_at_risk(gateway: Gateway, tmp_path: Path) -> No
     injection="its system calls replayed on a disk that keeps only what was synced",
     bound="bytes and names of both keys are kept before anything else is made",
 )
-def test_nothing_of_a_first_start_is_at_risk(tmp_path: Path) -> None:
+def test_first_start_is_on_the_disk(tmp_path: Path) -> None:
     """In an empty folder both keys, their bytes and their names, are on the disk before anything
     else is made, and at the first answer all bytes are: a loss of power changes no access key."""
     need_strace()
@@ -201,7 +201,7 @@ def test_nothing_of_a_first_start_is_at_risk(tmp_path: Path) -> None:
     injection="its system calls replayed on a disk that keeps only what was synced",
     bound="where the database has its name, everything is kept",
 )
-def test_a_restored_database_speaks_for_all(tmp_path: Path) -> None:
+def test_restored_database_gets_its_name_last(tmp_path: Path) -> None:
     """When the database of a restore gets its name, everything else of it is on the disk; when the
     restore has ended, the database is, too."""
     need_strace()
@@ -230,9 +230,9 @@ pathlib.Path({str(root)!r} + "-ended").touch()
     assert seen == ["named", "ended"]
 
 
-def test_a_seal_speaks_for_what_is_on_the_disk(tmp_path: Path) -> None:
-    """When the seal of a build gets its name every file of the build is on the disk, and when it
-    goes nothing of the build has gone before."""
+def test_seal_gets_its_name_after_the_build_is_on_the_disk(tmp_path: Path) -> None:
+    """When the seal of a build gets its name every file of the build is on the disk; when it is
+    removed, nothing of the build has been removed before."""
     need_strace()
     folder, trace = tmp_path / "builds" / "one", tmp_path / "trace"
     program = f"""

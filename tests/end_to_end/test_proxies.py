@@ -181,8 +181,8 @@ def answers(behind: Behind, proxy: subprocess.Popen[bytes]) -> bool:
         return False
 
 
-def test_predictions(behind: Behind) -> None:
-    """A prediction comes through, and a second one on the same connection."""
+def test_prediction_passes_the_proxy(behind: Behind) -> None:
+    """A prediction passes, and so does a second one on the same connection."""
     connection = behind.connect()
     for word in ("one", "two"):
         body = behind.body({"do": "stdout", "text": f"{word}\n"})
@@ -193,7 +193,7 @@ def test_predictions(behind: Behind) -> None:
     connection.close()
 
 
-def test_connections_to_the_gateway_are_kept(behind: Behind) -> None:
+def test_proxy_reuses_its_connections(behind: Behind) -> None:
     """Many clients' requests come over few connections of the proxy, each with its own address."""
     behind.ask("GET", "/livez")
     before = behind.gateway.client.get("/site")["traffic"]["accepted"]
@@ -202,8 +202,9 @@ def test_connections_to_the_gateway_are_kept(behind: Behind) -> None:
     assert behind.gateway.client.get("/site")["traffic"]["accepted"] - before < 10
 
 
-def test_what_is_said_to_people(behind: Behind) -> None:
-    """Links and samples have the public URL; a model is told both, and asks past the proxy."""
+def test_links_have_the_public_url(behind: Behind) -> None:
+    """Links and samples have the public URL; a model gets both, and calls the gateway without the
+    proxy."""
     public = f"https://{NAME}:{behind.port}"
     assert behind.gateway.client.get("/site")["url"] == public
     assert f"{public}/model" in json.dumps(behind.model)
@@ -231,7 +232,7 @@ def test_signing_in(behind: Behind) -> None:
     assert entry["address"] == CLIENT
 
 
-def test_the_address_cannot_be_claimed(behind: Behind) -> None:
+def test_client_address_cannot_be_forged(behind: Behind) -> None:
     """Audit log and access log have the client's address, also if the client claims another."""
     for claim in (
         {"X-Forwarded-For": "192.0.2.1"},
@@ -250,8 +251,8 @@ def test_the_address_cannot_be_claimed(behind: Behind) -> None:
     assert "192.0.2.1" not in log.read_text()
 
 
-def test_logs_come_as_they_are_printed(behind: Behind) -> None:
-    """What is followed arrives while the stream is open."""
+def test_log_stream_passes_the_proxy_unbuffered(behind: Behind) -> None:
+    """Followed lines arrive while the stream is open."""
     connection = behind.connect()
     connection.request(
         "GET",
@@ -280,8 +281,8 @@ def test_uploads(behind: Behind) -> None:
     assert done.status == 200, done.body  # type: ignore[attr-defined]
 
 
-def test_busy_says_when_to_come_back(behind: Behind) -> None:
-    """Retry-After comes through."""
+def test_retry_after_passes_the_proxy(behind: Behind) -> None:
+    """Retry-After reaches the client."""
     work = behind.busy()
     refused = behind.call({"do": "stdout", "text": ""}, **{"X-Request-Timeout": "0.1"})
     work.join()
@@ -289,8 +290,8 @@ def test_busy_says_when_to_come_back(behind: Behind) -> None:
     assert int(refused.headers["Retry-After"]) > 0
 
 
-def test_who_goes_leaves_the_queue(behind: Behind) -> None:
-    """A client that hangs up is missed at the gateway: its request leaves the queue."""
+def test_disconnect_passes_the_proxy(behind: Behind) -> None:
+    """When a client disconnects, its request leaves the queue of the gateway."""
     work = behind.busy()
     connection = behind.connect()
     body = behind.body({"do": "stdout", "text": ""})

@@ -148,11 +148,11 @@ class Caller:
     bound="no client is refused or cut off",
 )
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_nothing_is_lost_over_restarts(
+def test_restart_with_a_passed_socket_loses_no_request(
     tmp_path: Path, manager: Manager, monkeypatch: pytest.MonkeyPatch, scheme: str
 ) -> None:
-    """While the manager holds the socket, clients that come during two restarts of the gateway
-    are all answered, none is refused; with TLS as well. The manager hears each step."""
+    """While the manager holds the socket, clients that come during two restarts of the gateway are
+    all answered, none is refused, also with TLS. The manager is notified of each step."""
     settings, trust = {}, None
     if scheme == "https":
         authority = trustme.CA()
@@ -188,8 +188,8 @@ def test_nothing_is_lost_over_restarts(
     injection="SIGSTOP",
     bound="the watchdog hears nothing",
 )
-def test_a_gateway_that_is_stuck_says_nothing(tmp_path: Path, manager: Manager) -> None:
-    """The manager hears from it while it lives, and no more once its loop does not turn."""
+def test_stuck_gateway_stops_its_watchdog_messages(tmp_path: Path, manager: Manager) -> None:
+    """The manager is notified while the gateway works, and no more once its loop does not turn."""
     gateway = Gateway(tmp_path / "data")
     manager.adopt(gateway)
     with gateway:
@@ -201,8 +201,10 @@ def test_a_gateway_that_is_stuck_says_nothing(tmp_path: Path, manager: Manager) 
         manager.hears_until("WATCHDOG")
 
 
-def test_a_socket_that_cannot_be_served(tmp_path: Path, manager: Manager) -> None:
-    """What the manager hands over that is no listening socket ends the start, with the reason."""
+def test_passed_descriptor_that_is_no_socket_ends_the_start(
+    tmp_path: Path, manager: Manager
+) -> None:
+    """A descriptor from the manager that is no listening socket ends the start, with the reason."""
     gateway = Gateway(tmp_path / "data")
     manager.listener.close()
     with socket.socket() as manager.listener:

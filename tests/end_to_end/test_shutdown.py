@@ -88,7 +88,7 @@ def request(model: Json, content: str) -> bytes:
     ),
     bound="the end in grace + 3 s, no process left",
 )
-def test_sigterm_ends_whatever_clients_do(tmp_path: Path) -> None:
+def test_sigterm_ends_the_gateway_in_time(tmp_path: Path) -> None:
     """SIGTERM ends the gateway within its grace and three seconds, in spite of an idle connection,
     half a request, a client that never reads, a model that hangs and a build that continues."""
     with Gateway(tmp_path / "data", shutdown_grace=str(GRACE)) as gateway:
@@ -125,8 +125,8 @@ def busy(gateway: Gateway, model: Json) -> int:
     return sum(replica["status"] == "busy" for replica in replicas)
 
 
-def test_a_request_that_has_begun_is_answered(tmp_path: Path) -> None:
-    """Within the grace, SIGTERM lets a request that a model works on come to its answer."""
+def test_sigterm_lets_a_begun_request_finish(tmp_path: Path) -> None:
+    """Within the grace, SIGTERM lets a request that a model works on finish."""
     with Gateway(tmp_path / "data", shutdown_grace="10") as gateway:
         model = gateway.serve(copy("badly", tmp_path / "badly"), "badly.py", "behave")
         told: list[int] = []
@@ -139,10 +139,10 @@ def test_a_request_that_has_begun_is_answered(tmp_path: Path) -> None:
         assert told == [200]
 
 
-def test_what_sigterm_interrupts_is_told_and_taken_up_again(tmp_path: Path) -> None:
-    """A request that runs past the grace is answered that the model is not ready; what served is
-    still wanted, what was being deployed serves after the next start, and a build in its
-    PROBE was interrupted, which is no fault of the model's."""
+def test_interrupted_work_continues_after_a_restart(tmp_path: Path) -> None:
+    """A request that runs past the grace gets that the model is not ready; serving deployments stay
+    wanted, starting ones serve after the next start, and a build in its PROBE was interrupted,
+    which is no fault of the model."""
     gate = tmp_path / "gates" / "gate"
     gate.parent.mkdir()
     gate.touch()
@@ -189,7 +189,9 @@ def running_steps(build: Json) -> list[str]:
 
 
 @pytest.mark.index
-def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_demo_serves_iris_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """`predictd demo --once` fits, builds, deploys and calls the iris model with packages from the
     index, prints how to call it, and leaves nothing behind."""
     monkeypatch.setattr(tempfile, "tempdir", None)

@@ -52,8 +52,9 @@ def meaning(action: Action) -> list[int]:
     injection="SIGUSR1, SIGALRM, ... and those of real time, one by one",
     bound="logged; all continues",
 )
-def test_signals_without_a_meaning(served: tuple[Gateway, Json]) -> None:
-    """Each is logged and has no effect, nor has SIGHUP where there is nothing to read again."""
+def test_signal_without_a_meaning_is_logged_only(served: tuple[Gateway, Json]) -> None:
+    """Such a signal is logged and has no effect; so is SIGHUP where there is nothing to read
+    again."""
     gateway, model = served
     numbers = [*meaning(Action.NOTHING), signal.SIGHUP]
     for number in numbers:
@@ -70,8 +71,9 @@ def test_signals_without_a_meaning(served: tuple[Gateway, Json]) -> None:
     bound="the request is answered, the client refused, status 0",
 )
 @pytest.mark.parametrize("number", meaning(Action.STOP), ids=lambda n: signal.Signals(n).name)
-def test_signals_that_end_it(served: tuple[Gateway, Json], number: int) -> None:
-    """A request that has begun is answered, a new client is refused, and it ends with status 0."""
+def test_ending_signal_lets_requests_finish(served: tuple[Gateway, Json], number: int) -> None:
+    """A request that has begun is answered, a new client is refused, and the gateway ends with
+    status 0."""
     gateway, model = served
     process = gateway._process
     assert process is not None
@@ -113,9 +115,9 @@ def is_refused(gateway: Gateway) -> bool:
         return False
 
 
-def test_a_certificate_is_read_again(tmp_path: Path) -> None:
-    """SIGHUP: new connections get the new certificate, also those of the command line; one that
-    cannot be read leaves the old one, and the access log is made again."""
+def test_sighup_reads_the_certificate_again(tmp_path: Path) -> None:
+    """After SIGHUP new connections get the new certificate, also those of the command line; an
+    unreadable one leaves the old one, and the access log is reopened."""
     authority = trustme.CA()
     paths = {name: tmp_path / f"{name}.pem" for name in ("certificate", "key")}
 
@@ -162,7 +164,7 @@ class Tls(Gateway):
         return shown if shown == known else ""
 
 
-def test_a_terminal_that_is_closed_ends_it(tmp_path: Path) -> None:
+def test_closed_terminal_ends_the_gateway(tmp_path: Path) -> None:
     """A gateway that was started in a terminal ends in order when that is closed."""
     gateway = Gateway(tmp_path / "data")
     ours, theirs = pty.openpty()
@@ -184,9 +186,9 @@ def test_a_terminal_that_is_closed_ends_it(tmp_path: Path) -> None:
     injection="models and others leave processes; SIGTERM",
     bound="no zombies; it ends",
 )
-def test_process_1(tmp_path: Path) -> None:
-    """As process 1 of a pid namespace it leaves no zombies of what models and others start, and
-    ends on SIGTERM."""
+def test_gateway_as_process_1_reaps_orphans(tmp_path: Path) -> None:
+    """As process 1 of a pid namespace the gateway leaves no zombies of models and other programs,
+    and ends on SIGTERM."""
     apart = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
     if subprocess.run([*apart, "true"], capture_output=True).returncode:
         not_here("no pid namespace may be made")

@@ -38,8 +38,9 @@ def serving(command: list[str], data: Path, stdout: int, stderr: int) -> Iterato
     injection="descriptors 0, 1 and 2 are closed at the start",
     bound="it starts; no socket or file gets their numbers",
 )
-def test_all_three_are_closed(tmp_path: Path) -> None:
-    """As a script may leave them: no socket and no database gets the number of stderr."""
+def test_gateway_runs_without_standard_streams(tmp_path: Path) -> None:
+    """With closed standard streams, as a script may leave them, no socket and no database gets the
+    number of stderr."""
     closed = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *COMMAND, str(tmp_path)]
     with serving(closed, tmp_path, subprocess.DEVNULL, subprocess.DEVNULL):
         pid = json.loads((tmp_path / "gateway.json").read_text())["pid"]
@@ -51,8 +52,9 @@ def test_all_three_are_closed(tmp_path: Path) -> None:
     injection="stdout is a pipe whose reader has gone, stderr one that is full",
     bound="it starts, answers and ends",
 )
-def test_nobody_reads_them(tmp_path: Path) -> None:
-    """The reader of stdout has gone (`predictd serve | head -1`), and stderr is a full pipe."""
+def test_gateway_runs_with_unread_standard_streams(tmp_path: Path) -> None:
+    """The gateway runs where the reader of stdout has ended (`predictd serve | head -1`), and
+    stderr is a full pipe."""
     gone, stdout = os.pipe()
     os.close(gone)
     unread, stderr = os.pipe()

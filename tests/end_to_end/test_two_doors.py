@@ -67,7 +67,9 @@ def resident(gateway: Gateway) -> int:
     bound="refused beyond their share; given back when their clients are gone",
 )
 @pytest.mark.parametrize("greeting", [b"", GREETING], ids=["first", "second"])
-def test_bodies_of_strangers(served: tuple[Gateway, Json], greeting: bytes) -> None:
+def test_endless_bodies_take_only_their_share(
+    served: tuple[Gateway, Json], greeting: bytes
+) -> None:
     """Forty bodies of 5 MB that never end take no more than their share, most are refused, and
     when their clients are gone a large request is answered."""
     gateway, model = served
@@ -93,9 +95,9 @@ def test_bodies_of_strangers(served: tuple[Gateway, Json], greeting: bytes) -> N
     bound="who holds most loses connections; memory stays within the bound",
 )
 @pytest.mark.parametrize("greeting", [b"", GREETING], ids=["first", "second"])
-def test_answers_that_nobody_takes(served: tuple[Gateway, Json], greeting: bytes) -> None:
-    """Thirty answers of 8 MB that are not read: who holds most loses connections, and the memory is
-    for those who come next."""
+def test_unread_answers_free_their_memory(served: tuple[Gateway, Json], greeting: bytes) -> None:
+    """Of thirty unread answers of 8 MB, the caller with most loses connections, and the memory is
+    free for the next callers."""
     gateway, model = served
     body = b'{"accessKey": "%b", "request": {"do": "big", "bytes": 8000000}}' % (
         model["access_key"].encode()

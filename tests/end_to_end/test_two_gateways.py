@@ -14,9 +14,9 @@ ECHO = {"echo.py": "def echo(args):\n    return args\n"}
     injection="the same folder, the same port, both",
     bound="refused by name; the first serves on",
 )
-def test_a_second_gateway(gateway: Gateway, tmp_path: Path) -> None:
-    """On the same folder it is refused by the first one's process id, on the same port by the
-    port, with exit code 1; the first one serves on with the replicas it has, and is found."""
+def test_second_gateway_is_refused(gateway: Gateway, tmp_path: Path) -> None:
+    """On the same folder it is refused with the first one's process id, on the same port with the
+    port, with exit code 1; the first one continues to serve with its replicas, and is found."""
     model = gateway.serve(write(tmp_path / "project", ECHO), "echo.py", "echo")
     processes, told = gateway.processes(), (gateway.data / "gateway.json").read_bytes()
     port = urlsplit(gateway.url).port

@@ -56,7 +56,7 @@ def request(model: Json, content: Json) -> bytes:
     "after an answer",
     bound="others' answers stay right and quick; memory per client is small; all is given back",
 )
-def test_idle_connections(bench: Bench, observe: Observe) -> None:
+def test_idle_connections_hold_nothing_else(bench: Bench, observe: Observe) -> None:
     """Clients that hold a connection hold nothing else."""
     count = 3000
     if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < count + 500:
@@ -100,8 +100,8 @@ def few_descriptors(gateway: Gateway, more: int) -> Iterator[None]:
     injection="its limit is lowered to 12 above what it has, 60 clients connect and a replica dies",
     bound="those connected are answered; with descriptors again all heals, without a restart",
 )
-def test_out_of_descriptors(bench: Bench, observe: Observe) -> None:
-    """Who has a connection is served; who has none waits until there are descriptors."""
+def test_clients_wait_for_free_descriptors(bench: Bench, observe: Observe) -> None:
+    """A connected client is served; a new one waits until there are descriptors."""
     with bench.unnoticed():
         with connect(bench.gateway) as kept, few_descriptors(bench.gateway, 12):
             kept.sendall(request(bench.others[1], {"n": 0}))
@@ -130,8 +130,8 @@ def exhausted(gateway: Gateway) -> bool:
     injection="200 clients wait for two replicas; every other one closes or resets its own",
     bound="each of the rest gets its own nonce; the model never sees the work of those gone",
 )
-def test_half_the_queue_gone(bench: Bench, observe: Observe) -> None:
-    """A queue moves past who left it."""
+def test_queue_skips_disconnected_clients(bench: Bench, observe: Observe) -> None:
+    """A queue skips the requests of disconnected clients."""
     count = 200
     with bench.unnoticed(), ExitStack() as clients:
 
@@ -170,8 +170,8 @@ def test_half_the_queue_gone(bench: Bench, observe: Observe) -> None:
     "back",
 )
 @pytest.mark.parametrize(("count", "size"), [(200, MB), (60, 20 * MB)], ids=["many", "large"])
-def test_deaf_clients(bench: Bench, observe: Observe, count: int, size: int) -> None:
-    """Answers that clients do not read are held for a while, for so many bytes, and let go."""
+def test_unread_answers_are_bounded(bench: Bench, observe: Observe, count: int, size: int) -> None:
+    """Answers that clients do not read are kept for a bounded time and size, then dropped."""
     bench.do("big", bytes=size)  # so that the process that checks large answers is there already
     with bench.unnoticed() as prober, Peak(bench.gateway.pid) as peak, ExitStack() as clients:
         for _ in range(count):
@@ -193,8 +193,8 @@ def test_deaf_clients(bench: Bench, observe: Observe, count: int, size: int) -> 
     injection="a model is deleted while 8 clients call it without a pause",
     bound="from the moment that the deletion is acknowledged every call is 401",
 )
-def test_a_key_revoked_in_a_storm(bench: Bench, tmp_path: Path, observe: Observe) -> None:
-    """Revocation is immediate: no call that begins afterwards is answered by the model."""
+def test_revoked_key_is_refused_at_once(bench: Bench, tmp_path: Path, observe: Observe) -> None:
+    """Revocation is immediate: the model answers no call that begins afterwards."""
     source = {"echo.py": "def echo(args):\n    return args\n"}
     model = bench.gateway.serve(write(tmp_path / "revoked", source), "echo.py", "echo", replicas=2)
     revoked = threading.Event()
@@ -226,8 +226,8 @@ def test_a_key_revoked_in_a_storm(bench: Bench, tmp_path: Path, observe: Observe
     injection="every verb with no key, half the key, the key and a blank line, a model's key",
     bound="401 each; nothing is changed",
 )
-def test_wrong_admin_keys(bench: Bench, observe: Observe) -> None:
-    """Only the whole key opens."""
+def test_only_the_whole_admin_key_is_accepted(bench: Bench, observe: Observe) -> None:
+    """Only the whole key is accepted."""
     key = bench.gateway.key
     wrong = ["", key[:-1], key + "x", key.swapcase(), bench.hostile["access_key"]]
     before = bench.gateway.client.listing("/models")
@@ -247,8 +247,8 @@ def test_wrong_admin_keys(bench: Bench, observe: Observe) -> None:
     injection="2,000 connections, one call each, from 16 threads",
     bound="each is answered; nothing is left of them",
 )
-def test_a_connection_for_each_call(bench: Bench, observe: Observe) -> None:
-    """A connection costs nothing when it is gone."""
+def test_closed_connection_costs_nothing(bench: Bench, observe: Observe) -> None:
+    """A connection costs nothing when it is closed."""
     with bench.unnoticed(), ThreadPoolExecutor(16) as pool, Took() as took:
         told = pool.map(lambda n: bench.gateway.call(bench.others[0], {"n": n}).body, range(2000))
         assert [each["response"]["n"] for each in told] == list(range(2000))
@@ -260,8 +260,8 @@ def test_a_connection_for_each_call(bench: Bench, observe: Observe) -> None:
     injection="16 clients ask for a file of 300 MB each and take nothing of it",
     bound="the gateway takes less than 40 MB for all of them; others never notice",
 )
-def test_slow_downloads(bench: Bench, observe: Observe, tmp_path: Path) -> None:
-    """A file is read as fast as its client takes it, a piece at a time."""
+def test_slow_download_is_read_in_pieces(bench: Bench, observe: Observe, tmp_path: Path) -> None:
+    """A file is read as fast as its client reads it, a piece at a time."""
     gateway, count = bench.gateway, 16
     with (tmp_path / "large").open("wb") as file:
         file.truncate(300 * MB)

@@ -30,8 +30,10 @@ from tests.support.served_gateway import (
     injection="a marked secret in the gateway's environment; the admin key; another model's key",
     bound="none is in a model's or script's environment or arguments, in logs, or in any reply",
 )
-def test_canaries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, observe: Observe) -> None:
-    """What the gateway knows is not shown to those who need not know it."""
+def test_secrets_are_hidden_from_models_and_builds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, observe: Observe
+) -> None:
+    """The gateway's secrets are not visible to those who need not know them."""
     canary = f"canary-{uuid4().hex}"
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", canary)
     monkeypatch.setenv("DATABASE_PASSWORD", canary)
@@ -67,8 +69,10 @@ def test_canaries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, observe: Obse
     bound="the build fails in its time limit and says so; models serve on",
 )
 @pytest.mark.parametrize("how", ["refused", "silent"])
-def test_no_package_index(tmp_path: Path, observe: Observe, how: str) -> None:
-    """A build that cannot get what it needs fails by itself; others are not affected."""
+def test_missing_package_index_fails_only_its_build(
+    tmp_path: Path, observe: Observe, how: str
+) -> None:
+    """A build that cannot get its packages fails by itself; others are not affected."""
     with (
         socket.create_server(("127.0.0.1", 0)) as server,
         Gateway(tmp_path / "data", build_timeout="12") as gateway,
@@ -90,8 +94,8 @@ def test_no_package_index(tmp_path: Path, observe: Observe, how: str) -> None:
     injection="SIGKILL to all processes of a build, six times, in each step",
     bound="the build is complete, or failed and absent; the next succeeds; models serve on",
 )
-def test_builds_killed(tmp_path: Path, observe: Observe) -> None:
-    """A build is whole or not there, also if its processes are killed."""
+def test_killed_build_is_whole_or_absent(tmp_path: Path, observe: Observe) -> None:
+    """A build is whole or absent, also if its processes are killed."""
     chance = random.Random(20261121)
     with Gateway(tmp_path / "data") as gateway:
         good = gateway.serve(write(tmp_path / "good", {"echo.py": ECHO}), "echo.py", "echo")
@@ -144,7 +148,9 @@ BOMBS = {
     "notice; none is left",
 )
 @pytest.mark.parametrize("how", BOMBS)
-def test_a_fork_bomb_in_a_build(tmp_path: Path, observe: Observe, how: str) -> None:
+def test_fork_bomb_in_a_build_fails_only_that_build(
+    tmp_path: Path, observe: Observe, how: str
+) -> None:
     """A script that forks without end costs its own build."""
     script, most = BOMBS[how]
     with Gateway(tmp_path / "data", build_timeout=str(most)) as gateway:

@@ -293,8 +293,8 @@ def test_escapes(tmp_path: Path, observe: Observe, level: str) -> None:
     injection="the same program with isolation = none",
     bound="the attempts succeed: they are real ones",
 )
-def test_the_attempts_are_real(tmp_path: Path, observe: Observe) -> None:
-    """Where nothing is held the program gets what it is after."""
+def test_escape_attempts_succeed_without_isolation(tmp_path: Path, observe: Observe) -> None:
+    """Without isolation the program gets what it is after."""
     with prison("none", tmp_path) as inside:
         model, script = inside.as_model(), inside.as_script()
     observe(f"{len(model.succeeded)} of {model.tried} succeed")

@@ -25,7 +25,9 @@ KINDS = ["lines", "one line", "binary", "ansi"]
     "bounded; a line in the log says what was dropped",
 )
 @pytest.mark.parametrize("kind", KINDS)
-def test_floods(patient_bench: Bench, observe: Observe, kind: str) -> None:
+def test_output_floods_cost_only_their_lines(
+    patient_bench: Bench, observe: Observe, kind: str
+) -> None:
     """Output of any size and form costs little but its own lines."""
     flood(patient_bench, observe, kind, FLOOD)
 
@@ -37,8 +39,10 @@ def test_floods(patient_bench: Bench, observe: Observe, kind: str) -> None:
     bound="as above",
 )
 @pytest.mark.parametrize("kind", ["lines", "one line"])
-def test_a_gigabyte(patient_bench: Bench, observe: Observe, kind: str) -> None:
-    """The bounds do not depend on how much it is."""
+def test_gigabyte_of_output_keeps_the_bounds(
+    patient_bench: Bench, observe: Observe, kind: str
+) -> None:
+    """The bounds do not depend on the amount of output."""
     flood(patient_bench, observe, kind, 1000 * MB)
 
 

@@ -82,7 +82,7 @@ def answered(value: Any) -> Any:
     injection="envelopes with anything replaced, left out or added (hypothesis), 400 of them",
     bound="what the standard library reads is what the model gets; what it refuses, is refused",
 )
-def test_json_against_the_standard_library(bench: Bench, observe: Observe) -> None:
+def test_json_parsers_agree(bench: Bench, observe: Observe) -> None:
     """All parsers read the same value from one JSON text."""
     model = bench.others[0]
     key = model["access_key"]

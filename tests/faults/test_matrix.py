@@ -9,8 +9,8 @@ from tests.faults.matrix import Fault, Row, as_json, as_page, as_text, held
 FOLDER = Path(__file__).parent
 
 
-def test_every_test_here_has_its_row() -> None:
-    """Every test of this folder declares its fault beside it, but for those of this file."""
+def test_every_fault_test_has_its_row() -> None:
+    """Every test of this folder declares its fault beside it, except those of this file."""
     for file in FOLDER.glob("test_*.py"):
         if file != Path(__file__):
             source = file.read_text("utf-8")
@@ -25,15 +25,15 @@ def test_the_map_is_complete() -> None:
     assert set(mapped) == {file.name for file in FOLDER.glob("*.py")}
 
 
-def test_one_case_that_fails_fails_the_row() -> None:
+def test_failed_case_fails_its_row() -> None:
     """A row holds only if no case of it failed, and was tried only if one was not skipped."""
     assert held(["passed", "failed", "skipped"]) == "no"
     assert held(["passed", "skipped"]) == "yes"
     assert held(["skipped", "skipped"]) == "not tried"
 
 
-def test_three_forms_of_one_matrix() -> None:
-    """Text, JSON and page say the same, and what a fault contains is never markup."""
+def test_text_json_and_page_agree() -> None:
+    """Text, JSON and page have the same content, and the content of a fault is never markup."""
     rows = [Row(Fault("<b>", "in", "bound"), "test", "seen </td>", "no")]
     assert json.loads(as_json(rows))[0]["observed"] == "seen </td>"
     assert "observed: seen </td>" in as_text(rows)

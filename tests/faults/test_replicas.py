@@ -30,8 +30,8 @@ MB = 1_000_000
     bound="502; the forged answer is not delivered; others never notice",
 )
 @pytest.mark.parametrize("number", [0, 1, 2**63])
-def test_a_wrong_id(bench: Bench, observe: Observe, number: int) -> None:
-    """An answer to something else is not delivered and ends its replica."""
+def test_wrong_id_is_not_delivered(bench: Bench, observe: Observe, number: int) -> None:
+    """An answer to another request is not delivered and ends its replica."""
     with bench.unnoticed():
         assert BROKEN in bench.fails(502, "model.shutdown", do="forge", id=number)
     observe("502")
@@ -42,7 +42,7 @@ def test_a_wrong_id(bench: Bench, observe: Observe, number: int) -> None:
     injection="a model answers its request by itself, and then as it should",
     bound="the first counts, the second is not delivered: each later caller gets its own nonce",
 )
-def test_two_answers(bench: Bench, observe: Observe) -> None:
+def test_second_answer_reaches_no_other_caller(bench: Bench, observe: Observe) -> None:
     """A second answer to one request is never delivered to another caller."""
     with bench.unnoticed():
         told = bench.do("answer_twice")
@@ -60,8 +60,10 @@ def test_two_answers(bench: Bench, observe: Observe) -> None:
 )
 @pytest.mark.parametrize("times", [1, 100_000], ids=["small", "large"])
 @pytest.mark.parametrize("text", ['1},"success":false,"x":{', "junk", '"\xff"', "[", ""])
-def test_an_answer_that_is_no_json(bench: Bench, observe: Observe, text: str, times: int) -> None:
-    """What a model says by itself is checked to be one JSON value before it goes out."""
+def test_invalid_json_is_not_delivered(
+    bench: Bench, observe: Observe, text: str, times: int
+) -> None:
+    """The bytes of a model are checked to be one JSON value before they are sent."""
     assert bench.do("big", bytes=300_000)["status"] == 200  # so that the examiner is there
     with bench.unnoticed():
         before = "" if times == 1 else '"large",'
@@ -79,8 +81,8 @@ def test_an_answer_that_is_no_json(bench: Bench, observe: Observe, text: str, ti
     bound="502 that says which frame and how large; a new replica; others never notice",
 )
 @pytest.mark.parametrize("kind", wire.LARGEST)
-def test_a_frame_above_its_bound(bench: Bench, observe: Observe, kind: int) -> None:
-    """No frame is read into memory, or decoded, that is larger than its kind may be."""
+def test_frame_above_its_bound_is_not_read(bench: Bench, observe: Observe, kind: int) -> None:
+    """A frame larger than its kind may be is neither read into memory nor decoded."""
     size = wire.LARGEST[kind] + 1
     with bench.unnoticed():
         told = bench.fails(502, "model.shutdown", do="say", kind=kind, text=" ", times=size)
@@ -93,7 +95,7 @@ def test_a_frame_above_its_bound(bench: Bench, observe: Observe, kind: int) -> N
     injection="a model announces a frame of 4 GiB and sends 1 kB of it",
     bound="502 at once; the gateway takes no memory for it",
 )
-def test_a_length_of_4_gib(bench: Bench, observe: Observe) -> None:
+def test_length_of_4_gib_ends_the_replica(bench: Bench, observe: Observe) -> None:
     """A length past the limit ends the replica when its header arrives."""
     with bench.unnoticed(), Peak(bench.gateway.pid) as peak, Took() as took:
         assert BROKEN in bench.fails(502, "model.shutdown", do="announce", length=2**32 - 1)
@@ -106,8 +108,8 @@ def test_a_length_of_4_gib(bench: Bench, observe: Observe) -> None:
     injection="a model announces 30 MB, sends 1 kB and sleeps",
     bound="504 at the time-out + 0.5 s, a new replica",
 )
-def test_an_answer_that_never_comes_whole(bench: Bench, observe: Observe) -> None:
-    """The time limit holds also in the midst of an answer."""
+def test_incomplete_answer_times_out(bench: Bench, observe: Observe) -> None:
+    """The time limit also holds in the middle of an answer."""
     with bench.unnoticed():
         bench.fails(502, "model.shutdown", do="announce", length=2**25 + 1)
         with Took() as took:
@@ -123,7 +125,9 @@ def test_an_answer_that_never_comes_whole(bench: Bench, observe: Observe) -> Non
 )
 @pytest.mark.parametrize("die", [False, True], ids=["continues", "ends"])
 @pytest.mark.parametrize("count", [1, 5, 12])
-def test_half_a_frame(bench: Bench, observe: Observe, count: int, die: bool) -> None:
+def test_half_a_frame_fails_only_its_request(
+    bench: Bench, observe: Observe, count: int, die: bool
+) -> None:
     """A replica that breaks off in a frame costs its own request."""
     with bench.unnoticed():
         told = bench.do("half_frame", bytes=count, die=die)
@@ -137,8 +141,8 @@ def test_half_a_frame(bench: Bench, observe: Observe, count: int, die: bool) -> 
     injection="a model writes 5 kB of junk to each of 1024 descriptors, those printed to included",
     bound="502; others never notice; the log stays text",
 )
-def test_junk_everywhere(bench: Bench, observe: Observe) -> None:
-    """Junk ends the conversation, and nothing but that."""
+def test_junk_ends_only_the_conversation(bench: Bench, observe: Observe) -> None:
+    """Junk ends the conversation, and nothing else."""
     with bench.unnoticed():
         bench.fails(502, "model.shutdown", do="junk_everywhere")
     assert bench.gateway.cli("logs", "behave").code == 0
@@ -150,8 +154,8 @@ def test_junk_everywhere(bench: Bench, observe: Observe) -> None:
     injection="a model closes all its descriptors and lives on",
     bound="502 well before its time-out; it is killed",
 )
-def test_every_descriptor_closed(bench: Bench, observe: Observe) -> None:
-    """Who hangs up and lives on is ended."""
+def test_replica_with_closed_descriptors_is_ended(bench: Bench, observe: Observe) -> None:
+    """A replica that closes its pipes and still runs is ended."""
     with bench.unnoticed(), Took() as took:
         bench.fails(502, "model.shutdown", do="close_everything")
     observe(f"502 after {took}")
@@ -174,8 +178,10 @@ ENDINGS: dict[str, tuple[dict[str, Any], str]] = {
     bound="502 that says how, in 100 ms; another is begun in 0.5 s",
 )
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_endings(bench: Bench, observe: Observe, ending: str) -> None:
-    """The caller hears at once how the process ended."""
+def test_caller_gets_the_end_of_the_process_at_once(
+    bench: Bench, observe: Observe, ending: str
+) -> None:
+    """The caller gets at once how the process ended."""
     deed, words = ENDINGS[ending]
     told, replaced = [], []
     with bench.unnoticed():
@@ -202,7 +208,7 @@ def test_endings(bench: Bench, observe: Observe, ending: str) -> None:
     injection="a thread of it calls os._exit just after an answer",
     bound="the answer stands; the next requests are answered",
 )
-def test_an_end_between_requests(bench: Bench, observe: Observe) -> None:
+def test_end_between_requests_costs_no_request(bench: Bench, observe: Observe) -> None:
     """A replica that ends while it is idle costs no request."""
     with bench.unnoticed():
         for _ in range(2):
@@ -218,7 +224,7 @@ def test_an_end_between_requests(bench: Bench, observe: Observe) -> None:
     injection="SIGSTOP from outside while it predicts",
     bound="504 at the time-out + 0.5 s; killed although stopped; replaced",
 )
-def test_frozen_in_a_request(bench: Bench, observe: Observe) -> None:
+def test_frozen_replica_is_ended(bench: Bench, observe: Observe) -> None:
     """A stopped process is ended like one that hangs."""
     with bench.unnoticed():
         pids = replica_pids(bench.gateway, bench.hostile)
@@ -239,8 +245,8 @@ def test_frozen_in_a_request(bench: Bench, observe: Observe) -> None:
     injection="SIGSTOP, then SIGCONT before the time-out",
     bound="the answer, late; nothing is restarted",
 )
-def test_frozen_and_continued(bench: Bench, observe: Observe) -> None:
-    """A pause is no death."""
+def test_continued_replica_is_kept(bench: Bench, observe: Observe) -> None:
+    """A process that is paused and continued is not ended."""
     with bench.unnoticed():
         pids = replica_pids(bench.gateway, bench.hostile)
         for pid in pids:
@@ -262,8 +268,8 @@ def test_frozen_and_continued(bench: Bench, observe: Observe) -> None:
     injection="20 requests that each end their replica, a good one after each",
     bound="every good one is answered: restarts by requests are never locked out",
 )
-def test_poison(bench: Bench, observe: Observe) -> None:
-    """Who sends what kills replicas does not put the model out of service."""
+def test_poisoned_inputs_leave_the_model_in_service(bench: Bench, observe: Observe) -> None:
+    """A caller whose requests kill replicas does not put the model out of service."""
     with Took() as took, bench.unnoticed() as prober:
         for nonce in range(20):
             bench.fails(502, "model.shutdown", do="os_exit")
@@ -276,8 +282,8 @@ def test_poison(bench: Bench, observe: Observe) -> None:
     injection="a model returns a string of 100 MB; the limit is 32 MiB",
     bound="500 with both numbers; the gateway does not take it in",
 )
-def test_a_reply_of_100_mb(tmp_path: Path, observe: Observe) -> None:
-    """A reply past its limit is the model's error, told in numbers."""
+def test_reply_of_100_mb_is_the_models_error(tmp_path: Path, observe: Observe) -> None:
+    """A reply above its limit is the model's error, reported with numbers."""
     source = "def big(args):\n    return 'x' * args['bytes'] if 'bytes' in args else args\n"
     with Gateway(tmp_path / "data") as gateway:
         model = gateway.serve(write(tmp_path / "big", {"big.py": source}), "big.py", "big")
@@ -295,8 +301,8 @@ def test_a_reply_of_100_mb(tmp_path: Path, observe: Observe) -> None:
     injection="500 descriptors and 100 threads held in a replica",
     bound="it serves on; the gateway's own stay as they were",
 )
-def test_hoards(bench: Bench, observe: Observe) -> None:
-    """What a model holds is its own, and goes with it."""
+def test_memory_of_a_model_ends_with_it(bench: Bench, observe: Observe) -> None:
+    """The memory of a model is its own, and is freed with it."""
     with bench.unnoticed():
         assert bench.do("descriptors", count=500)["status"] == 200
         assert bench.do("threads", count=100)["status"] == 200
@@ -309,8 +315,8 @@ def test_hoards(bench: Bench, observe: Observe) -> None:
     injection="a model file that sleeps for an hour; a start may take 2 s",
     bound="the build fails in the limit + 3 s, says so, and leaves no process",
 )
-def test_an_endless_import(tmp_path: Path, observe: Observe) -> None:
-    """A model that never gets ready is cut off, and its author is told."""
+def test_endless_import_is_ended(tmp_path: Path, observe: Observe) -> None:
+    """A model that never gets ready is ended, and its author gets the reason."""
     source = "import time\ntime.sleep(3600)\ndef never(args):\n    return args\n"
     with Gateway(tmp_path / "data", model_start_timeout="2") as gateway:
         model = gateway.model(gateway.project(write(tmp_path / "p", {"n.py": source})), "never")

@@ -41,8 +41,8 @@ def slowhttptest(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
     "kind",
     ["headers", *(pytest.param(kind, marks=pytest.mark.soak) for kind in ("body", "read"))],
 )
-def test_slow_clients(bench: Bench, observe: Observe, kind: str) -> None:
-    """Patience has an end, which drops do not put off."""
+def test_slow_client_is_disconnected(bench: Bench, observe: Observe, kind: str) -> None:
+    """A slow client is disconnected at its deadline, which single bytes do not postpone."""
     how, path, seconds = KINDS[kind]
     few, many = descriptors(bench.gateway) + CLIENTS // 20, descriptors(bench.gateway) + CLIENTS
     with bench.unnoticed() as prober:

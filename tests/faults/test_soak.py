@@ -41,7 +41,7 @@ FAULTS: list[Json] = [
     bound="descriptors, threads, memory, cgroups and files are back where they were",
 )
 def test_soak(tmp_path: Path, observe: Observe) -> None:
-    """Nothing that predictd does leaves anything behind."""
+    """No operation of predictd leaves anything behind."""
     part = float(os.environ.get("SOAK", "1"))
     requests, deployments = int(REQUESTS * part), int(DEPLOYMENTS * part)
     chance = random.Random(20261121)

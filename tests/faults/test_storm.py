@@ -123,7 +123,7 @@ def storms(root: Path, orders: int, length: int) -> int:
     injection="deploy, build, stop, restart, delete in orders of hypothesis', none waited for",
     bound="one deployment serves or none does, as the records say; nothing is left of the deleted",
 )
-def test_a_storm(observe: Observe) -> None:
+def test_storm_ends_consistent(observe: Observe) -> None:
     """After random operations in random order records, processes and answers agree in the end."""
     with TemporaryDirectory() as folder:
         observe(f"{storms(Path(folder), 2, 6)} wishes")
@@ -133,7 +133,8 @@ def test_a_storm(observe: Observe) -> None:
 @fault(
     "wishes that overtake each other, for long", injection="the same, 40 orders", bound="as above"
 )
-def test_a_long_storm(observe: Observe) -> None:
-    """The same, for longer."""
+def test_long_storm_ends_consistent(observe: Observe) -> None:
+    """After many random operations in random order records, processes and answers agree in the
+    end."""
     with TemporaryDirectory() as folder:
         observe(f"{storms(Path(folder), 40, 15)} wishes")

@@ -116,14 +116,14 @@ ENDS: list[Callable[[Gateway, Json], None]] = [stop, redeploy, restart, delete, 
     bound="none of them is left 2 s after",
 )
 @pytest.mark.parametrize("how", ENDS, ids=lambda how: how.__name__)
-def test_a_brood(
+def test_children_of_a_replica_end_with_it(
     gateway: Gateway,
     served: Json,
     token: str,
     observe: Observe,
     how: Callable[[Gateway, Json], None],
 ) -> None:
-    """What a replica left behind ends with it."""
+    """The children of a replica end with it."""
     hatch(gateway, served, token)
     how(gateway, served)
     observe(f"{how.__name__}: {gone(token)}")
@@ -134,10 +134,10 @@ def test_a_brood(
     injection="five of them started with an empty environment, then stop",
     bound="none of them is left 2 s after, where there are namespaces or cgroups",
 )
-def test_a_brood_without_a_mark(
+def test_children_without_a_mark_end_with_their_replica(
     gateway: Gateway, served: Json, token: str, observe: Observe
 ) -> None:
-    """Who sheds its mark is still in the namespace, and in the cgroup."""
+    """A child that removes its mark is still in the namespace, and in the cgroup."""
     if os.geteuid():
         not_here("whether there are namespaces or cgroups is certain for root only")
     hatch(gateway, served, token, without_mark=True)
@@ -151,10 +151,10 @@ def test_a_brood_without_a_mark(
     bound="the replicas are gone in 1 s; the children at once where there is a namespace, else at "
     "the next start; that serves in 3 s and what the model takes",
 )
-def test_the_gateway_is_killed(
+def test_killed_gateway_leaves_no_process(
     gateway: Gateway, served: Json, token: str, observe: Observe
 ) -> None:
-    """A killed gateway takes its busy replicas along, and its next start the rest."""
+    """A killed gateway ends its busy replicas, and its next start the rest."""
     hatch(gateway, served, token)
     with ThreadPoolExecutor(2) as pool:
         asked = [pool.submit(gateway.call, served, {"do": "sleep", "seconds": 1}) for _ in "ab"]
@@ -193,10 +193,10 @@ ENDINGS = {"succeeds": "true", "fails": "exit 3", "is killed by itself": "kill -
     bound="none of them is left when the build has ended",
 )
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_a_brood_of_a_build(
+def test_children_of_a_build_end_with_its_script(
     gateway: Gateway, tmp_path: Path, token: str, observe: Observe, ending: str
 ) -> None:
-    """What a build left behind ends with its script."""
+    """The children of a build end with its script."""
     folder = copy("hostile", tmp_path / "hostile")
     write(folder, {"cdsw-build.sh": SCRIPT.format(count=COUNT, token=token, then=ENDINGS[ending])})
     model = gateway.model(gateway.project(folder), "behave")
@@ -210,10 +210,10 @@ def test_a_brood_of_a_build(
     injection="five children of a script that would run for an hour; then the deletion",
     bound="none of them is left 2 s after, nor the folder of the build",
 )
-def test_deleted_while_it_builds(
+def test_deletion_ends_a_running_build(
     gateway: Gateway, tmp_path: Path, token: str, observe: Observe
 ) -> None:
-    """A deletion ends the build that is being made, with all that it started."""
+    """A deletion ends the running build, with all its processes."""
     folder = copy("hostile", tmp_path / "hostile")
     write(folder, {"cdsw-build.sh": SCRIPT.format(count=COUNT, token=token, then="sleep 3600")})
     project = gateway.project(folder)
