@@ -7,7 +7,7 @@ The exit status of the script decides, as bash without `-e` returns it. A projec
 from pathlib import Path
 
 from builder.environment.diagnosis import explain
-from builder.environment.virtual_environment import script_variables
+from builder.environment.pip.wrappers import script_variables
 from builder.errors import ScriptFailed
 from builder.interpreters import Interpreter
 from builder.log_tail import LogTail

@@ -1,0 +1,1 @@
+"""The `pip` of a build script."""
