@@ -13,6 +13,7 @@ from pathlib import Path
 from gateway.control.backup.restore_folder import is_unfinished
 from gateway.data_folder import DataFolder
 from gateway.identity.secret_file import SecretUnreadable, make_secret, read_secret
+from gateway.suggested_command import suggested
 from store import DataFolderUnusable
 
 # What is lost with a key.
@@ -29,8 +30,8 @@ def open_data(data: DataFolder) -> str:
     if is_unfinished(data):
         raise DataFolderUnusable(
             data.root,
-            "a restore into it was interrupted: repeat it with `predictd restore FILE "
-            f"--data {data.root}`, which starts with an empty folder",
+            "a restore into it was interrupted: repeat it with "
+            f"{suggested('restore FILE --data', data.root)}, which starts with an empty folder",
         )
     if _has_bytes(data.database):
         # A restore that was killed in its last step left this file.

@@ -30,7 +30,7 @@ MAPPED = sorted(
     for package in ("gateway", "workers", "builder", "store")
     for path in ROOT.glob(f"{package}/**/README.md")
     if "\n| file | what it is |\n" in path.read_text()
-    and not {"project_templates", "web", "cli", "inside"} & set(path.parts)
+    and not {"project_templates", "web", "cli", "inside"} & set(path.relative_to(ROOT).parts)
 )
 
 

@@ -1,19 +1,38 @@
 """Declares a verb by one decorator on the function that runs it.
 
-    @command("project rm", "delete a project and its models", PROJECT, YES)
+    @command(
+        "project rm",
+        "delete a project and its models",
+        PROJECT,
+        YES,
+        examples=["predictd project rm iris"],
+    )
     def rm(context: Context) -> None: ...
 
-The decorator names the verb as users type it, its line of help and its arguments. `parser` collects
-the commands of each module and builds the grammar, so a new verb is one function in one file.
+The decorator names the verb as users type it, its line of help, its arguments and one or two
+examples, which are parsed by a test. A verb without a noun also names its group in `predictd help`;
+the others are in the group of their noun (`parser.NOUNS`). `parser` collects the commands of each
+module and builds the grammar, so a new verb is one function in one file.
 """
 
 from argparse import ArgumentParser
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from enum import StrEnum
 from typing import Any, NamedTuple, TypeAlias
 
 from gateway.cli.context import Context
 
 Run: TypeAlias = Callable[[Context], int | None]
+
+
+class Group(StrEnum):
+    """The headings of `predictd help`, in its order."""
+
+    SERVE = "Serve models"
+    MANAGE = "Projects and models"
+    ACCESS = "Sign-in and keys"
+    GATEWAY = "The gateway"
+    MORE = "More"
 
 
 class Argument(NamedTuple):
@@ -45,17 +64,19 @@ class Command(NamedTuple):
     help: str
     arguments: tuple[Argument | OneOf, ...]
     run: Run
+    examples: tuple[str, ...]
+    group: Group | None  # None: that of its noun
     is_local: bool
 
     def add_to(self, parser: ArgumentParser) -> None:
         """Adds its arguments, and those that all verbs have."""
-        add = parser.add_argument
+        for each in self.arguments:
+            each.add_to(parser)
+        add = parser.add_argument_group("options of all commands").add_argument
         add("--json", action="store_true", help="print the result as one JSON document")
         add("--data", metavar="DIR", help="data folder of the gateway")
         if not self.is_local:
             add("--url", help="address of the gateway (default: the one on this machine)")
-        for each in self.arguments:
-            each.add_to(parser)
         parser.set_defaults(run=self.run)
 
 
@@ -65,11 +86,20 @@ def argument(*names: str, **options: Any) -> Argument:
 
 
 def command(
-    words: str, about: str, *arguments: Argument | OneOf, local: bool = False
+    words: str,
+    about: str,
+    *arguments: Argument | OneOf,
+    examples: Sequence[str],
+    group: Group | None = None,
+    local: bool = False,
 ) -> Callable[[Run], Command]:
-    """Declares the function below as a verb. A `local` verb needs no running gateway."""
+    """Declares the function below as a verb. `examples` are whole command lines. A `local` verb
+    needs no running gateway."""
+    split = tuple(words.split())
+    if (len(split) == 1) != (group is not None):
+        raise TypeError(f"verb {words!r} needs a noun or a group, not both")
 
     def declare(run: Run) -> Command:
-        return Command(tuple(words.split()), about, arguments, run, local)
+        return Command(split, about, arguments, run, tuple(examples), group, local)
 
     return declare

@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 from gateway.cli.login_file import Login, login_path, read_login
 from gateway.cli.terminal import Terminal
 from gateway.client import Client, ServerUnreachable, trusting
+from gateway.suggested_command import suggested
 
 PORT = 8080
 HOST = "127.0.0.1"
@@ -133,7 +134,7 @@ class Context:
         if not key and named and not is_here(named):
             raise CommandFailed(
                 f"no API key for the gateway at {named}",
-                f"run `predictd login {named}`, or set PREDICTD_API_KEY",
+                f"run {suggested('login', named)}, or set PREDICTD_API_KEY",
                 Exit.USAGE,
             )
         return self.resources.enter_context(address.client(key or admin_key(self.data)))

@@ -8,6 +8,7 @@ from difflib import get_close_matches
 
 from gateway.cli.context import CommandFailed, Exit
 from gateway.client import Client, Json
+from gateway.suggested_command import suggested
 
 
 def full_name(model: Json) -> str:
@@ -67,7 +68,9 @@ def find_build(client: Client, model: Json, number: int | None) -> Json:
     message = f"model {name!r} has no build"
     if number is not None:
         message += f" {number}"
-    raise CommandFailed(message, f"list its builds with `predictd build ls {name}`", Exit.REFUSED)
+    raise CommandFailed(
+        message, f"list its builds with {suggested('build ls', name)}", Exit.REFUSED
+    )
 
 
 def find_experiment(client: Client, text: str) -> Json:

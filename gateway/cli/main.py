@@ -4,6 +4,7 @@ An expected failure prints `error:` and what failed, `hint:` and the next step, 
 `--json` also as a document on stdout. An unexpected one is a defect and shows its traceback.
 """
 
+import itertools
 import os
 import sys
 from argparse import Namespace
@@ -11,7 +12,7 @@ from collections.abc import Sequence
 from typing import TextIO
 
 from gateway.cli.context import CommandFailed, Context, Exit
-from gateway.cli.parser import make_parser
+from gateway.cli.parser import UsageFailed, make_parser
 from gateway.cli.terminal import Terminal, discard_output, printable
 from gateway.client import ApiError, ClientError, ModelFailed, ServerUnreachable
 
@@ -23,19 +24,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     _open_missing_streams()
     for stream in (sys.stdout, sys.stderr):
         _never_fail_to_encode(stream)
+    given = list(sys.argv[1:] if argv is None else argv)
     try:
-        arguments = make_parser().parse_args(argv)
+        arguments = make_parser().parse_args(given)
+        if arguments.run is None:  # no verb: the help of all commands, or of the noun
+            print(arguments.help_of.format_help(), file=sys.stderr, end="")
+            return Exit.USAGE
+        return _run(arguments, _terminal(as_json=arguments.json))
+    except UsageFailed as error:
+        terminal = _terminal(as_json=_wants_json(given))
+        terminal.say(error.usage.rstrip("\n"))
+        _report(terminal, error)
+        return Exit.USAGE
     except SystemExit as end:
         return int(end.code or 0)
-    terminal = Terminal(
-        sys.stdin, sys.stdout, sys.stderr, as_json=arguments.json, environment=os.environ
-    )
-    try:
-        return _run(arguments, terminal)
     except BrokenPipeError:
         # The reader of stdout has closed it, so the interpreter cannot flush at exit either.
         discard_output()
         return SIGPIPE_EXIT
+
+
+def _terminal(*, as_json: bool) -> Terminal:
+    return Terminal(sys.stdin, sys.stdout, sys.stderr, as_json=as_json, environment=os.environ)
+
+
+def _wants_json(words: Sequence[str]) -> bool:
+    """Whether arguments that cannot be understood ask for JSON. After `--` they are a script's."""
+    return "--json" in itertools.takewhile(lambda word: word != "--", words)
 
 
 def _run(arguments: Namespace, terminal: Terminal) -> int:

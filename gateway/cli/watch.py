@@ -12,6 +12,7 @@ from gateway.cli.context import CommandFailed, Context, Exit
 from gateway.cli.lookup import build_path, deployment_path, full_name, model_path
 from gateway.cli.terminal import Style, printable
 from gateway.client import Client, Json, ServerSentEvent, ServerUnreachable
+from gateway.suggested_command import suggested
 
 FIRST_PAUSE = 0.05  # seconds
 LONGEST_PAUSE = 1.0
@@ -41,7 +42,7 @@ def check_built(model: Json, build: Json) -> None:
         return
     name, number = full_name(model), build["build_number"]
     happened = "took too long" if build["status"] == "timedout" else "failed"
-    advice = f"print the log with `predictd build log {name} {number}`"
+    advice = f"print the log with {suggested('build log', name, number)}"
     raise _failed(f"build {number} of {name!r} {happened}", build["failure"], advice)
 
 
@@ -95,18 +96,18 @@ def poll(client: Client, path: str) -> Iterator[Json]:
 
 @contextmanager
 def detachable(what: str, look: str, stop: str = "") -> Iterator[None]:
-    """Ctrl-C inside the block ends the command, not the work. `look` and `stop` are the commands
-    that show the work again and end it."""
+    """Ctrl-C inside the block ends the command, not the work. `look` and `stop` are the suggested
+    commands that show the work again and end it."""
     try:
         yield
     except KeyboardInterrupt:
-        advice = f"see it with `{look}`" + (f", stop it with `{stop}`" if stop else "")
+        advice = f"see it with {look}" + (f", stop it with {stop}" if stop else "")
         raise CommandFailed(f"{what} continues", advice, Exit.INTERRUPTED) from None
 
 
 def _deployment_failed(client: Client, model: Json, deployment: Json) -> CommandFailed:
     name, number = full_name(model), deployment["deployment_number"]
-    advice = f"see `predictd logs {name}` and `predictd deployment ls {name}`"
+    advice = f"see {suggested('logs', name)} and {suggested('deployment ls', name)}"
     if client.get(model_path(model))["status"] == "deployed":
         advice = f"the previous deployment still serves; {advice}"
     happened = "failed" if deployment["status"] == "failed" else "was stopped before it was ready"

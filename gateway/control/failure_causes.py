@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 import msgspec
 
 from builder import DEFAULT_SCRIPT, resolve_beneath, submodules
+from gateway.suggested_command import suggested
 
 # Modules whose distribution has another name.
 _DISTRIBUTIONS = {
@@ -65,10 +66,10 @@ def _missing_variable(found: re.Match[str], source: SourceFiles) -> str:
     name = found[1]
     if source.is_script:
         return f"Set the variable {name} for the project, as a plain variable or as a secret."
+    deploy = suggested("deploy --env", f"{name}=VALUE")
     return (
-        f"Set the variable for the deployment (`predictd deploy --env {name}=VALUE`), or for the "
-        "project. A build without a deployment is probed with the variables of the model's present "
-        "deployment."
+        f"Set the variable for the deployment ({deploy}), or for the project. A build without a "
+        "deployment is probed with the variables of the model's present deployment."
     )
 
 

@@ -71,8 +71,8 @@ def _check(accounts: Accounts, who: Principal, right: Right) -> None:
             f" key of {who.user.name}'s own"
         )
         advice = (
-            "make one with `predictd key create`, keep it as a secret of the project (`predictd "
-            "project secret`), and send that"
+            "make one with `predictd key create`, keep it as a secret of the project "
+            "(`predictd project set-secret`), and send that"
         )
         raise Refusal("auth.forbidden", text, advice=advice)
     raise Refusal("auth.forbidden", f"{who.user.name} may not do that: it needs {right.needs!r}")

@@ -5,6 +5,7 @@ contain a hash of the content, so browsers may cache them forever and still get 
 once.
 """
 
+import shlex
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -56,6 +57,7 @@ class Rendering:
         )
         self._environment.globals["static"] = self._address_of
         self._environment.filters["sentence"] = sentence
+        self._environment.filters["shell_word"] = shlex.quote
 
     def page(self, template: str, viewer: Viewer, here: str = "", **values: Any) -> str:
         """The page for this viewer; `here` is its path in the menu."""

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 
 from gateway.cli.arguments import count, since
-from gateway.cli.command import argument, command
+from gateway.cli.command import Group, argument, command
 from gateway.cli.context import Context, Exit
 from gateway.cli.terminal import printable, table
 from gateway.client import Json
@@ -26,6 +26,8 @@ _ID = re.compile(r"\b([0-9a-f]{8})(?:-[0-9a-f-]{27}|[0-9a-f]{56})\b")
         "--most", metavar="N", type=count, default=100, help="number of entries (default 100)"
     ),
     argument("-f", "--follow", action="store_true", help="follow until Ctrl-C"),
+    examples=["predictd audit --since 7d --who ada", "predictd audit --follow --action key."],
+    group=Group.GATEWAY,
 )
 def audit(context: Context) -> Exit:
     """The newest entries; with `--follow` also new ones, until Ctrl-C."""

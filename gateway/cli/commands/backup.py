@@ -5,16 +5,19 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from gateway.cli.command import argument, command
+from gateway.cli.command import Group, argument, command
 from gateway.cli.context import CommandFailed, Context, Exit
 from gateway.cli.terminal import mib, table
 from gateway.client import Json
+from gateway.suggested_command import suggested
 
 
 @command(
     "backup",
     "save all data of the gateway in one file",
     argument("file", metavar="FILE", help="a new file, or a folder for it"),
+    examples=["predictd backup /mnt/backups"],
+    group=Group.GATEWAY,
 )
 def backup(context: Context) -> None:
     """Downloads a backup from the gateway and verifies the file."""
@@ -41,7 +44,7 @@ def backup(context: Context) -> None:
             f"{target}: {mib(size)}, {summary['entries']:,} members, verified.",
             *notes,
             "It contains all keys: keep it private, on another machine.",
-            f"Restore it there with `predictd restore {target.name} --data DIR`.",
+            f"Restore it there with {suggested('restore', target.name, '--data', 'DIR')}.",
         )
     )
     context.terminal.result({"file": str(target), "bytes": size, **summary}, text)
@@ -52,6 +55,8 @@ def backup(context: Context) -> None:
     "create a data folder from a backup",
     argument("file", metavar="FILE", help="a file of `predictd backup`"),
     local=True,
+    examples=["predictd restore predictd-20270131T020000Z.tar --data /srv/predictd"],
+    group=Group.GATEWAY,
 )
 def restore(context: Context) -> None:
     """Creates a data folder from a backup."""
@@ -94,7 +99,7 @@ def restore(context: Context) -> None:
         *(f"Not in the backup: {what}" for what in restored.left_out),
         serving,
         *(["The gateway rebuilds models with a reason when it starts."] if rebuilds else []),
-        f"Start it with `predictd serve --data {restored.data}`.",
+        f"Start it with {suggested('serve', '--data', restored.data)}.",
     ]
     context.terminal.result(msgspec.to_builtins(restored), "\n".join(lines))
 

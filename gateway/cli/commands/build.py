@@ -9,6 +9,7 @@ from gateway.cli.options import BUILD_OPTIONS, MODEL, YES, network
 from gateway.cli.terminal import printable, table, when
 from gateway.cli.watch import detachable, follow_build, log_events
 from gateway.client import Json
+from gateway.suggested_command import suggested
 
 _NUMBER = "number of the build"
 
@@ -21,6 +22,7 @@ _NUMBER = "number of the build"
     argument("--function", metavar="NAME"),
     *BUILD_OPTIONS,
     network("default: as the last build"),
+    examples=["predictd build create predict", "predictd build create predict --kernel python3.11"],
 )
 def create(context: Context) -> None:
     """Builds the project as it is now."""
@@ -30,15 +32,20 @@ def create(context: Context) -> None:
     name, number = full_name(model), build["build_number"]
     with detachable(
         f"build {number} of {name!r}",
-        f"predictd build log {name} {number}",
-        f"predictd build rm {name} {number}",
+        suggested("build log", name, number),
+        suggested("build rm", name, number),
     ):
         build = follow_build(context, model, build)
-    advice = f"Serve it with `predictd model redeploy {name} --build {number}`."
+    advice = f"Serve it with {suggested('model redeploy', name, '--build', number)}."
     context.terminal.result(build, f"Built {name}, build {number}. {advice}")
 
 
-@command("build ls", "list a model's builds", MODEL)
+@command(
+    "build ls",
+    "list a model's builds",
+    MODEL,
+    examples=["predictd build ls predict"],
+)
 def ls(context: Context) -> None:
     """A model's builds, oldest first."""
     model = find_model(context.client, context.arguments.model)
@@ -55,7 +62,8 @@ def ls(context: Context) -> None:
         for each in builds
     ]
     headings = ("BUILD", "STATUS", "FUNCTION", "KERNEL", "CREATED (UTC)", "COMMENT")
-    none = f"No builds. Create one with `predictd deploy FILE:FUNCTION --name {model['name']}`."
+    first = suggested("deploy", "FILE:FUNCTION", "--name", model["name"])
+    none = f"No builds. Create one with {first}."
     context.terminal.result({"builds": builds}, table(headings, rows) if rows else none)
 
 
@@ -64,6 +72,7 @@ def ls(context: Context) -> None:
     "print the log of a build until it ends",
     MODEL,
     argument("number", metavar="N", nargs="?", type=count, help=f"{_NUMBER} (default: the last)"),
+    examples=["predictd build log predict", "predictd build log predict 7"],
 )
 def log(context: Context) -> None:
     """The log of a build from its first line; for a running build, until it ends."""
@@ -72,7 +81,7 @@ def log(context: Context) -> None:
     name, number = full_name(model), build["build_number"]
     path = build_path(model, build["id"])
     lines = []
-    with detachable(f"build {number} of {name!r}", f"predictd build log {name} {number}"):
+    with detachable(f"build {number} of {name!r}", suggested("build log", name, number)):
         for event in log_events(context.client, path, "build"):
             if event.name != "line":
                 continue
@@ -92,6 +101,7 @@ def log(context: Context) -> None:
     MODEL,
     argument("number", metavar="N", type=count, help=_NUMBER),
     YES,
+    examples=["predictd build rm predict 7"],
 )
 def rm(context: Context) -> None:
     """Deletes a build with its files and its log."""

@@ -3,7 +3,7 @@
 import json
 
 from gateway.cli.arguments import json_value
-from gateway.cli.command import argument, command
+from gateway.cli.command import Group, argument, command
 from gateway.cli.context import Context
 from gateway.cli.lookup import find_model
 from gateway.cli.options import MODEL
@@ -14,6 +14,11 @@ from gateway.cli.options import MODEL
     "call a model and print its response",
     MODEL,
     argument("request", metavar="JSON", type=json_value, help="or @FILE, or - for stdin"),
+    examples=[
+        "predictd call predict '{\"petal_length\": 5.4}'",
+        "predictd call iris/predict @request.json",
+    ],
+    group=Group.SERVE,
 )
 def call(context: Context) -> None:
     """Calls a model as any client would, and prints what its function returned, as JSON."""

@@ -25,6 +25,7 @@ _USER = argument("user", metavar="USER", help="name of the user")
         choices=ROLES,
         help=f"{', '.join(ROLES)}; the new owner replaces the present one",
     ),
+    examples=["predictd collaborator add iris ada contributor"],
 )
 def add(context: Context) -> None:
     """Gives a user a role in a project, or changes it."""
@@ -35,7 +36,12 @@ def add(context: Context) -> None:
     context.terminal.result(put, text)
 
 
-@command("collaborator ls", "list who works in a project", PROJECT)
+@command(
+    "collaborator ls",
+    "list who works in a project",
+    PROJECT,
+    examples=["predictd collaborator ls iris"],
+)
 def ls(context: Context) -> None:
     """The users of a project and their roles."""
     project = find_project(context.client, context.arguments.project)
@@ -45,7 +51,13 @@ def ls(context: Context) -> None:
     context.terminal.result({"collaborators": found}, text)
 
 
-@command("collaborator rm", "remove a user from a project", PROJECT, _USER)
+@command(
+    "collaborator rm",
+    "remove a user from a project",
+    PROJECT,
+    _USER,
+    examples=["predictd collaborator rm iris ada"],
+)
 def rm(context: Context) -> None:
     """Removes a user's role in a project."""
     project = find_project(context.client, context.arguments.project)

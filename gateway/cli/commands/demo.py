@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.cli.arguments import expiry
-from gateway.cli.command import argument, command
+from gateway.cli.command import Group, argument, command
 from gateway.cli.commands.deploy import find_model_of, start, watch_started
 from gateway.cli.commands.key import new_model_key
 from gateway.cli.commands.project import create_project
@@ -56,6 +56,8 @@ SERVE = [sys.executable, "-m", "gateway.cli", "serve"]
     argument("--once", action="store_true", help="exit after the call and delete all files"),
     argument("--port", metavar="PORT", type=int, help="port of the demo's gateway"),
     local=True,
+    examples=["predictd demo", "predictd demo --once"],
+    group=Group.GATEWAY,
 )
 def demo(context: Context) -> None:
     """Builds, deploys and calls a model; then serves until Ctrl-C, unless `--once`."""

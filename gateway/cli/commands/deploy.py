@@ -15,7 +15,7 @@ from itertools import count
 from pathlib import Path
 
 from gateway.cli.arguments import file_and_function
-from gateway.cli.command import argument, command
+from gateway.cli.command import Group, argument, command
 from gateway.cli.context import CommandFailed, Context, Exit
 from gateway.cli.lookup import (
     build_path,
@@ -36,6 +36,7 @@ from gateway.cli.options import (
 from gateway.cli.terminal import plural
 from gateway.cli.watch import check_built, detachable, follow_build, wait_for_deployment
 from gateway.client import Client, Json
+from gateway.suggested_command import suggested
 
 
 @command(
@@ -53,6 +54,11 @@ from gateway.client import Client, Json
     argument("--no-auth", dest="auth", action="store_false", help="require only the access key"),
     *BUILD_OPTIONS,
     *DEPLOYMENT_OPTIONS,
+    examples=[
+        "predictd deploy predict.py:predict",
+        "predictd deploy predict.py:predict --replicas 4 --memory 1GiB",
+    ],
+    group=Group.SERVE,
 )
 def deploy(context: Context) -> None:
     """Builds the function, deploys it and shows how to call it."""
@@ -79,7 +85,14 @@ def deploy(context: Context) -> None:
     _show(context, project, *_watch(context, *started))
 
 
-@command("rollback", "serve the build that served before the current one again", MODEL, VARIABLES)
+@command(
+    "rollback",
+    "serve the build that served before the current one again",
+    MODEL,
+    VARIABLES,
+    examples=["predictd rollback predict"],
+    group=Group.SERVE,
+)
 def rollback(context: Context) -> None:
     """Deploys the previous build, with the sizes that it had."""
     client = context.client
@@ -89,16 +102,17 @@ def rollback(context: Context) -> None:
     if previous is None:
         raise CommandFailed(
             f"model {name!r} has no other build that served before and still exists",
-            f"list the builds with `predictd build ls {name}`, then run "
-            f"`predictd model redeploy {name} --build N`",
+            f"list the builds with {suggested('build ls', name)}, then run "
+            f"{suggested('model redeploy', name, '--build', 'N')}",
             Exit.REFUSED,
         )
     given = dict(context.arguments.env)
     if missing := sorted(json.loads(previous["environment"] or "{}").keys() - given.keys()):
+        options = ("--build", previous["build_number"], "--env", "NAME=VALUE")
         context.terminal.say(
             f"Deployment {previous['deployment_number']} had the environment variables "
-            f"{', '.join(missing)}. They are not inherited: set them with `predictd model redeploy "
-            f"{name} --build {previous['build_number']} --env NAME=VALUE`."
+            f"{', '.join(missing)}. They are not inherited: set them with "
+            f"{suggested('model redeploy', name, *options)}."
         )
     build = client.get(build_path(model, previous["build_id"]))
     sizes = {size: previous[size] for size in SIZES}
@@ -143,7 +157,7 @@ def watch_started(
         check_built(model, build)
         raise AssertionError(f"build {number} has no deployment")
     what = f"build {number} of {name!r} and its deployment"
-    with detachable(what, f"predictd status {name}", f"predictd model stop {name}"):
+    with detachable(what, suggested("status", name), suggested("model stop", name)):
         build = follow_build(context, model, build)
         return build, wait_for_deployment(context, model, deployment)
 
@@ -161,7 +175,7 @@ def deploy_build(context: Context, model: Json, build: Json, options: Json) -> N
     path = f"{build_path(model, build['id'])}/deployments"
     deployment = context.client.post(path, options)
     name, number = full_name(model), deployment["deployment_number"]
-    with detachable(f"deployment {number} of {name!r}", f"predictd status {name}"):
+    with detachable(f"deployment {number} of {name!r}", suggested("status", name)):
         deployment = wait_for_deployment(context, model, deployment)
     context.terminal.result(deployment, served_line(model, deployment))
 
@@ -226,8 +240,8 @@ def _refuse_takeover(client: Client, model: Json, file: str, function: str) -> N
         existing = f"{builds[-1]['file_path']}:{builds[-1]['function_name']}"
         raise CommandFailed(
             f"model {full_name(model)!r} is {existing}, which {file}:{function} would replace",
-            f"name the new model with `--name`, or replace the old one with "
-            f"`--name {model['name']}`",
+            "name the new model with `--name`, or replace the old one with "
+            f"{suggested('deploy', f'{file}:{function}', '--name', model['name'])}",
             Exit.REFUSED,
         )
 

@@ -5,9 +5,15 @@ from gateway.cli.context import Context
 from gateway.cli.lookup import find_model, full_name, model_path
 from gateway.cli.options import MODEL
 from gateway.cli.terminal import table, when
+from gateway.suggested_command import suggested
 
 
-@command("deployment ls", "list a model's deployments", MODEL)
+@command(
+    "deployment ls",
+    "list a model's deployments",
+    MODEL,
+    examples=["predictd deployment ls predict"],
+)
 def ls(context: Context) -> None:
     """A model's deployments, oldest first: which build served, when, and who deployed it."""
     model = find_model(context.client, context.arguments.model)
@@ -27,5 +33,5 @@ def ls(context: Context) -> None:
     ]
     times = ("CREATED (UTC)", "STOPPED (UTC)")
     headings = ("DEPLOYMENT", "BUILD", "STATUS", "REPLICAS", "BY", *times, "REASON")
-    none = f"No deployments. Create one with `predictd model redeploy {full_name(model)}`."
+    none = f"No deployments. Create one with {suggested('model redeploy', full_name(model))}."
     context.terminal.result({"deployments": deployments}, table(headings, rows) if rows else none)

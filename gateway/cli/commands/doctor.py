@@ -3,7 +3,7 @@
 from argparse import SUPPRESS
 from urllib.parse import urlsplit
 
-from gateway.cli.command import argument, command
+from gateway.cli.command import Group, argument, command
 from gateway.cli.context import HOST, PORT, Context, Exit, answering_address
 from gateway.cli.terminal import table
 
@@ -14,6 +14,8 @@ from gateway.cli.terminal import table
     argument("--host", metavar="HOST", default=HOST, help=SUPPRESS),
     argument("--port", metavar="PORT", type=int, default=PORT, help="port to check (default 8080)"),
     local=True,
+    examples=["predictd doctor", "predictd doctor --port 9000"],
+    group=Group.GATEWAY,
 )
 def doctor(context: Context) -> int:
     """What this machine offers, and what is missing."""

@@ -20,6 +20,7 @@ from gateway.cli.options import KERNEL, OF_PROJECT, YES, network
 from gateway.cli.terminal import plural, printable, table, when
 from gateway.cli.watch import detachable, log_events, reason_of
 from gateway.client import Json
+from gateway.suggested_command import suggested
 
 # The most files of an experiment that are named; the others are counted.
 _LISTED_FILES = 10
@@ -80,6 +81,10 @@ def split_script_arguments(words: list[str]) -> tuple[list[str], list[str]]:
     ),
     argument("--comment", metavar="TEXT", help="what changed in this run"),
     network("default: machine"),
+    examples=[
+        "predictd experiment run fit.py",
+        "predictd experiment run fit.py --cpu 2 -- --epochs 10",
+    ],
 )
 def run(context: Context) -> None:
     """Runs a script of the project and shows what it prints."""
@@ -101,6 +106,7 @@ def run(context: Context) -> None:
     "experiment ls",
     "list experiments and their metrics",
     argument("--project", metavar="PROJECT", help="only this project"),
+    examples=["predictd experiment ls --project iris"],
 )
 def ls(context: Context) -> None:
     """The experiments of a project, or of all, oldest first."""
@@ -127,7 +133,12 @@ def ls(context: Context) -> None:
     context.terminal.result({"experiments": found}, table(headings, rows) if rows else none)
 
 
-@command("experiment log", "print the log of an experiment until it ends", _EXPERIMENT)
+@command(
+    "experiment log",
+    "print the log of an experiment until it ends",
+    _EXPERIMENT,
+    examples=["predictd experiment log 12"],
+)
 def log(context: Context) -> None:
     """The log of an experiment from its first line; of a running one, until it ends."""
     experiment = find_experiment(context.client, context.arguments.experiment)
@@ -142,7 +153,12 @@ def log(context: Context) -> None:
         context.terminal.say(" ".join((f"Experiment {number}: {experiment['status']}.", *results)))
 
 
-@command("experiment stop", "stop a running script", _EXPERIMENT)
+@command(
+    "experiment stop",
+    "stop a running script",
+    _EXPERIMENT,
+    examples=["predictd experiment stop 12"],
+)
 def stop(context: Context) -> None:
     """Stops an experiment with all processes that its script started."""
     experiment = find_experiment(context.client, context.arguments.experiment)
@@ -151,7 +167,13 @@ def stop(context: Context) -> None:
     context.terminal.result(experiment, text)
 
 
-@command("experiment rm", "delete an experiment with its files", _EXPERIMENT, YES)
+@command(
+    "experiment rm",
+    "delete an experiment with its files",
+    _EXPERIMENT,
+    YES,
+    examples=["predictd experiment rm 12"],
+)
 def rm(context: Context) -> None:
     """Deletes an experiment with its log, metrics and files."""
     experiment = find_experiment(context.client, context.arguments.experiment)
@@ -165,6 +187,7 @@ def rm(context: Context) -> None:
     "experiment compare",
     "show experiments side by side",
     argument("experiments", metavar="EXPERIMENT", nargs="+", help="numbers or ids"),
+    examples=["predictd experiment compare 11 12"],
 )
 def compare(context: Context) -> None:
     """Experiments of one project side by side, with one row for each metric."""
@@ -185,6 +208,7 @@ def compare(context: Context) -> None:
     _EXPERIMENT,
     argument("file", metavar="FILE"),
     argument("--to", metavar="PATH", help="path in the project (default: the same)"),
+    examples=["predictd experiment promote 12 model.pkl"],
 )
 def promote(context: Context) -> None:
     """Copies a file of an experiment into its project."""
@@ -216,7 +240,7 @@ def _report(context: Context, experiment: Json) -> None:
     if status != "succeeded":
         failure = experiment["failure"] or {}
         reason = f": {reason_of(failure)}" if failure else ""
-        advice = f"print the log with `predictd experiment log {number}`"
+        advice = f"print the log with {suggested('experiment log', number)}"
         if failure.get("advice"):
             advice = f"{failure['advice']} {advice}"
         happened = "failed" if status == "failed" else f"was {status}"
@@ -239,8 +263,8 @@ def _results(experiment: Json, files: Sequence[Json]) -> list[str]:
         names = ", ".join(each["path"] for each in files[:_LISTED_FILES])
         rest = len(files) - _LISTED_FILES
         more = f" and {plural(rest, 'more file')}" if rest > 0 else ""
-        copy = f"predictd experiment promote {number} FILE"
-        sentences.append(f"Files: {names}{more}. Copy one into the project with `{copy}`.")
+        copy = suggested("experiment promote", number, "FILE")
+        sentences.append(f"Files: {names}{more}. Copy one into the project with {copy}.")
     return [printable(each) for each in sentences]
 
 
@@ -249,8 +273,8 @@ def _files(context: Context, experiment: Json) -> list[Json]:
 
 
 def _detachable(number: int) -> AbstractContextManager[None]:
-    verb = "predictd experiment"
-    return detachable(f"experiment {number}", f"{verb} log {number}", f"{verb} stop {number}")
+    look, stop = suggested("experiment log", number), suggested("experiment stop", number)
+    return detachable(f"experiment {number}", look, stop)
 
 
 def _comparison(compared: Json) -> str:

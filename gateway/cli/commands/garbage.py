@@ -1,7 +1,7 @@
 """The verb gc: deletes builds, caches and leftovers that are not needed."""
 
 from gateway.cli.arguments import count
-from gateway.cli.command import argument, command
+from gateway.cli.command import Group, argument, command
 from gateway.cli.context import Context
 from gateway.cli.options import YES
 from gateway.cli.terminal import mib, plural, table
@@ -14,6 +14,8 @@ from gateway.client import Json
     argument("--dry-run", action="store_true", help="only list them"),
     argument("--keep", metavar="N", type=count, help="builds of each model to keep (default 5)"),
     YES,
+    examples=["predictd gc --dry-run", "predictd gc --keep 3 --yes"],
+    group=Group.GATEWAY,
 )
 def gc(context: Context) -> None:
     """Deletes what is not needed, or with `--dry-run` lists it."""

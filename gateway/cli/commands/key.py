@@ -12,6 +12,7 @@ from gateway.cli.context import CommandFailed, Context, Exit
 from gateway.cli.options import YES
 from gateway.cli.terminal import table, when
 from gateway.client import Client, Json
+from gateway.suggested_command import suggested
 
 # The kinds as users type them, with their names in the admin API.
 KINDS = {"model": "model_keys", "api": "v2_keys", "legacy": "legacy_keys"}
@@ -45,6 +46,10 @@ Found: TypeAlias = tuple[str, Json]
         help="30d, 1y, a date such as 2027-01-31, or never (default: 1y)",
     ),
     argument("--comment", metavar="TEXT", default="", help="what the key is for"),
+    examples=[
+        "predictd key create --comment dashboard",
+        "predictd key create --kind api --expires 30d",
+    ],
 )
 def create(context: Context) -> None:
     """Creates a key and shows it, once."""
@@ -56,11 +61,16 @@ def create(context: Context) -> None:
     context.terminal.result(
         key,
         f"{key['api_key']}\n\n{_USES[arguments.kind].format(user)} It {expires} and is shown only "
-        f"now. Revoke it with `predictd key revoke {key['key_id'][:_SHOWN]}`.",
+        f"now. Revoke it with {suggested('key revoke', key['key_id'][:_SHOWN])}.",
     )
 
 
-@command("key ls", "list all keys of a user", _USER)
+@command(
+    "key ls",
+    "list all keys of a user",
+    _USER,
+    examples=["predictd key ls", "predictd key ls --user ada"],
+)
 def ls(context: Context) -> None:
     """All keys of a user, each by the beginning of its id."""
     user = _user(context)
@@ -88,6 +98,7 @@ def ls(context: Context) -> None:
     _KIND,
     _USER,
     YES,
+    examples=["predictd key revoke 4f1c09", "predictd key revoke --all --kind model"],
 )
 def revoke(context: Context) -> None:
     """Revokes one key, or with `--all` all of a kind. They are refused when the command returns."""

@@ -2,7 +2,7 @@
 
 from http import HTTPStatus
 
-from gateway.cli.command import argument, command
+from gateway.cli.command import Group, argument, command
 from gateway.cli.context import Address, CommandFailed, Context, Exit, is_here
 from gateway.cli.login_file import Login, login_path, write_login
 from gateway.cli.terminal import facts
@@ -16,6 +16,8 @@ _CREATE = "create one there with `predictd key create --kind api`, or in a brows
     "use a gateway on another machine, with an API key",
     argument("address", metavar="URL", help="such as https://models.example.org"),
     local=True,
+    examples=["predictd login https://models.example.org"],
+    group=Group.ACCESS,
 )
 def login(context: Context) -> None:
     """Asks for an API key, verifies it and stores it. Later commands use that gateway."""
@@ -49,7 +51,13 @@ def login(context: Context) -> None:
     )
 
 
-@command("logout", "remove the stored key of that gateway", local=True)
+@command(
+    "logout",
+    "remove the stored key of that gateway",
+    local=True,
+    examples=["predictd logout"],
+    group=Group.ACCESS,
+)
 def logout(context: Context) -> None:
     """Removes the stored key, which stays valid until it is revoked."""
     url = context.login.url
@@ -62,7 +70,12 @@ def logout(context: Context) -> None:
     context.terminal.result({"url": url}, text)
 
 
-@command("whoami", "show the user and the key of your commands")
+@command(
+    "whoami",
+    "show the user and the key of your commands",
+    examples=["predictd whoami"],
+    group=Group.ACCESS,
+)
 def whoami(context: Context) -> None:
     """Shows the user and the key of the command's requests."""
     who = context.client.get("/whoami")

@@ -1,7 +1,7 @@
 """The verb logs: what a model's replicas print."""
 
 from gateway.cli.arguments import count
-from gateway.cli.command import argument, command
+from gateway.cli.command import Group, argument, command
 from gateway.cli.context import Context, Exit
 from gateway.cli.lookup import find_model, model_path
 from gateway.cli.options import MODEL
@@ -17,6 +17,8 @@ from gateway.client import Json
     argument("--stream", choices=("stdout", "stderr"), help="only this stream"),
     argument("--tail", metavar="N", type=count, help="number of lines (default 200)"),
     argument("-f", "--follow", action="store_true", help="follow until Ctrl-C"),
+    examples=["predictd logs predict --tail 50", "predictd logs predict --follow --stream stderr"],
+    group=Group.SERVE,
 )
 def logs(context: Context) -> Exit:
     """What a model's replicas printed; with `--follow` also what they print from now on."""

@@ -5,7 +5,7 @@ import json
 from datetime import UTC, datetime
 
 from gateway.cli.arguments import moment
-from gateway.cli.command import argument, command
+from gateway.cli.command import Group, argument, command
 from gateway.cli.context import Context
 from gateway.cli.lookup import find_model, full_name
 from gateway.cli.options import MODEL
@@ -28,6 +28,8 @@ _HEADINGS = ("STARTED (UTC)", "MS", "PREDICTION", "METRICS")
     ),
     argument("--until", metavar="TIME", type=moment, help="as above (default: now)"),
     argument("--csv", action="store_true", help="as CSV, with one column for each metric"),
+    examples=["predictd metrics predict --since 2h", "predictd metrics predict --csv"],
+    group=Group.SERVE,
 )
 def metrics(context: Context) -> None:
     """The predictions that began in a window, oldest first, with their metrics."""

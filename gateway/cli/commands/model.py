@@ -15,6 +15,7 @@ from gateway.cli.context import CommandFailed, Context, Exit
 from gateway.cli.lookup import deployment_path, find_build, find_model, full_name, model_path
 from gateway.cli.options import BUILD_OPTIONS, DEPLOYMENT_OPTIONS, MODEL, YES
 from gateway.cli.watch import poll
+from gateway.suggested_command import suggested
 
 
 @command(
@@ -23,6 +24,10 @@ from gateway.cli.watch import poll
     MODEL,
     argument("--build", metavar="N", type=count, help="number of the build (default: the current)"),
     *DEPLOYMENT_OPTIONS,
+    examples=[
+        "predictd model redeploy predict --replicas 4",
+        "predictd model redeploy predict --build 7",
+    ],
 )
 def redeploy(context: Context) -> None:
     """The current build again, or another one."""
@@ -38,6 +43,7 @@ def redeploy(context: Context) -> None:
     MODEL,
     *BUILD_OPTIONS,
     *DEPLOYMENT_OPTIONS,
+    examples=["predictd model rebuild predict --comment 'new data'"],
 )
 def rebuild(context: Context) -> None:
     """A build like the last one, of the project as it is now, which replaces the current one."""
@@ -51,27 +57,37 @@ def rebuild(context: Context) -> None:
     context.terminal.result(document, served_line(model, deployment))
 
 
-@command("model restart", "restart all replicas, one after the other", MODEL)
+@command(
+    "model restart",
+    "restart all replicas, one after the other",
+    MODEL,
+    examples=["predictd model restart predict"],
+)
 def restart(context: Context) -> None:
     """A rolling restart."""
     model = find_model(context.client, context.arguments.model)
     name = full_name(model)
     deployment = current_deployment(context.client, model)
     if deployment is None or deployment["status"] not in ACTIVE:
-        advice = f"deploy it with `predictd model redeploy {name}`"
+        advice = f"deploy it with {suggested('model redeploy', name)}"
         raise CommandFailed(f"model {name!r} is not deployed", advice, Exit.REFUSED)
     deployment = context.client.post(f"{deployment_path(model, deployment)}:restart")
-    advice = f"Watch it with `predictd status {name}`."
+    advice = f"Watch it with {suggested('status', name)}."
     context.terminal.result(deployment, f"Restarting {name}, one replica after the other. {advice}")
 
 
-@command("model stop", "stop serving a model; its builds stay", MODEL)
+@command(
+    "model stop",
+    "stop serving a model; its builds stay",
+    MODEL,
+    examples=["predictd model stop predict"],
+)
 def stop(context: Context) -> None:
     """Stops the current deployment and those that are starting."""
     model = find_model(context.client, context.arguments.model)
     name = full_name(model)
     stopping = context.client.post(f"{model_path(model)}:stop")["model_deployments"]
-    advice = f"Serve it again with `predictd model redeploy {name}`."
+    advice = f"Serve it again with {suggested('model redeploy', name)}."
     if not stopping:
         context.terminal.result({"status": "stopped"}, f"{name} is not deployed. {advice}")
         return
@@ -82,7 +98,13 @@ def stop(context: Context) -> None:
     context.terminal.result(deployment, f"Stopped {name}. {advice}")
 
 
-@command("model rotate-key", "replace a model's access key", MODEL, YES)
+@command(
+    "model rotate-key",
+    "replace a model's access key",
+    MODEL,
+    YES,
+    examples=["predictd model rotate-key predict"],
+)
 def rotate_key(context: Context) -> None:
     """A new access key for a model; the old one is invalid at once."""
     client = context.client
@@ -93,7 +115,13 @@ def rotate_key(context: Context) -> None:
     context.terminal.result(model, text)
 
 
-@command("model rm", "delete a model with all its builds", MODEL, YES)
+@command(
+    "model rm",
+    "delete a model with all its builds",
+    MODEL,
+    YES,
+    examples=["predictd model rm predict"],
+)
 def rm(context: Context) -> None:
     """Deletes a model with all its builds and deployments."""
     model = find_model(context.client, context.arguments.model)

@@ -9,7 +9,7 @@ import html
 import os
 from pathlib import Path
 
-from gateway.cli.command import argument, command
+from gateway.cli.command import Group, argument, command
 from gateway.cli.context import Context
 
 _PAGE = """<!doctype html>
@@ -27,6 +27,8 @@ _PAGE = """<!doctype html>
     "open",
     "sign in with a browser",
     argument("--print", action="store_true", help="print the link, for a browser elsewhere"),
+    examples=["predictd open", "predictd open --print"],
+    group=Group.ACCESS,
 )
 def open_browser(context: Context) -> None:
     """Signs a browser of this machine in, or prints the link."""

@@ -10,6 +10,7 @@ from gateway.cli.options import PROJECT, YES
 from gateway.cli.terminal import facts, table
 from gateway.cli.watch import poll
 from gateway.client import Client, Json
+from gateway.suggested_command import suggested
 
 # The templates as users type them, with their names in the admin API.
 TEMPLATES = {"python": "Python", "churn": "churn", "blank": "blank"}
@@ -42,6 +43,10 @@ TEMPLATES = {"python": "Python", "churn": "churn", "blank": "blank"}
         metavar="FILE",
         help="with --git over ssh: host keys, as `ssh-keyscan HOST` prints them",
     ),
+    examples=[
+        "predictd project create iris",
+        "predictd project create iris --git https://example.org/iris.git --ref main",
+    ],
 )
 def create(context: Context) -> None:
     """A project from a template, an existing folder or a git repository."""
@@ -63,11 +68,16 @@ def create(context: Context) -> None:
     context.terminal.result(
         project,
         f"Created project {project['name']!r} in {project['path']}.\n"
-        f"Serve a function of it with `predictd deploy FILE:FUNCTION --project {project['name']}`.",
+        f"Serve a function of it with "
+        f"{suggested('deploy', 'FILE:FUNCTION', '--project', project['name'])}.",
     )
 
 
-@command("project ls", "list all projects")
+@command(
+    "project ls",
+    "list all projects",
+    examples=["predictd project ls"],
+)
 def ls(context: Context) -> None:
     """All projects."""
     projects = context.client.listing("/projects")
@@ -79,7 +89,12 @@ def ls(context: Context) -> None:
     context.terminal.result({"projects": projects}, text)
 
 
-@command("project show", "show one project and its models", PROJECT)
+@command(
+    "project show",
+    "show one project and its models",
+    PROJECT,
+    examples=["predictd project show iris"],
+)
 def show(context: Context) -> None:
     """One project and its models."""
     project = find_project(context.client, context.arguments.project)
@@ -105,6 +120,7 @@ def show(context: Context) -> None:
     PROJECT,
     argument("name", metavar="NAME", help="the variable; its value is asked for"),
     argument("--remove", action="store_true", help="remove the variable instead"),
+    examples=["predictd project set-secret iris DB_PASSWORD"],
 )
 def set_secret(context: Context) -> None:
     """Sets a secret of a project: its value is typed without echo, or the first line of stdin."""
@@ -122,7 +138,13 @@ def set_secret(context: Context) -> None:
     context.terminal.result({"project": changed["id"], "secrets": changed["secrets"]}, text)
 
 
-@command("project rm", "delete a project and its models", PROJECT, YES)
+@command(
+    "project rm",
+    "delete a project and its models",
+    PROJECT,
+    YES,
+    examples=["predictd project rm iris"],
+)
 def rm(context: Context) -> None:
     """Deletes a project and its models; a linked folder stays."""
     project = find_project(context.client, context.arguments.project)
@@ -143,7 +165,7 @@ def create_project(client: Client, asked: Json) -> Json:
     if project["creation_status"] != "success":
         raise CommandFailed(
             f"cannot create project {project['name']!r}: {project['creation_error']}",
-            f"delete it with `predictd project rm {project['name']}`, and try again",
+            f"delete it with {suggested('project rm', project['name'])}, and try again",
             Exit.FAILED,
         )
     return project

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway.cli.command import argument, command
+from gateway.cli.command import Group, argument, command
 from gateway.cli.context import CommandFailed, Context, Exit
 from gateway.cli.options import HOST_AND_PORT
 from gateway.cli.terminal import discard_output
@@ -35,6 +35,8 @@ PR_SET_PDEATHSIG = 1
     argument("--config", metavar="FILE", help="TOML file of settings"),
     argument("--parent", type=int, help=SUPPRESS),
     local=True,
+    examples=["predictd serve", "predictd serve --port 9000 --config gateway.toml"],
+    group=Group.GATEWAY,
 )
 def serve(context: Context) -> None:
     """Runs the gateway in the foreground until SIGTERM or Ctrl-C."""

@@ -11,7 +11,11 @@ from gateway.cli.terminal import MIB, mib, table, when
 from gateway.client import Json
 
 
-@command("site show", "show all settings and where each value comes from")
+@command(
+    "site show",
+    "show all settings and where each value comes from",
+    examples=["predictd site show"],
+)
 def show(context: Context) -> None:
     """The settings: value, source, and when a change takes effect."""
     settings = context.client.get("/site/settings")["settings"]
@@ -28,6 +32,7 @@ def show(context: Context) -> None:
         type=setting,
         help="such as max_replicas=4, max_request_size=8MiB or environment=@FILE (JSON)",
     ),
+    examples=["predictd site set max_replicas=4 max_request_size=8MiB"],
 )
 def set_(context: Context) -> None:
     """Changes settings of a running gateway."""
@@ -42,6 +47,7 @@ def set_(context: Context) -> None:
     "site reset",
     "reset settings to their defaults",
     argument("names", metavar="NAME", nargs="+"),
+    examples=["predictd site reset max_replicas"],
 )
 def reset(context: Context) -> None:
     """Resets settings to their defaults."""
@@ -53,7 +59,11 @@ def reset(context: Context) -> None:
     context.terminal.result({"settings": changed}, "\n".join(lines))
 
 
-@command("site models", "show all active models and the resources they use")
+@command(
+    "site models",
+    "show all active models and the resources they use",
+    examples=["predictd site models"],
+)
 def models(context: Context) -> None:
     """All active models and the resources they use."""
     found = context.client.listing("/site/models")

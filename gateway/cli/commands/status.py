@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 
-from gateway.cli.command import argument, command
+from gateway.cli.command import Group, argument, command
 from gateway.cli.context import Context
 from gateway.cli.lookup import find_model, full_name, model_path
 from gateway.cli.terminal import facts, mib, plural, table, when
 from gateway.cli.watch import progress_of, reason_of
 from gateway.client import Client, Json
+from gateway.suggested_command import suggested
 
 GIB = 1 << 30
 # The names of the machine's cgroup controllers for users.
@@ -16,7 +17,12 @@ _LIMITED = {"memory": "memory", "cpu": "CPU", "pids": "processes"}
 ACTIVE = ("pending", "deploying", "deployed")
 
 
-@command("ls", "list all models")
+@command(
+    "ls",
+    "list all models",
+    examples=["predictd ls"],
+    group=Group.SERVE,
+)
 def ls(context: Context) -> None:
     """All models, with their current builds."""
     models = context.client.listing("/models")
@@ -27,6 +33,8 @@ def ls(context: Context) -> None:
     "status",
     "show one model, or the gateway and all models",
     argument("model", metavar="MODEL", nargs="?", help="its name, PROJECT/NAME, or id"),
+    examples=["predictd status", "predictd status predict"],
+    group=Group.SERVE,
 )
 def status(context: Context) -> None:
     """One model on one screen, or the gateway and all models."""
@@ -110,7 +118,7 @@ def _model_status(context: Context) -> None:
     if last is None:
         parts.append("Build and serve it with `predictd deploy FILE:FUNCTION`.")
     elif deployment is None or deployment["status"] not in ACTIVE:
-        parts.append(f"Serve it with `predictd model redeploy {full_name(model)}`.")
+        parts.append(f"Serve it with {suggested('model redeploy', full_name(model))}.")
     context.terminal.result(document, "\n\n".join(parts))
 
 

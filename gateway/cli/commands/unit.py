@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway.cli.command import argument, command
+from gateway.cli.command import Group, argument, command
 from gateway.cli.context import CommandFailed, Context, Exit
 from gateway.cli.options import HOST_AND_PORT
 
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     argument("--user", metavar="NAME", help="account to run as (default: you)"),
     argument("--to", metavar="DIR", help="write the units there, such as to /etc/systemd/system"),
     local=True,
+    examples=["predictd unit", "predictd unit --user models --to /etc/systemd/system"],
+    group=Group.GATEWAY,
 )
 def unit(context: Context) -> None:
     """Prints the units, or writes them with `--to`."""

@@ -21,6 +21,7 @@ _NAME = argument("name", metavar="NAME", help="name of the user")
     argument("--full-name", metavar="TEXT", default=""),
     argument("--email", metavar="ADDRESS", default=""),
     argument("--admin", action="store_true", help="make the user a site administrator"),
+    examples=["predictd user add ada --full-name 'Ada Lovelace'"],
 )
 def add(context: Context) -> None:
     """A new user, with a random password that must be changed at the first sign-in."""
@@ -39,7 +40,11 @@ def add(context: Context) -> None:
     )
 
 
-@command("user ls", "list all users")
+@command(
+    "user ls",
+    "list all users",
+    examples=["predictd user ls"],
+)
 def ls(context: Context) -> None:
     """All users."""
     users = context.client.listing("/users")
@@ -58,7 +63,12 @@ def ls(context: Context) -> None:
     context.terminal.result({"users": users}, table(headings, rows))
 
 
-@command("user disable", "disable a user, with all keys and sessions, at once", _NAME)
+@command(
+    "user disable",
+    "disable a user, with all keys and sessions, at once",
+    _NAME,
+    examples=["predictd user disable ada"],
+)
 def disable(context: Context) -> None:
     """Refuses all keys and ends all sessions of a user."""
     user = _change(context, {"disabled": True})
@@ -66,7 +76,12 @@ def disable(context: Context) -> None:
     context.terminal.result(user, text)
 
 
-@command("user enable", "enable a user again, with the same keys", _NAME)
+@command(
+    "user enable",
+    "enable a user again, with the same keys",
+    _NAME,
+    examples=["predictd user enable ada"],
+)
 def enable(context: Context) -> None:
     """Accepts the keys of a user again. Sessions that were ended stay ended."""
     user = _change(context, {"disabled": False})
@@ -78,6 +93,7 @@ def enable(context: Context) -> None:
     "make a user a site administrator",
     _NAME,
     argument("--off", action="store_true", help="make them an ordinary user"),
+    examples=["predictd user set-admin ada", "predictd user set-admin ada --off"],
 )
 def set_admin(context: Context) -> None:
     """Makes a user a site administrator, or with `--off` an ordinary user."""
@@ -91,6 +107,7 @@ def set_admin(context: Context) -> None:
     "set a user's password, typed without echo or read from stdin",
     _NAME,
     argument("--none", action="store_true", help="remove the password: no sign-in with one"),
+    examples=["predictd user set-password ada"],
 )
 def set_password(context: Context) -> None:
     """Sets a user's password, or with `--none` removes it. Ends the user's sessions."""
@@ -112,7 +129,13 @@ def set_password(context: Context) -> None:
     context.terminal.result(user, f"{text}. All sessions of the user have ended.")
 
 
-@command("user rm", "delete a user with all keys", _NAME, YES)
+@command(
+    "user rm",
+    "delete a user with all keys",
+    _NAME,
+    YES,
+    examples=["predictd user rm ada"],
+)
 def rm(context: Context) -> None:
     """Deletes a user with all keys."""
     user = context.client.get(_path(context.arguments.name))
