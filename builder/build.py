@@ -18,6 +18,8 @@ from builder.environment.build_script import check_script, normalize_script, run
 from builder.environment.virtual_environment import make_environment
 from builder.errors import BuilderError
 from builder.interpreters import Interpreter, inspect
+from builder.lock.installed import Installed
+from builder.lock.make import make_lock, read_environment
 from builder.safe_paths import check_model_file, check_model_path
 from builder.snapshot import missing_content
 from builder.snapshot.snapshot import write_out
@@ -34,11 +36,12 @@ class BuildFailure(Struct, frozen=True):
 
 
 class BuildReport(Struct, frozen=True, kw_only=True):
-    """How a build ended."""
+    """How a build ended. `lock` is the text of the environment's `pylock.toml`; "" for none."""
 
     outcome: Literal["built", "failed", "timed_out"]
     failure: BuildFailure | None
     steps: BuildSteps
+    lock: str = ""
 
 
 async def build(
@@ -129,6 +132,8 @@ class _Build:
         self._log = log
         self._progress = progress
         self._started_at = now()
+        self._before_script: list[Installed] = []
+        self._lock = ""
         self._deadline = trio.current_time() + spec.time_limit
 
     async def make(self) -> None:
@@ -156,6 +161,7 @@ class _Build:
             self._log.write(notice)
         self._log.write(f"Creating an environment for Python {interpreter.version}")
         await make_environment(spec, interpreter, self._run, self._log, self._time_left())
+        self._before_script = await read_environment(spec, interpreter)
         return interpreter
 
     async def _run_script(self, interpreter: Interpreter) -> None:
@@ -178,6 +184,12 @@ class _Build:
 
     async def _seal(self, interpreter: Interpreter) -> None:
         spec = self._spec
+        self._lock = await make_lock(
+            *(spec, interpreter, self._before_script),
+            run=self._run,
+            log=self._log,
+            time_left=self._time_left(),
+        )
         await remove_build(spec.tmp)
         manifest = Manifest(
             commit=spec.snapshot.commit,
@@ -192,7 +204,7 @@ class _Build:
             started_at=self._started_at,
             sealed_at=now(),
         )
-        await seal_build(spec.folder, manifest)
+        await seal_build(spec.folder, manifest, self._lock)
 
     def _time_left(self) -> float:
         return self._deadline - trio.current_time()
@@ -219,4 +231,5 @@ class _Build:
             outcome=outcome,
             failure=failure,
             steps=self._progress.steps,
+            lock=self._lock if outcome == "built" else "",
         )

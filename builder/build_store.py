@@ -28,6 +28,7 @@ from builder.files.remove_tree import remove_tree
 from builder.files.small_file import read_small_file
 
 SEAL = "sealed"
+LOCK = "pylock.toml"
 _ASIDE = ".aside"
 # The most bytes of a seal: some paths and dates.
 _SEAL_BYTES = 64 * 1024
@@ -132,9 +133,10 @@ class BuildStore:
         return self.root / f"{build}{_ASIDE}"
 
 
-async def seal_build(folder: Path, manifest: Manifest) -> None:
-    """Seal a build: after the return it survives a power cut. Raises ScriptFailed, OSError."""
-    await trio.to_thread.run_sync(partial(_seal, folder, manifest))
+async def seal_build(folder: Path, manifest: Manifest, lock: str = "") -> None:
+    """Seal a build, with the lock of its environment: after the return it survives a power cut.
+    Raises ScriptFailed, OSError."""
+    await trio.to_thread.run_sync(partial(_seal, folder, manifest, lock))
 
 
 async def remove_build(folder: Path) -> None:
@@ -149,7 +151,7 @@ def _rename(old: Path, new: Path) -> None:
         sync_folder(old.parent)
 
 
-def _seal(folder: Path, manifest: Manifest) -> None:
+def _seal(folder: Path, manifest: Manifest, lock: str) -> None:
     try:
         take_ownership(folder)
         _refuse_outside_links(folder)
@@ -159,6 +161,8 @@ def _seal(folder: Path, manifest: Manifest) -> None:
             f"its script left folders that are too deep: {error.strerror}",
             "Make the script remove these folders.",
         ) from None
+    if lock:
+        (folder / LOCK).write_text(lock)
     # All at once: there are thousands of files.
     sync_file_system(folder)
     if (folder / SEAL).exists():

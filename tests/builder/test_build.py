@@ -79,7 +79,12 @@ async def test_build_runs_all_steps(bench: Bench, monkeypatch: pytest.MonkeyPatc
     assert report.outcome == "built"
     assert set(states(bench).values()) == {"done"}
     folder = bench.shelf.folder("one")
-    assert {path.name for path in folder.iterdir()} == {"code", "environment", "sealed"}
+    assert {path.name for path in folder.iterdir()} == {
+        "code",
+        "environment",
+        "pylock.toml",
+        "sealed",
+    }
     assert (folder / "code/made.txt").read_text() == "1.0"
     assert "progress" in bench.log
 
