@@ -26,16 +26,19 @@ BUILD = Lifecycle(
         "pending": {
             "snapshotted": "queued",
             "failed": "build failed",
+            "cancelled": "build failed",
         },
         "queued": {
             "started": "building",
             "failed": "build failed",
+            "cancelled": "build failed",
         },
         "building": {
             "built": "built",
             "failed": "build failed",
             "timed_out": "timedout",
             "interrupted": "build failed",
+            "cancelled": "build failed",
         },
         "built": {},
         "build failed": {},

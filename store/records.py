@@ -125,6 +125,7 @@ class Build(StatefulRecord, frozen=True, kw_only=True):
     snapshot: str = ""  # the commit, once there is one
     steps: list[Step] = field(default_factory=list)
     failure: Failure | None = None
+    cancelled_by: str = ""  # the user who cancelled it; "": it was not cancelled
     creator: str
     built_at: str | None = None
 

@@ -42,7 +42,6 @@ class CreateBuild(msgspec.Struct, kw_only=True):
 class BuildRoutes:
     def __init__(self, control: Control) -> None:
         self._control = control
-        self._builds = control.builds
         self._records = control.records
         self._views = control.views
         self._lookup = Lookup(control)
@@ -72,11 +71,26 @@ class BuildRoutes:
     async def show(self, project_id: str, model_id: str, build_id: str) -> Json:
         return self._json(await self._lookup.build(project_id, model_id, build_id))
 
-    @route.delete(ONE, "project.edit", "delete a build that is not deployed", audit="build.delete")
+    @route.delete(
+        ONE,
+        "project.edit",
+        "delete a build that is not deployed; one in progress is cancelled",
+        audit="build.delete",
+    )
     async def delete(self, project_id: str, model_id: str, build_id: str) -> Json:
         build = await self._lookup.build(project_id, model_id, build_id)
-        await self._builds.delete(project_id, build)
+        await self._control.cancellation.delete(project_id, build, principal().user)
         return {}
+
+    @route.post(
+        f"{ONE}:cancel",
+        "project.edit",
+        "cancel a build that has not ended; deployments that wait for it fail",
+        audit="build.cancel",
+    )
+    async def cancel(self, project_id: str, model_id: str, build_id: str) -> Json:
+        build = await self._lookup.build(project_id, model_id, build_id)
+        return self._json(await self._control.cancellation.cancel(build, principal().user))
 
     @route.get(
         f"{ONE}/log",
@@ -136,6 +150,7 @@ def build_json(view: BuildView) -> Json:
         "status": build.status,
         "steps": [msgspec.structs.asdict(step) for step in build.steps],
         "failure": failure_json(build.failure),
+        "cancelled_by": build.cancelled_by,
         "crn": view.crn,
         "created_at": build.created_at,
         "updated_at": build.updated_at,

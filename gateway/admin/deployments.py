@@ -61,12 +61,12 @@ class DeploymentRoutes:
     @route.post(
         f"{MODEL}:stop",
         "model.operate",
-        "stop all deployments of a model, and list them",
+        "stop all deployments of a model and the builds that they wait for; list them",
         audit="model.stop",
     )
     async def stop_all(self, project_id: str, model_id: str) -> Json:
         model = await self._lookup.model(project_id, model_id)
-        stopping = await self._deployments.stop_all(model.id)
+        stopping = await self._control.cancellation.stop_model(model, principal().user)
         return {"model_deployments": [self._json(each) for each in stopping]}
 
     @route.get(MANY, "project.view", "list the deployments of a build", query=PAGED)

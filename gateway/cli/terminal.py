@@ -47,17 +47,19 @@ class Style:
 
 
 class Spinner:
-    """The last line of a terminal: what the command waits for, and for how long."""
+    """The last line of a terminal: what the command waits for, and for how long. A `progress`
+    replaces both: it is an object that shows both as its `str`."""
 
     def __init__(self, label: str) -> None:
         self.label = label
+        self.progress: object = None
         self._since = time.monotonic()
 
     def __str__(self) -> str:
         seconds = time.monotonic() - self._since
         frame = FRAMES[int(seconds * 10) % len(FRAMES)]
-        line = f"{frame} {printable(self.label)}  {seconds:.0f} s"
-        return line[: shutil.get_terminal_size().columns - 1]
+        text = f"{self.label}  {seconds:.0f} s" if self.progress is None else str(self.progress)
+        return f"{frame} {printable(text)}"[: shutil.get_terminal_size().columns - 1]
 
 
 class Terminal:
@@ -104,6 +106,11 @@ class Terminal:
         self._err.write(f"{question} [y/N] ")
         self._err.flush()
         return self._stdin.readline().strip().lower() in ("y", "yes")
+
+    @property
+    def is_animated(self) -> bool:
+        """Whether a user watches progress: stderr is a terminal that can redraw a line."""
+        return self._animated
 
     @property
     def is_interactive(self) -> bool:

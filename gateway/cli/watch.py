@@ -1,7 +1,8 @@
 """Watches a build and a deployment until they end.
 
-Watching changes nothing: Ctrl-C ends the command, and the work continues. A failure ends the
-command with the reason that the gateway recorded.
+Watching changes nothing: Ctrl-C ends the command, and the work continues. On a terminal a second
+Ctrl-C within a few seconds cancels the work. A failure ends the command with the reason that the
+gateway recorded.
 """
 
 import time
@@ -10,12 +11,15 @@ from contextlib import contextmanager
 
 from gateway.cli.context import CommandFailed, Context, Exit
 from gateway.cli.lookup import build_path, deployment_path, full_name, model_path
+from gateway.cli.progress import BuildProgress, estimate_from, title
 from gateway.cli.terminal import Style, printable
-from gateway.client import Client, Json, ServerSentEvent, ServerUnreachable
+from gateway.client import ApiError, Client, Json, ServerSentEvent, ServerUnreachable
 from gateway.suggested_command import suggested
 
 FIRST_PAUSE = 0.05  # seconds
 LONGEST_PAUSE = 1.0
+# How long a second Ctrl-C is waited for, in seconds.
+SECOND_PRESS = 3.0
 MARKS = {"done": "✓", "failed": "✗"}
 _UNSUCCESSFUL = ("build failed", "timedout")
 
@@ -26,11 +30,17 @@ def follow_build(context: Context, model: Json, build: Json) -> Json:
     style = context.terminal.style
     with context.terminal.spinner(f"build {build['build_number']}") as spinner:
         steps = _Steps(context.terminal.say, style)
+        if context.terminal.is_animated:
+            builds = context.client.listing(f"{model_path(model)}/builds")
+            progress = BuildProgress(spinner.label, estimate_from(builds))
+            spinner.progress = progress
         for name, data in log_events(context.client, path, "build"):
             if name == "line":
                 context.terminal.say(style.dim(printable(data)))
             elif name == "steps":
-                spinner.label = f"build {build['build_number']}: {steps.show(data)}"
+                steps.show(data)
+                if context.terminal.is_animated:
+                    progress.update(data)
     build = context.client.get(path)
     check_built(model, build)
     return build
@@ -43,6 +53,9 @@ def check_built(model: Json, build: Json) -> None:
     name, number = full_name(model), build["build_number"]
     happened = "took too long" if build["status"] == "timedout" else "failed"
     advice = f"print the log with {suggested('build log', name, number)}"
+    if build["cancelled_by"]:
+        text = f"build {number} of {name!r} was cancelled by {build['cancelled_by']!r}"
+        raise CommandFailed(text, advice, Exit.FAILED)
     raise _failed(f"build {number} of {name!r} {happened}", build["failure"], advice)
 
 
@@ -95,14 +108,51 @@ def poll(client: Client, path: str) -> Iterator[Json]:
 
 
 @contextmanager
-def detachable(what: str, look: str, stop: str = "") -> Iterator[None]:
+def detachable(
+    context: Context,
+    what: str,
+    look: str,
+    stop: str = "",
+    cancel: Callable[[], object] | None = None,
+) -> Iterator[None]:
     """Ctrl-C inside the block ends the command, not the work. `look` and `stop` are the suggested
-    commands that show the work again and end it."""
+    commands that show the work again and end it. On a terminal a second Ctrl-C calls `cancel`."""
     try:
         yield
     except KeyboardInterrupt:
         advice = f"see it with {look}" + (f", stop it with {stop}" if stop else "")
+        if cancel is not None and context.terminal.is_animated and _pressed_again(context, what):
+            cancel()
+            raise CommandFailed(f"{what} was cancelled", "", Exit.INTERRUPTED) from None
         raise CommandFailed(f"{what} continues", advice, Exit.INTERRUPTED) from None
+
+
+def _pressed_again(context: Context, what: str) -> bool:
+    context.terminal.say(
+        f"Ctrl-C again within {SECOND_PRESS:.0f} s cancels {what}; else it continues."
+    )
+    try:
+        time.sleep(SECOND_PRESS)
+    except KeyboardInterrupt:
+        return True
+    return False
+
+
+def cancel_started(
+    context: Context, model: Json, build: Json, deployment: Json | None = None
+) -> None:
+    """Cancels a build that is being made, or stops its deployment before it serves."""
+    client = context.client
+    try:
+        client.post(f"{build_path(model, build['id'])}:cancel")
+        return
+    except ApiError as error:
+        if error.code != "state.conflict":
+            raise
+    if deployment is not None:
+        path = deployment_path(model, deployment)
+        if client.get(path)["status"] in ("pending", "deploying"):
+            client.post(f"{path}:stop")
 
 
 def _deployment_failed(client: Client, model: Json, deployment: Json) -> CommandFailed:
@@ -117,7 +167,7 @@ def _deployment_failed(client: Client, model: Json, deployment: Json) -> Command
 def _failed(sentence: str, failure: Json | None, advice: str) -> CommandFailed:
     if not failure:
         return CommandFailed(sentence, advice, Exit.FAILED)
-    step = f" at {_title(failure['step'])}" if failure["step"] else ""
+    step = f" at {title(failure['step'])}" if failure["step"] else ""
     advice = f"{failure['advice']} {advice}" if failure["advice"] else advice
     return CommandFailed(f"{sentence}{step}: {reason_of(failure)}", advice, Exit.FAILED)
 
@@ -135,19 +185,12 @@ class _Steps:
         self._colours = {"done": style.good, "failed": style.bad}
         self._printed = set[str]()
 
-    def show(self, steps: list[Json]) -> str:
-        """Prints the steps that have ended; returns the name of the running one."""
-        running = "waiting"
+    def show(self, steps: list[Json]) -> None:
+        """Prints the steps that have ended."""
         for step in steps:
-            state, title = step["state"], _title(step["name"])
-            if state == "running":
-                running = title
+            state = step["state"]
             if state in MARKS and step["name"] not in self._printed:
                 self._printed.add(step["name"])
                 seconds = "" if step["seconds"] is None else f"  {step['seconds']:.1f} s"
-                self._say(f"{self._colours[state](MARKS[state])} {title}{seconds}")
-        return running
-
-
-def _title(step: str) -> str:
-    return step.replace("_", " ").lower()
+                mark = self._colours[state](MARKS[state])
+                self._say(f"{mark} {title(step['name'])}{seconds}")

@@ -16,6 +16,7 @@ from gateway.control.deployments.usage import ActiveModels
 from gateway.control.foundation import Foundation
 from gateway.control.logs.following import LogFollowers
 from gateway.control.metrics.metrics import Metrics
+from gateway.control.projects.cancel import Cancellation
 from gateway.control.projects.launch import Launcher
 from gateway.control.projects.models import Models
 from gateway.control.projects.project_files import ProjectFiles
@@ -59,6 +60,7 @@ class Control:
         self.models = _models(foundation, workloads)
         self.projects = _projects(foundation, workloads, self.models)
         self.launcher = Launcher(self.models, self.builds, self.deployments)
+        self.cancellation = Cancellation(foundation.database, self.builds, self.deployments)
         self.usage = ActiveModels(foundation.database, self.deployments)
         self.users = _users(foundation)
         self.keys = _keys(foundation)

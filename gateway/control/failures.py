@@ -34,6 +34,16 @@ RUN_INTERRUPTED = Failure(
 )
 
 
+def build_cancelled(by: str, step: str) -> Failure:
+    """A user cancelled the build; `step` is the one that ran, "" for a build that waited."""
+    return Failure(
+        step=step,
+        summary="The build was cancelled",
+        problem=f"user {by!r} cancelled it",
+        advice="Build again.",
+    )
+
+
 def internal_error(error: Exception) -> Failure:
     """A deployment failed by an error that is not expected, or by a shortage of the machine."""
     if is_shortage(error):
@@ -89,9 +99,10 @@ def _shortage(step: str, error: Exception) -> Failure:
 def build_failed(build: Build) -> Failure:
     """A deployment has no build to serve."""
     why = build.failure
+    happened = "was cancelled" if build.cancelled_by else "did not succeed"
     return Failure(
         step="BUILD",
-        summary=f"Build {build.number} did not succeed",
+        summary=f"Build {build.number} {happened}",
         problem=f"{why.summary}: {why.problem}" if why else build.status,
         advice=why.advice if why else "Build again.",
     )

@@ -36,6 +36,16 @@ class Deployments(LifecycleTable[Deployment]):
         await self.advance(connection, new_id, "ready")
         return [await self.advance(connection, d.id, "stop", wanted="stop") for d in old]
 
+    async def waiting_for_build(
+        self, connection: aiosqlite.Connection, build_id: str
+    ) -> list[Deployment]:
+        """Return the deployments that are wanted and have not started, ascending by number."""
+        return await self.select(
+            connection,
+            "WHERE build_id = ? AND wanted = 'serve' AND status = 'pending' ORDER BY number",
+            build_id,
+        )
+
     async def stop(self, connection: aiosqlite.Connection, deployment_id: str) -> Deployment:
         """Stop wanting a deployment. It is then stopping, or stopped if it had not started.
 

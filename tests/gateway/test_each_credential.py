@@ -88,6 +88,7 @@ ROUTES = {
         POST   {M}:stop
         POST   {M}/builds
         DELETE {B}
+        POST   {B}:cancel
         POST   {B}/deployments
         POST   {D}:stop
         POST   {D}:restart

@@ -53,7 +53,7 @@ SETTINGS: list[tuple[str, Any, str, bool]] = [
 ]
 MODEL = "/projects/([^/]+)/models/([^/]+)"
 EXPERIMENT = "/projects/([^/]+)/experiments/([^/:]+)"
-BUILD = f"{MODEL}/builds/([^/]+)"
+BUILD = f"{MODEL}/builds/([^/:]+)"
 DEPLOYMENT = f"{BUILD}/deployments/([^/:]+)"
 
 
@@ -130,7 +130,8 @@ class State:
         number = 1 + sum(each["model_id"] == model["id"] for each in self.builds.values())
         build = {
             "id": identity, "model_id": model["id"], "build_number": number, "status": "queued",
-            "failure": None, "kernel": "Python 3.11", "example": None, "model_root_dir": "",
+            "failure": None, "cancelled_by": "", "kernel": "Python 3.11", "example": None,
+            "model_root_dir": "",
             "build_script_path": "cdsw-build.sh", "created_at": NOW, **wish,
         }  # fmt: skip
         model["example"] = build["example"]
@@ -362,6 +363,16 @@ class Handler(BaseHTTPRequestHandler):
         del self.state.builds[identity]
         self._json({})
 
+    def cancel_build(self, body: bytes, project: str, model: str, identity: str) -> None:
+        build = self.state.builds[identity]
+        if build["status"] != "queued":
+            raise Refusal("state.conflict", f"cannot cancel build: it is {build['status']}")
+        build |= {"status": "build failed", "cancelled_by": "admin"}
+        for deployment in self.state.deployments.values():
+            if deployment["build_id"] == identity:
+                deployment["status"] = "failed"
+        self._json(build)
+
     def build_log(self, body: bytes, project: str, model: str, identity: str) -> None:
         build = self.state.builds[identity]
         self._open_events()
@@ -574,6 +585,7 @@ ROUTES: list[tuple[str, str, Callable[..., None]]] = [
     ("GET", f"{MODEL}/logs", Handler.logs),
     ("GET", BUILD, Handler.build),
     ("DELETE", BUILD, Handler.delete_build),
+    ("POST", f"{BUILD}:cancel", Handler.cancel_build),
     ("GET", f"{BUILD}/log", Handler.build_log),
     ("POST", f"{BUILD}/deployments", Handler.create_deployment),
     ("GET", DEPLOYMENT, Handler.deployment),

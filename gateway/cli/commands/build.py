@@ -1,4 +1,4 @@
-"""The verbs `predictd build ...`: create, ls, log, rm."""
+"""The verbs `predictd build ...`: create, ls, log, cancel, rm."""
 
 from gateway.cli.arguments import count
 from gateway.cli.command import argument, command
@@ -7,7 +7,7 @@ from gateway.cli.context import Context
 from gateway.cli.lookup import build_path, find_build, find_model, full_name, model_path
 from gateway.cli.options import BUILD_OPTIONS, MODEL, YES, network
 from gateway.cli.terminal import printable, table, when
-from gateway.cli.watch import detachable, follow_build, log_events
+from gateway.cli.watch import cancel_started, detachable, follow_build, log_events
 from gateway.client import Json
 from gateway.suggested_command import suggested
 
@@ -31,9 +31,11 @@ def create(context: Context) -> None:
     build = client.post(f"{model_path(model)}/builds", like_the_last(context, model))
     name, number = full_name(model), build["build_number"]
     with detachable(
+        context,
         f"build {number} of {name!r}",
         suggested("build log", name, number),
-        suggested("build rm", name, number),
+        suggested("build cancel", name, number),
+        lambda: cancel_started(context, model, build),
     ):
         build = follow_build(context, model, build)
     advice = f"Serve it with {suggested('model redeploy', name, '--build', number)}."
@@ -53,7 +55,7 @@ def ls(context: Context) -> None:
     rows = [
         (
             each["build_number"],
-            each["status"],
+            f"cancelled by {each['cancelled_by']}" if each["cancelled_by"] else each["status"],
             f"{each['file_path']}:{each['function_name']}",
             each["kernel"],
             when(each["created_at"]),
@@ -81,7 +83,7 @@ def log(context: Context) -> None:
     name, number = full_name(model), build["build_number"]
     path = build_path(model, build["id"])
     lines = []
-    with detachable(f"build {number} of {name!r}", suggested("build log", name, number)):
+    with detachable(context, f"build {number} of {name!r}", suggested("build log", name, number)):
         for event in log_events(context.client, path, "build"):
             if event.name != "line":
                 continue
@@ -93,6 +95,23 @@ def log(context: Context) -> None:
         context.terminal.result({"build": build, "lines": lines}, "")
     else:
         context.terminal.say(f"Build {number} of {name}: {build['status']}.")
+
+
+@command(
+    "build cancel",
+    "cancel a build that is queued or being made",
+    MODEL,
+    argument("number", metavar="N", nargs="?", type=count, help=f"{_NUMBER} (default: the last)"),
+    examples=["predictd build cancel iris"],
+)
+def cancel(context: Context) -> None:
+    """Ends a build. The deployment that waits for it fails; what serves is not touched."""
+    model = find_model(context.client, context.arguments.model)
+    build = find_build(context.client, model, context.arguments.number)
+    name, number = full_name(model), build["build_number"]
+    with context.terminal.spinner(f"cancelling build {number}"):
+        build = context.client.post(f"{build_path(model, build['id'])}:cancel")
+    context.terminal.result(build, f"Cancelled build {number} of {name}.")
 
 
 @command(

@@ -34,7 +34,13 @@ from gateway.cli.options import (
     VARIABLES,
 )
 from gateway.cli.terminal import plural
-from gateway.cli.watch import check_built, detachable, follow_build, wait_for_deployment
+from gateway.cli.watch import (
+    cancel_started,
+    check_built,
+    detachable,
+    follow_build,
+    wait_for_deployment,
+)
 from gateway.client import Client, Json
 from gateway.suggested_command import suggested
 
@@ -157,7 +163,13 @@ def watch_started(
         check_built(model, build)
         raise AssertionError(f"build {number} has no deployment")
     what = f"build {number} of {name!r} and its deployment"
-    with detachable(what, suggested("status", name), suggested("model stop", name)):
+    with detachable(
+        context,
+        what,
+        suggested("status", name),
+        suggested("build cancel", name, number),
+        lambda: cancel_started(context, model, build, deployment),
+    ):
         build = follow_build(context, model, build)
         return build, wait_for_deployment(context, model, deployment)
 
@@ -175,7 +187,12 @@ def deploy_build(context: Context, model: Json, build: Json, options: Json) -> N
     path = f"{build_path(model, build['id'])}/deployments"
     deployment = context.client.post(path, options)
     name, number = full_name(model), deployment["deployment_number"]
-    with detachable(f"deployment {number} of {name!r}", suggested("status", name)):
+    with detachable(
+        context,
+        f"deployment {number} of {name!r}",
+        suggested("status", name),
+        cancel=lambda: cancel_started(context, model, build, deployment),
+    ):
         deployment = wait_for_deployment(context, model, deployment)
     context.terminal.result(deployment, served_line(model, deployment))
 

@@ -97,7 +97,7 @@ def run(context: Context) -> None:
     experiment = client.post(f"/projects/{project['id']}/experiments", asked)
     number = experiment["experiment_number"]
     context.terminal.say(f"Experiment {number} of {project['name']}.")
-    with _detachable(number):
+    with _detachable(context, experiment):
         experiment = _follow(context, experiment)
     _report(context, experiment)
 
@@ -144,7 +144,7 @@ def log(context: Context) -> None:
     experiment = find_experiment(context.client, context.arguments.experiment)
     number = experiment["experiment_number"]
     lines: list[str] = []
-    with _detachable(number):
+    with _detachable(context, experiment):
         experiment = _follow(context, experiment, lines)
     if context.terminal.as_json:
         context.terminal.result({"experiment": experiment, "lines": lines}, "")
@@ -272,9 +272,15 @@ def _files(context: Context, experiment: Json) -> list[Json]:
     return context.client.listing(f"{experiment_path(experiment)}/files")
 
 
-def _detachable(number: int) -> AbstractContextManager[None]:
-    look, stop = suggested("experiment log", number), suggested("experiment stop", number)
-    return detachable(f"experiment {number}", look, stop)
+def _detachable(context: Context, experiment: Json) -> AbstractContextManager[None]:
+    number = experiment["experiment_number"]
+    return detachable(
+        context,
+        f"experiment {number}",
+        suggested("experiment log", number),
+        suggested("experiment stop", number),
+        lambda: context.client.post(f"{experiment_path(experiment)}:stop"),
+    )
 
 
 def _comparison(compared: Json) -> str:

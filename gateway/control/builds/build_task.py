@@ -82,6 +82,8 @@ class BuildTask:
                     await self._run_steps()
             except store.NotFound:
                 raise
+            except store.IllegalTransition:
+                await self._end_cancelled()
             except CannotDecrypt as error:
                 await self._fail(failures.unreadable(error))
             except Exception as error:
@@ -89,6 +91,22 @@ class BuildTask:
                 await self._fail(failures.build_error("", error))
             finally:
                 self.log.close()
+
+    async def cancel(self, build: Build) -> None:
+        """Ends the task of a build whose row, `build`, says that it was cancelled. Returns when
+        nothing of it runs."""
+        assert build.failure is not None
+        self.build = build
+        self.build_steps = _build_steps(build.steps)
+        self.log.write(f"{build.failure.summary}: {build.failure.problem}", "stderr")
+        await self.operation.cancel_and_wait()
+
+    async def _end_cancelled(self) -> None:
+        """The row was written as cancelled before this task could write it. A build that was
+        complete by then has a folder."""
+        self.build = await self._services.database.read(store.builds.get, self.build.id)
+        with trio.CancelScope(shield=True):
+            await self._services.build_store.remove(self.build.id)
 
     async def _run_steps(self) -> None:
         database = self._services.database
@@ -163,6 +181,14 @@ class BuildTask:
             self.build = await self._services.writer.write_until_accepted(
                 store.builds.advance, self.build.id, event, **changes
             )
+
+    @property
+    def interrupted_steps(self) -> list[Step]:
+        """The steps as they are if the build ends now: the one that runs has failed."""
+        return [
+            msgspec.structs.replace(step, state="failed") if step.state == "running" else step
+            for step in self.steps
+        ]
 
     @property
     def steps(self) -> list[Step]:

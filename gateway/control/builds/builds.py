@@ -29,7 +29,7 @@ from gateway.control.runtime_settings import RuntimeSettings
 from gateway.control.sandbox import Sandbox
 from gateway.errors import Refusal
 from gateway.set_aside import SetAside
-from store import Build, Deployment, Model, Project, User
+from store import Build, Deployment, Model, Project, Step, User
 from workers import Log, Network, Pool
 from workers.confinement import HOME
 
@@ -212,6 +212,17 @@ class Builds:
         """The build with its present status and steps, also while it is rebuilt."""
         task = self._operations.get(build.id)
         return msgspec.structs.replace(task.build, steps=task.steps) if task else build
+
+    def interrupted_steps(self, build: Build) -> list[Step]:
+        """The steps of a build as they are if it ends now: the one that runs has failed."""
+        task = self._operations.get(build.id)
+        return task.interrupted_steps if task else build.steps
+
+    async def end_cancelled(self, build: Build) -> None:
+        """Ends a build whose row says that it was cancelled. Returns when nothing of it runs and
+        its files are removed."""
+        if (task := self._operations.get(build.id)) is not None:
+            await task.cancel(build)
 
     async def delete(self, project_id: str, build: Build) -> None:
         """Deletes the build, cancelled first if it has not ended. Raises BuildInUse."""

@@ -196,14 +196,11 @@ class Deployments:
             rollout.stop()
         return stopping
 
-    async def stop_all(self, model_id: str) -> list[Deployment]:
-        """Stops all deployments of a model that are wanted. None begins to serve afterwards.
-        Returns them while their replicas end."""
-        stopping = await self._services.database.write(store.deployments.stop_all, model_id)
-        for deployment in stopping:
+    def end_rollouts(self, ended: list[Deployment]) -> None:
+        """Ends the rollouts of deployments whose rows say that they are not wanted any more."""
+        for deployment in ended:
             if (rollout := self._rollouts.get(deployment.id)) is not None:
                 rollout.stop()
-        return stopping
 
     async def end_all(self, model_id: str) -> None:
         """For a model whose rows are deleted. Returns when nothing of it runs."""

@@ -51,6 +51,7 @@ def older_schema(path: Path) -> None:
     with closing(connect(path)) as database, database:
         database.execute("ALTER TABLE site DROP COLUMN generation")
         database.execute("ALTER TABLE builds RENAME COLUMN steps TO journey")
+        database.execute("ALTER TABLE builds DROP COLUMN cancelled_by")
         database.execute("PRAGMA user_version = 8")
 
 

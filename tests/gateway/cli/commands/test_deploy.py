@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway.cli.commands.deploy import build_network
+from gateway.cli.terminal import Terminal
 from gateway.errors import CATALOGUE
 from tests.gateway.cli.conftest import Predictd
 from tests.support.fake_admin_api import State
@@ -128,6 +129,44 @@ def test_control_c_leaves_the_build_running(state: State, folder: Path, predictd
     assert "build 1 of 'sums/add' and its deployment continues" in outcome.err
     assert "predictd status sums/add" in outcome.err
     assert len(state.deployments) == 1
+
+
+def test_second_control_c_cancels(
+    state: State, folder: Path, predictd: Predictd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a terminal the first Ctrl-C says how to cancel, and a second one does it."""
+    released = threading.Event()
+
+    def while_building() -> None:
+        press_control_c()
+        released.wait()
+
+    def pressed_again(_: float) -> None:
+        raise KeyboardInterrupt
+
+    state.while_building = while_building
+    monkeypatch.setattr(Terminal, "is_animated", True)
+    monkeypatch.setattr("gateway.cli.watch.time.sleep", pressed_again)
+    try:
+        outcome = predictd("deploy", "model.py:add")
+    finally:
+        released.set()
+    assert outcome.code == 130
+    assert "Ctrl-C again within 3 s cancels build 1 of 'sums/add' and its deploy" in outcome.err
+    assert "build 1 of 'sums/add' and its deployment was cancelled" in outcome.err
+    [build] = state.builds.values()
+    assert (build["status"], build["cancelled_by"]) == ("build failed", "admin")
+
+
+def test_build_cancel(state: State, folder: Path, predictd: Predictd) -> None:
+    """The last build is cancelled if none is named, and lists say by whom. One that has ended is
+    refused."""
+    predictd("deploy", "model.py:add")
+    assert predictd("build", "cancel", "add").code == 4
+    [model] = state.models.values()
+    state.build(model, {"file_path": "model.py", "function_name": "add", "comment": ""})
+    assert "Cancelled build 2 of sums/add." in predictd("build", "cancel", "add").out
+    assert "cancelled by admin" in predictd("build", "ls", "add").out
 
 
 def test_control_c_leaves_the_deployment_running(
