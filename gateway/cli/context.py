@@ -1,10 +1,12 @@
 """The context of every verb, and how a command fails.
 
-The address of the gateway is `--url` or PREDICTD_URL; else, unless a data folder is named, that of
-`predictd login`; else the one that the running gateway wrote into its data folder (`--data` or
-PREDICTD_DATA, else the default folder). The key is PREDICTD_API_KEY, else that of `predictd login`
-if the address is the same, else the data folder's `admin.key`. `admin.key` is never read for a
-gateway on another machine, which would learn the key.
+The gateway is the first of these: `--url`, `--context`, PREDICTD_URL, `--data`, PREDICTD_CONTEXT,
+PREDICTD_DATA, the current context (see `contexts`). A data folder means the gateway that runs on
+it, which wrote its address there; without a current context that is the default folder.
+
+A context has a key of its own, and no other key is sent there. Otherwise the key is
+PREDICTD_API_KEY, else that of the context with exactly this address, else the data folder's
+`admin.key`, which is never read for a gateway on another machine.
 
 With TLS the gateway is verified by the certificate that it wrote beside its address; its names do
 not count. With `--url` it is verified by what the machine or SSL_CERT_FILE trusts.
@@ -14,13 +16,14 @@ import json
 from argparse import Namespace
 from collections.abc import Mapping
 from contextlib import ExitStack
+from difflib import get_close_matches
 from enum import IntEnum
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from gateway.cli.login_file import Login, login_path, read_login
+from gateway.cli.contexts import LOCAL, Contexts, GatewayContext, contexts_path, read_contexts
 from gateway.cli.terminal import Terminal
 from gateway.client import Client, ServerUnreachable, trusting
 from gateway.suggested_command import suggested
@@ -63,6 +66,15 @@ class Address(NamedTuple):
         return Client(self.url, key, tls=trusting(self.certificate) if self.certificate else None)
 
 
+class Chosen(NamedTuple):
+    """The gateway of a command. Without a URL it is the one on this machine; `key` is the stored
+    key of the context."""
+
+    url: str = ""
+    key: str = ""
+    context: str = LOCAL
+
+
 class Context:
     """One command: its arguments, terminal and environment. `resources` close when it ends."""
 
@@ -88,24 +100,57 @@ class Context:
         return self.arguments.data or self.environment.get("PREDICTD_DATA") or ""
 
     @cached_property
-    def login(self) -> Login:
-        """What `predictd login` stored."""
-        path = login_path(self.environment)
+    def contexts(self) -> Contexts:
+        """The gateways that the user has stored."""
+        path = contexts_path(self.environment)
         try:
-            return read_login(path)
+            return read_contexts(path)
         except (OSError, ValueError) as error:
             raise CommandFailed(
-                f"cannot read the login file {path}: {error}",
-                "remove it and run `predictd login URL` again",
+                f"cannot read the contexts in {path}: {error}",
+                "remove the file and run `predictd login URL` again",
                 Exit.USAGE,
             ) from error
+
+    def find_context(self, name: str) -> GatewayContext:
+        """The stored context of this name."""
+        if found := self.contexts.find(name):
+            return found
+        close = get_close_matches(name, [each.name for each in self.contexts.stored], 1)
+        meant = f"did you mean {close[0]!r}? " if close else ""
+        advice = f"{meant}list them with `predictd context ls`"
+        raise CommandFailed(f"context {name!r} does not exist", advice, Exit.USAGE)
+
+    @cached_property
+    def gateway(self) -> "Chosen":
+        """Which gateway the command uses, and with which stored key."""
+        arguments, environment = self.arguments, self.environment
+        if arguments.context and (arguments.url or arguments.data):
+            other = "--url" if arguments.url else "--data"
+            message = f"--context and {other} both name a gateway"
+            raise CommandFailed(message, "use one of them", Exit.USAGE)
+        if url := arguments.url:
+            return Chosen(url, context="")
+        if name := arguments.context:
+            return self._stored(name)
+        if url := environment.get("PREDICTD_URL"):
+            return Chosen(url, context="")
+        if arguments.data:
+            return Chosen()
+        if name := environment.get("PREDICTD_CONTEXT"):
+            return self._stored(name)
+        return Chosen() if self._named_data else self._stored(self.contexts.current)
+
+    def _stored(self, name: str) -> "Chosen":
+        if name == LOCAL:
+            return Chosen()
+        stored = self.find_context(name)
+        return Chosen(stored.url, stored.key, name)
 
     @property
     def named(self) -> str:
         """The address that the user named; "" is the gateway on this machine."""
-        if named := self.arguments.url or self.environment.get("PREDICTD_URL"):
-            return str(named)
-        return "" if self._named_data else self.login.url
+        return self.gateway.url
 
     def public_url(self, call_url: str = "") -> str:
         """The address for other machines: the named one, else the gateway's own, for which its
@@ -126,11 +171,11 @@ class Context:
     @cached_property
     def client(self) -> Client:
         """A client of the command's gateway."""
-        named = self.named
+        named, key, _ = self.gateway
         address = Address(named) if named else running_address(self.data)
-        key = self.environment.get("PREDICTD_API_KEY")
+        key = key or self.environment.get("PREDICTD_API_KEY") or ""
         if not key and named:
-            key = self.login.key_for(named)
+            key = self.contexts.key_for(named)
         if not key and named and not is_here(named):
             raise CommandFailed(
                 f"no API key for the gateway at {named}",

@@ -72,6 +72,7 @@ NOUNS = {
     "build": Noun("manage the builds of a model", Group.MANAGE),
     "deployment": Noun("list the deployments of a model", Group.MANAGE),
     "experiment": Noun("run scripts and manage their results", Group.MANAGE),
+    "context": Noun("manage the gateways that commands can use", Group.ACCESS),
     "key": Noun("manage API keys", Group.ACCESS),
     "user": Noun("manage users (site administrators)", Group.ACCESS),
     "site": Noun("manage settings and active models (site administrators)", Group.GATEWAY),

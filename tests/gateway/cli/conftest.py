@@ -30,7 +30,7 @@ class Predictd(Protocol):
 @pytest.fixture
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The data folder that commands are pointed at; nothing else of the environment counts."""
-    for name in ("PREDICTD_URL", "PREDICTD_API_KEY", "NO_COLOR"):
+    for name in ("PREDICTD_URL", "PREDICTD_CONTEXT", "PREDICTD_API_KEY", "NO_COLOR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PREDICTD_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))

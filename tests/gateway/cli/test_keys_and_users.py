@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from gateway.cli.login_file import login_path
+from gateway.cli.contexts import contexts_path
 from tests.gateway.cli.conftest import Outcome, Predictd
 from tests.gateway.conftest import Samples
 from tests.support.gateway import ROOT, url_in
@@ -173,8 +173,8 @@ def test_login(
     key = predictd("key", "create", "--kind", "api", "--user", ada, "--json").json["api_key"]
     monkeypatch.delenv("PREDICTD_DATA")
     typing(f"{key}\n")
-    assert f"Logged in to {url} as ada." in predictd("login", f"{url}/").out
-    path = login_path(os.environ)
+    assert f"Logged in to {url} as ada, context" in predictd("login", f"{url}/").out
+    path = contexts_path(os.environ)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     who = predictd("whoami")
     assert "ada (Ada L.)" in who.out
@@ -183,7 +183,8 @@ def test_login(
     assert predictd("whoami", "--url", "http://192.0.2.1:8080").code == 2
     assert predictd("whoami", "--data", str(path.parent)).code == 3
     monkeypatch.setenv("PREDICTD_API_KEY", "another")
-    assert predictd("whoami").code == 4
+    assert predictd("whoami").code == 0
+    assert predictd("whoami", "--url", url).code == 4
     monkeypatch.delenv("PREDICTD_API_KEY")
     assert url in predictd("logout").out
     assert not path.exists()
@@ -198,7 +199,7 @@ def test_invalid_login_is_not_stored(
     for text, code in (("", 2), ("wrong", 4), (model_key, 4)):
         typing(text)
         assert predictd("login", url).code == code
-    path = login_path(os.environ)
+    path = contexts_path(os.environ)
     assert not path.exists()
     path.parent.mkdir(parents=True)
     path.write_text("{}")
