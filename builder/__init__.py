@@ -7,7 +7,7 @@ README.md.
 from builder.build import BuildFailure, BuildReport
 from builder.build import build as make_build
 from builder.build_steps import SNAPSHOT, SNAPSHOT_TAKEN, BuildSteps
-from builder.build_store import SEAL, BuildStore, Manifest
+from builder.build_store import BuildStore, Manifest
 from builder.errors import (
     BuilderError,
     CloneFailed,
@@ -26,7 +26,9 @@ from builder.git.address import RepositoryAddress, read_address
 from builder.git.clone import CloneGuard, clone
 from builder.git.ssh import with_identity
 from builder.interpreters import Interpreter, discover, inspect, match, release_of
+from builder.reuse.environment_store import EnvironmentManifest, EnvironmentStore
 from builder.safe_paths import resolve_beneath
+from builder.sealed_folders import SEAL
 from builder.snapshot.missing_content import submodules
 from builder.snapshot.snapshot import drop_snapshot, snapshots_in, take_snapshot, tree_of
 from builder.spec import DEFAULT_SCRIPT, BuildSpec, Probe, Run, Snapshot
@@ -45,6 +47,8 @@ __all__ = [
     "CloneFailed",
     "CloneGuard",
     "CloneRefused",
+    "EnvironmentManifest",
+    "EnvironmentStore",
     "Folder",
     "Interpreter",
     "InterpreterUnusable",

@@ -13,14 +13,16 @@ from msgspec import Struct
 
 from builder import build_steps
 from builder.build_steps import SNAPSHOT_TAKEN, BuildSteps, now
-from builder.build_store import Manifest, remove_build, seal_build
+from builder.build_store import Manifest
 from builder.environment.build_script import check_script, normalize_script, run_script
 from builder.environment.virtual_environment import make_environment
 from builder.errors import BuilderError
 from builder.interpreters import Interpreter, inspect
 from builder.lock.installed import Installed
 from builder.lock.make import make_lock, read_environment
+from builder.reuse.environment_store import LOCK, EnvironmentManifest
 from builder.safe_paths import check_model_file, check_model_path
+from builder.sealed_folders import remove_sealed, seal, take_over
 from builder.snapshot import missing_content
 from builder.snapshot.snapshot import write_out
 from builder.spec import BuildSpec, Log, Probe, Run
@@ -53,7 +55,8 @@ async def build(
     changed: Callable[[BuildSteps], None],
     steps: BuildSteps = SNAPSHOT_TAKEN,
 ) -> BuildReport:
-    """Make the build at `spec.folder`, which must not exist. Without a `probe` it has no model to
+    """Make the build at `spec.folder` and its environment at `spec.environment`, which must not
+    exist. Without a `probe` it has no model to
     start.
 
     `steps` are the steps so far, including the snapshot; `changed` is called after each event.
@@ -80,13 +83,15 @@ async def build(
     finally:
         if not whole:
             with trio.CancelScope(shield=True):
-                await remove_build(spec.folder)
+                await remove_sealed(spec.folder)
+                await remove_sealed(spec.environment)
 
 
 def _refuse_existing(spec: BuildSpec) -> None:
     # This build must not remove an existing folder when it fails.
-    if spec.folder.exists():
-        raise FileExistsError(f"{spec.folder} already exists")
+    for folder in (spec.folder, spec.environment):
+        if folder.exists():
+            raise FileExistsError(f"{folder} already exists")
 
 
 class _Progress:
@@ -141,6 +146,7 @@ class _Build:
             interpreter = await self._prepare()
         with self._progress.step(build_steps.BUILD_SCRIPT):
             await self._run_script(interpreter)
+            await self._seal_environment(interpreter)
         with self._progress.step(build_steps.PROBE):
             await self._try_out(interpreter)
         with self._progress.step(build_steps.SEAL):
@@ -150,6 +156,7 @@ class _Build:
         spec = self._spec
         interpreter = await inspect(spec.interpreter)
         spec.folder.mkdir(parents=True)
+        spec.environment.mkdir(parents=True)
         spec.tmp.mkdir()
         spec.pip_cache.mkdir(parents=True, exist_ok=True)
         await write_out(spec.snapshot, spec.code)
@@ -174,6 +181,27 @@ class _Build:
             self._log.write(f"No {self._spec.script}: skipping this step")
             self._progress.skip()
 
+    async def _seal_environment(self, interpreter: Interpreter) -> None:
+        spec = self._spec
+        self._lock = await make_lock(
+            *(spec, interpreter, self._before_script),
+            run=self._run,
+            log=self._log,
+            time_left=self._time_left(),
+        )
+        if self._lock:
+            (spec.environment / LOCK).write_text(self._lock)
+        await trio.to_thread.run_sync(take_over, spec.virtualenv, spec.code)
+        manifest = EnvironmentManifest(
+            project=spec.project,
+            interpreter=str(interpreter.path),
+            prefix=str(interpreter.prefix),
+            home=str(spec.home),
+            version=interpreter.version,
+            sealed_at=now(),
+        )
+        await seal(spec.environment, manifest)
+
     async def _try_out(self, interpreter: Interpreter) -> None:
         if self._probe is None:
             self._progress.skip()
@@ -184,19 +212,14 @@ class _Build:
 
     async def _seal(self, interpreter: Interpreter) -> None:
         spec = self._spec
-        self._lock = await make_lock(
-            *(spec, interpreter, self._before_script),
-            run=self._run,
-            log=self._log,
-            time_left=self._time_left(),
-        )
-        await remove_build(spec.tmp)
+        await remove_sealed(spec.tmp)
         manifest = Manifest(
             commit=spec.snapshot.commit,
             file=spec.file,
             function=spec.function,
             model_root=spec.model_root,
             script=spec.script,
+            environment=spec.environment.name,
             interpreter=str(interpreter.path),
             prefix=str(interpreter.prefix),
             home=str(spec.home),
@@ -204,7 +227,7 @@ class _Build:
             started_at=self._started_at,
             sealed_at=now(),
         )
-        await seal_build(spec.folder, manifest, self._lock)
+        await seal(spec.folder, manifest)
 
     def _time_left(self) -> float:
         return self._deadline - trio.current_time()

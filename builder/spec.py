@@ -37,15 +37,18 @@ class BuildSpec(Struct, frozen=True, kw_only=True):
     """One build to make: of a model, or, without `file` and `function`, of a project whose scripts
     are run.
 
-    The build is made in `folder` and stays there: a virtual environment cannot be moved (gotcha G7
-    in README).
+    The build is made in `folder`, and its environment in `environment`, beside it. Both stay there:
+    a virtual environment cannot be moved (gotcha G7 in README). `project` is the id of the project:
+    others do not share the environment.
     `home` is the path at which programs of the build see the project. `script` and `model_root` are
     relative to the project's root, `file` to `model_root`. `variables` are for the script only.
     `time_limit` is in seconds and covers the whole build.
     """
 
+    project: str
     snapshot: Snapshot
     folder: Path
+    environment: Path
     home: Path
     interpreter: Path
     file: str = ""
@@ -68,8 +71,8 @@ class BuildSpec(Struct, frozen=True, kw_only=True):
 
     @property
     def virtualenv(self) -> Path:
-        """The build's own Python."""
-        return self.folder / "environment"
+        """The Python of the environment."""
+        return self.environment / "environment"
 
     @property
     def tmp(self) -> Path:

@@ -13,7 +13,7 @@ from pathlib import Path
 import trio
 
 import store
-from builder import BuildStore, discover, inspect
+from builder import BuildStore, EnvironmentStore, discover, inspect
 from gateway.app import Services
 from gateway.background import Tasks
 from gateway.control import Control
@@ -109,7 +109,7 @@ async def open_control(
         key_index = KeyIndex()
         accounts = Accounts(key_index)
         endpoints = Endpoints(partial(_access_key, secret), accounts.may_call, key_index)
-        build_store = BuildStore(data.builds)
+        build_store = BuildStore(data.builds, EnvironmentStore(data.environments))
         offload = OffloadedParser(workers, data.parser_logs)
         workers.check_answer = offload.check_answer
         control = Control(

@@ -60,6 +60,11 @@ class DataFolder(msgspec.Struct, frozen=True):
         return self.root / "builds"
 
     @property
+    def environments(self) -> Path:
+        """What builds and experiments run in, each under its id."""
+        return self.root / "environments"
+
+    @property
     def replicas(self) -> Path:
         return self.root / "replicas"
 
@@ -97,6 +102,7 @@ class DataFolder(msgspec.Struct, frozen=True):
         """All folders, each before the folders in it."""
         return [
             self.builds,
+            self.environments,
             self.ballast,
             self.start_room,
             *self.remade,

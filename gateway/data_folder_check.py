@@ -78,7 +78,7 @@ def _refuse_data_without_database(data: DataFolder) -> None:
 
 def _data_in(data: DataFolder) -> list[str]:
     """The data of an earlier gateway besides its database and keys."""
-    folders = [*data.entity_folders, data.builds]
+    folders = [*data.entity_folders, data.builds, data.environments]
     found = [each for each in folders if each.is_dir() and any(each.iterdir())]
     # The last commits may be in the log only, and SQLite would remove it.
     log = data.database.with_name(f"{data.database.name}-wal")

@@ -12,28 +12,26 @@ _HARMLESS = (".pyc", "/direct_url.json")
 _BLOCK = 256 * 1024
 
 
-def find_path_reference(folder: Path, path: str) -> str:
-    """Return the first regular file of the build in `folder` that contains `path`, or link in its
-    environment, relative to `folder`; "" if there is none. Blocking: reads all files. Raises
-    OSError."""
+def find_path_reference(path: str, *, code: Path, virtualenv: Path) -> str:
+    """Return the first regular file of a build that contains `path`, or link in its virtual
+    environment, as "code/..." or "environment/..."; "" if there is none. Blocking: reads all
+    files. Raises OSError."""
     wanted = os.fsencode(path)
-    for entry in _entries(folder):
-        shown = os.path.relpath(entry.path, folder)
-        if entry.is_symlink():
-            # Links in the code are rewritten when it is copied.
-            named = shown.startswith("environment/") and wanted in os.fsencode(
-                os.readlink(entry.path)
-            )
-        else:
-            named = not entry.path.endswith(_HARMLESS) and _names(entry.path, wanted)
-        if named:
-            return shown
+    for tree, shown in ((code, "code"), (virtualenv, "environment")):
+        for entry in _entries(tree):
+            if entry.is_symlink():
+                # Links in the code are rewritten when it is copied.
+                named = tree is virtualenv and wanted in os.fsencode(os.readlink(entry.path))
+            else:
+                named = not entry.path.endswith(_HARMLESS) and _names(entry.path, wanted)
+            if named:
+                return os.path.join(shown, os.path.relpath(entry.path, tree))
     return ""
 
 
-def _entries(folder: Path) -> Iterator["os.DirEntry[str]"]:
-    """Yield all links and regular files, without the seal."""
-    ahead = [str(folder / "code"), str(folder / "environment")]
+def _entries(tree: Path) -> Iterator["os.DirEntry[str]"]:
+    """Yield all links and regular files."""
+    ahead = [str(tree)]
     while ahead:
         with os.scandir(ahead.pop()) as found:
             for entry in found:

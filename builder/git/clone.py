@@ -20,7 +20,6 @@ from urllib.parse import quote, unquote, urlsplit
 import trio
 from msgspec import Struct
 
-from builder.build_store import take_ownership
 from builder.errors import CloneFailed, CloneRefused
 from builder.files.fsync import sync_file_system, sync_folder
 from builder.files.remove_tree import remove_tree
@@ -29,6 +28,7 @@ from builder.git.git_store import clean_environment, git_executable, git_version
 from builder.git.reachable_addresses import Addresses, is_inner, reachable_addresses
 from builder.git.ssh import KNOWN_HOSTS, accepted_host_keys, git_ssh_command, with_agent
 from builder.log_tail import LogTail, NullLog
+from builder.sealed_folders import take_ownership
 from builder.spec import Run, SandboxPaths
 
 REFERENCE = re.compile(r"[A-Za-z0-9_][^\s~^:?*\[\\]*")

@@ -63,8 +63,6 @@ def _shared(foundation: Foundation) -> _Shared:
         settings=foundation.settings,
         resources=foundation.resources,
         project_usage=foundation.project_usage,
-        build_store=foundation.build_store,
-        data=foundation.data,
     )
     snapshots = Snapshots(foundation.data, runner)
     executor = BuildExecutor(
@@ -90,7 +88,6 @@ def _builds(foundation: Foundation, shared: _Shared) -> Builds:
     prober = Prober(
         workers=foundation.workers,
         database=foundation.database,
-        build_store=foundation.build_store,
         data=foundation.data,
         variables=foundation.variables,
         keys=shared.keys,

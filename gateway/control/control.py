@@ -169,6 +169,7 @@ def _backups(foundation: Foundation) -> Backups:
     return Backups(
         database=foundation.database,
         data=foundation.data,
+        build_store=foundation.build_store,
         temporary_files=foundation.temporary_files,
         removal_queue=foundation.removal_queue,
         tasks=foundation.tasks,

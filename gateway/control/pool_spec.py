@@ -50,9 +50,10 @@ class PoolSpecs:
         return PoolSpec(
             name=f"{name}-{build.id.replace('-', '')[:10]}",
             replica=replica_spec(
-                self._build_store.folder(build.id),
                 build,
                 key | self._variables.of_model(project, deployment),
+                code=self._build_store.code(build.id),
+                virtualenv=self._build_store.virtualenv(build.id),
                 prefix=self._build_store.prefix(build.id),
                 built=self._sandbox.built_at(build.id),
                 identity=sandbox_uids.of_deployment(deployment),
@@ -67,10 +68,11 @@ class PoolSpecs:
 
 
 def replica_spec(
-    folder: Path,
     build: Build,
     variables: dict[str, str],
     *,
+    code: Path,
+    virtualenv: Path,
     prefix: Path | None,
     built: Path | None,
     identity: int,
@@ -78,12 +80,12 @@ def replica_spec(
     network: Network,
     crns: Crns = Crns(),  # noqa: B008 - it is frozen
 ) -> ReplicaSpec:
-    """A replica of the build in `folder`, without what the settings say. `prefix` is the folder of
-    its interpreter, `built` where the build was made, if not at HOME. Replicas of equal `identity`
-    can reach each other's processes and files."""
+    """A replica of a build, without what the settings say. `prefix` is the folder of its
+    interpreter, `built` where the build was made, if not at HOME. Replicas of equal `identity` can
+    reach each other's processes and files."""
     return ReplicaSpec(
-        code=folder / "code",
-        environment=folder / "environment",
+        code=code,
+        environment=virtualenv,
         prefix=prefix,
         built=built,
         file=build.file,

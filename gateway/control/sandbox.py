@@ -9,6 +9,7 @@ With mounts the home of a process is /home/cdsw, in builds as in models. Without
   project are translated in each working copy. Otherwise it is rebuilt from its snapshot.
 """
 
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -48,7 +49,7 @@ class Sandbox:
 
     def home_of(self, build_id: str) -> Path:
         """The path at which the programs of a running build see its files."""
-        return HOME if self._confinement.mounts else self._build_store.folder(build_id) / "code"
+        return HOME if self._confinement.mounts else self._build_store.code(build_id)
 
     def built_at(self, build_id: str) -> Path | None:
         """The home of a sealed build, as `build_home` gives it."""
@@ -65,5 +66,9 @@ class Sandbox:
         manifest = self._build_store.sealed(build_id)
         if manifest is None or not self.may_name_missing_home(manifest):
             return ""
-        folder = self._build_store.folder(build_id)
-        return await trio.to_thread.run_sync(builder.find_path_reference, folder, manifest.home)
+        find = partial(
+            builder.find_path_reference,
+            code=self._build_store.code(build_id),
+            virtualenv=self._build_store.virtualenv(build_id),
+        )
+        return await trio.to_thread.run_sync(find, manifest.home)

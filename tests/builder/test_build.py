@@ -48,7 +48,7 @@ def states(bench: Bench) -> dict[str, str]:
 
 def python(bench: Bench, code: str, name: str = "one") -> str:
     """What the build's own Python prints."""
-    return output(str(bench.shelf.folder(name) / "environment/bin/python"), "-c", code)
+    return output(str(bench.environments.virtualenv(name) / "bin/python"), "-c", code)
 
 
 def output(*command: str) -> str:
@@ -79,17 +79,12 @@ async def test_build_runs_all_steps(bench: Bench, monkeypatch: pytest.MonkeyPatc
     assert report.outcome == "built"
     assert set(states(bench).values()) == {"done"}
     folder = bench.shelf.folder("one")
-    assert {path.name for path in folder.iterdir()} == {
-        "code",
-        "environment",
-        "pylock.toml",
-        "sealed",
-    }
+    assert {path.name for path in folder.iterdir()} == {"code", "sealed"}
     assert (folder / "code/made.txt").read_text() == "1.0"
     assert "progress" in bench.log
 
     seen = dict(line.split("=", 1) for line in (folder / "code/env.txt").read_text().splitlines())
-    own = folder / "environment"
+    own = bench.environments.virtualenv("one")
     for left in ("_", "SHLVL", "PWD", "OLDPWD"):  # bash's own
         seen.pop(left, None)
     assert seen == {
@@ -119,7 +114,7 @@ async def test_build_runs_all_steps(bench: Bench, monkeypatch: pytest.MonkeyPatc
     # What its replicas are shown of the interpreter: all that `bin/python` needs.
     real = Path(sys.base_prefix).resolve()
     assert bench.shelf.prefix("one") == real
-    assert (folder / "environment" / "bin" / "python").readlink().is_relative_to(real / "bin")
+    assert (own / "bin" / "python").readlink().is_relative_to(real / "bin")
 
 
 async def test_environments_are_apart(bench: Bench) -> None:
@@ -405,6 +400,6 @@ async def test_strict_umask_does_not_hide_build_inputs(bench: Bench) -> None:
     finally:
         os.umask(before)
     assert report.outcome == "built"
-    wrappers = bench.shelf.folder("one") / "environment" / "predictd-bin"
+    wrappers = bench.environments.virtualenv("one") / "predictd-bin"
     assert wrappers.stat().st_mode & 0o777 == 0o755
     assert all(each.stat().st_mode & 0o777 == 0o755 for each in wrappers.iterdir())

@@ -6,9 +6,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from builder.build_store import BuildStore, Manifest, seal_build
+from builder.build_store import BuildStore, Manifest
 from builder.errors import ScriptFailed
 from builder.files.remove_tree import remove_tree
+from builder.reuse.environment_store import EnvironmentStore
+from builder.sealed_folders import seal, take_over
 from tests.faults.matrix import fault
 
 MANIFEST = Manifest(
@@ -28,7 +30,7 @@ MANIFEST = Manifest(
 
 @pytest.fixture
 def shelf(tmp_path: Path) -> BuildStore:
-    return BuildStore(tmp_path / "builds")
+    return BuildStore(tmp_path / "builds", EnvironmentStore(tmp_path / "environments"))
 
 
 def half(shelf: BuildStore, name: str) -> Path:
@@ -42,27 +44,23 @@ async def test_build_is_sealed_once(shelf: BuildStore) -> None:
     """A build is sealed with its manifest, once."""
     folder = half(shelf, "one")
     assert shelf.sealed("one") is None
-    await seal_build(folder, MANIFEST)
+    await seal(folder, MANIFEST)
     assert shelf.sealed("one") == MANIFEST
     with pytest.raises(FileExistsError):
-        await seal_build(folder, MANIFEST)
+        await seal(folder, MANIFEST)
 
 
-async def test_build_with_outside_hard_links_is_not_sealed(
-    shelf: BuildStore, tmp_path: Path
-) -> None:
-    """A build with a file that has a second name elsewhere, where later builds may write, is not
-    sealed. Second names within the build are fine."""
-    folder = half(shelf, "one")
-    (folder / "code/inner").mkdir()
-    os.link(folder / "code/model.py", folder / "code/inner/again.py")
-    os.link(folder / "code/model.py", tmp_path / "cached")
+def test_files_with_outside_hard_links_are_refused(shelf: BuildStore, tmp_path: Path) -> None:
+    """A file that has a second name elsewhere, where later builds may write, is not sealed. Second
+    names within a build and its environment are fine."""
+    code, environment = half(shelf, "one") / "code", tmp_path / "environment"
+    environment.mkdir()
+    os.link(code / "model.py", environment / "again.py")
+    os.link(code / "model.py", tmp_path / "cached")
     with pytest.raises(ScriptFailed, match="hard link"):
-        await seal_build(folder, MANIFEST)
-    assert shelf.sealed("one") is None
+        take_over(environment, code)
     (tmp_path / "cached").unlink()
-    await seal_build(folder, MANIFEST)
-    assert shelf.sealed("one") == MANIFEST
+    take_over(environment, code)
 
 
 TORN = msgspec.json.encode(MANIFEST)[:-5]
@@ -98,7 +96,7 @@ def damage(seal: Path, how: str) -> None:
 async def test_damaged_seal_is_reported(shelf: BuildStore, how: str) -> None:
     """A build with a seal that cannot be read is not whole, and its damage is told."""
     folder = half(shelf, "one")
-    await seal_build(folder, MANIFEST)
+    await seal(folder, MANIFEST)
     assert shelf.damage("one") == ""
     damage(folder / "sealed", how)
     assert (shelf.sealed("one"), shelf.prefix("one")) == (None, None)
@@ -131,7 +129,7 @@ async def test_kill_leaves_no_torn_seal(shelf: BuildStore, monkeypatch: pytest.M
 
     monkeypatch.setattr(os, "fsync", killed)
     with pytest.raises(KeyboardInterrupt):
-        await seal_build(folder, MANIFEST)
+        await seal(folder, MANIFEST)
     assert shelf.damage("one") == ""
     assert shelf.sealed("one") is None
 
@@ -141,7 +139,7 @@ async def test_names(shelf: BuildStore) -> None:
     assert shelf.names() == []
     for name in ("half", "kept"):
         half(shelf, name)
-    await seal_build(shelf.folder("kept"), MANIFEST)
+    await seal(shelf.folder("kept"), MANIFEST)
     (shelf.root / "stray").write_text("")
     assert shelf.names() == ["half", "kept", "stray"]
 
@@ -173,9 +171,8 @@ async def test_deep_build_can_be_removed(shelf: BuildStore) -> None:
         os.close(here)
         here = below
     os.close(here)
-    if os.geteuid() == 0:
-        with pytest.raises(ScriptFailed, match="too deep"):
-            await seal_build(folder, MANIFEST)
+    with pytest.raises(ScriptFailed, match="too deep"):
+        take_over(folder / "code")
     await shelf.remove("one")
     assert not folder.exists()
 
@@ -189,12 +186,12 @@ async def test_failed_removal_names_what_stays(shelf: BuildStore) -> None:
 async def test_seal_is_removed_first(shelf: BuildStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """A removal that is interrupted leaves a build without its seal."""
     folder = half(shelf, "one")
-    await seal_build(folder, MANIFEST)
+    await seal(folder, MANIFEST)
 
     def interrupted(_: Path) -> None:
         raise OSError("no more")
 
-    monkeypatch.setattr("builder.build_store.remove_tree", interrupted)
+    monkeypatch.setattr("builder.sealed_folders.remove_tree", interrupted)
     with pytest.raises(OSError, match="no more"):
         await shelf.remove("one")
     assert shelf.sealed("one") is None

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from gateway.client import ApiError, Client, Json
 from tests.faults.matrix import fault
+from tests.support.builds import virtualenv_of
 from tests.support.polling import until
 from tests.support.served_gateway import (
     UNFINISHED,
@@ -86,7 +87,7 @@ def test_build_with_a_missing_interpreter_is_rebuilt(gateway: Gateway, tmp_path:
     """A build that lost its Python is rebuilt when it is deployed; running replicas continue."""
     model = gateway.serve(write(tmp_path / "project", {"echo.py": ECHO}), "echo.py", "echo")
     build = gateway.client.listing(f"{at(model)}/builds")[0]
-    for python in (gateway.data / "builds" / build["id"] / "environment/bin").glob("python*"):
+    for python in (virtualenv_of(gateway.data, build["id"]) / "bin").glob("python*"):
         python.unlink()
     assert gateway.call(model, 1).status == 200
     gateway.deploy(model, build, replicas=1)

@@ -236,13 +236,13 @@ def test_seal_gets_its_name_after_the_build_is_on_the_disk(tmp_path: Path) -> No
     need_strace()
     folder, trace = tmp_path / "builds" / "one", tmp_path / "trace"
     program = f"""
-import pathlib, trio, builder.build_store as builds
+import pathlib, trio, builder.sealed_folders as builds
 from tests.builder.test_build_store import MANIFEST
 folder = pathlib.Path({str(folder)!r})
 (folder / "code").mkdir(parents=True)
 (folder / "code" / "model.py").write_text("whole")
-trio.run(builds.seal_build, folder, MANIFEST)
-trio.run(builds.remove_build, folder)
+trio.run(builds.seal, folder, MANIFEST)
+trio.run(builds.remove_sealed, folder)
 """
     command = ["strace", "-f", "-y", "-o", str(trace), "-e", f"trace={TRACE}"]
     subprocess.run([*command, sys.executable, "-c", program], cwd=ROOT, check=True)

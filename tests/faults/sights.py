@@ -10,6 +10,7 @@ from pathlib import Path
 
 from gateway.client import Json
 from tests.faults.payloads import hash_by_seed, zone_now
+from tests.support.builds import virtualenv_of
 
 SYSTEM = {
     *("/usr", "/opt", "/etc", "/sys/devices/system/cpu", "/sys/devices/system/node"),
@@ -107,7 +108,7 @@ def _mounts(kind: str, project: str, build: Path, data: Path) -> set[str]:
         within = {line.split()[4] for line in file}
     within = {path for path in within if any(Path(path).is_relative_to(each) for each in system)}
     inside = Path(__file__).parents[2] / "workers" / "inside" / "python"
-    own = {str(build / "environment"), str(inside)}
+    own = {str(virtualenv_of(data, build.name)), str(inside)}
     prefix = Path(sys.base_prefix).resolve()
     if not prefix.is_relative_to("/usr"):
         own.add(str(prefix))

@@ -22,6 +22,7 @@ from tests.faults import payloads, sights
 from tests.faults.bench import ECHO, replica_pids
 from tests.faults.conftest import Observe
 from tests.faults.matrix import fault
+from tests.support.builds import virtualenv_of
 from tests.support.ordinary_user import as_ordinary_user
 from tests.support.polling import until
 from tests.support.served_gateway import (
@@ -118,7 +119,8 @@ class Prison:
         deployment = self.gateway.deploy(model, build, replicas=1)
         assert deployment["status"] == "deployed", deployment["failure"]
         folder = self.build_of(model)
-        own = {"own build": str(folder / "code"), "own environment": str(folder / "environment")}
+        environment = virtualenv_of(self.gateway.data, folder.name)
+        own = {"own build": str(folder / "code"), "own environment": str(environment)}
         told = self.gateway.call(model, {**self.targets, "readable": own})
         assert told.status == 200, told.body
         return self._told(model["project"], told.body["response"], folder)
@@ -232,7 +234,7 @@ def prison(level: str, root: Path) -> Iterator[Prison]:
                 "the database": str(gateway.data / "predictd.db"),
                 "the gateway's address": str(gateway.data / "gateway.json"),
                 "another build": str(build / "code" / "echo.py"),
-                "another environment": str(build / "environment" / "bin"),
+                "another environment": str(virtualenv_of(gateway.data, build.name) / "bin"),
                 "another working copy": str(working_copy.resolve() / "code"),
                 "logs": str(gateway.data / "logs"),
                 "snapshots": str(gateway.data / "snapshots"),

@@ -82,7 +82,7 @@ KINDS = [
     Kind("builds/BUILD/sealed", ANY - STUCK),
     Kind("builds/*/sealed", ANY - STUCK),
     Kind("builds/*/code/*"),
-    Kind("builds/*/environment/*"),
+    Kind("environments/*/environment/*"),
     Kind("experiments/*/outputs/*", STUCK),
     Kind("experiments/*/tracked/metrics.jsonl", TYPE | STUCK | {"garbage"}),
     Kind("experiments/*/work/*", STUCK),
@@ -177,7 +177,10 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     for name, content in left.items():
         (data / name).parent.mkdir(parents=True, exist_ok=True)
         (data / name).write_bytes(content)
-    for path in (*(data / "ballast").glob("1*"), *data.glob("builds/*/environment/lib/*/*/*")):
+    for path in (
+        *(data / "ballast").glob("1*"),
+        *data.glob("environments/*/environment/lib/*/*/*"),
+    ):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     return Prepared(data, victim[-1], other[1], frozenset(other))
 

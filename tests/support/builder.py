@@ -14,6 +14,7 @@ from builder.build import BuildReport, build
 from builder.build_steps import BuildSteps
 from builder.build_store import BuildStore
 from builder.interpreters import Interpreter
+from builder.reuse.environment_store import EnvironmentStore
 from builder.snapshot.snapshot import take_snapshot
 from builder.spec import BuildSpec, Log, Probe, Run, SandboxPaths, Snapshot, SnapshotLimits
 
@@ -104,7 +105,8 @@ class Bench:
         self.project = folder / "project"
         self.project.mkdir()
         self.store = folder / "store.git"
-        self.shelf = BuildStore(folder / "builds")
+        self.environments = EnvironmentStore(folder / "environments")
+        self.shelf = BuildStore(folder / "builds", self.environments)
         self.pip_cache = folder / "cache"
         self.log = Lines()
         self.steps: list[BuildSteps] = []
@@ -128,8 +130,10 @@ class Bench:
 
     async def spec(self, name: str = "one", **changes: Any) -> BuildSpec:
         facts = {
+            "project": "project",
             "snapshot": await self.take(name),
             "folder": self.shelf.folder(name),
+            "environment": self.environments.folder(name),
             "home": self.shelf.folder(name) / "code",
             "interpreter": Path(sys.executable),
             "file": "model.py",

@@ -1,9 +1,9 @@
 """A backup of everything that a new machine needs, created while the gateway serves.
 
 A backup has the database, the admin key, the snapshots and logs of builds and experiments, the
-sealed builds, the outputs of experiments, and the files of projects that are not linked. It omits
-what can be made again (caches, working copies, environments of experiments), the output of models,
-and everything outside the data folder (linked folders, certificates, settings).
+sealed builds with their environments, the outputs of experiments, and the files of projects that
+are not linked. It omits what can be made again (caches, working copies, other environments), the
+output of models, and everything outside the data folder (linked folders, certificates, settings).
 
 The backup has every file that the copied rows need: removals are paused before the rows are
 copied, sealed builds never change, and snapshots are only added meanwhile. The memory it takes does
@@ -25,6 +25,7 @@ import msgspec
 import trio
 
 import store
+from builder import BuildStore
 from gateway.background import Tasks
 from gateway.control.backup.archive import Head, Writer, writing
 from gateway.control.backup.layout import DATABASE, SECRETS, check_place
@@ -57,12 +58,14 @@ class Backups:
         *,
         database: Database,
         data: DataFolder,
+        build_store: BuildStore,
         temporary_files: TemporaryFiles,
         removal_queue: RemovalQueue,
         tasks: Tasks,
     ) -> None:
         self._database = database
         self._data = data
+        self._build_store = build_store
         self._temporary_files = temporary_files
         self._removal_queue = removal_queue
         self._tasks = tasks
@@ -126,13 +129,20 @@ class Backups:
             for _, build in contents.builds:
                 _add_log(archive, data, data.build_log(build.id))
                 if build.status == "built":
-                    _add_build(archive, data, build)
+                    _add_sealed(archive, data.builds / build.id, data)
+            for name in self._environments(contents):
+                _add_sealed(archive, data.environments / name, data)
             for experiment in contents.experiments:
                 _add_log(archive, data, data.experiment_log(experiment.id))
                 outputs = data.experiment(experiment.id).outputs
                 # A running script has incomplete outputs: after a restore it has failed.
                 if experiment.ended_at is not None and outputs.is_dir():
                     archive.add_tree(str(outputs.relative_to(data.root)), outputs)
+
+    def _environments(self, contents: _Contents) -> list[str]:
+        """The environments of all builds; several builds may run in one."""
+        built = [build.id for _, build in contents.builds if build.status == "built"]
+        return sorted({self._build_store.environment_of(each) for each in built} - {""})
 
 
 async def _stream(receive: trio.MemoryReceiveChannel[bytes]) -> AsyncIterator[bytes]:
@@ -188,12 +198,12 @@ def _of_snapshots(known: set[str], inner: str) -> bool:
     return not (name.startswith(("tmp_", "links-")) or name.endswith(".lock"))
 
 
-def _add_build(archive: Writer, data: DataFolder, build: Build) -> None:
-    folder = data.builds / build.id
+def _add_sealed(archive: Writer, folder: Path, data: DataFolder) -> None:
+    name = str(folder.relative_to(data.root))
     if (unreadable := _unreadable(folder)) is not None:
-        archive.left_out.append(f"builds/{build.id}: {unreadable} cannot be read")
+        archive.left_out.append(f"{name}: {unreadable} cannot be read")
     else:
-        archive.add_tree(f"builds/{build.id}", folder)
+        archive.add_tree(name, folder)
 
 
 def _unreadable(folder: Path) -> str | None:

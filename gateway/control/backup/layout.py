@@ -1,6 +1,6 @@
 """The kinds that a backup may have at each path: one table, for writing and for reading.
 
-Links are legal only among the files of a project, their copy in a build, and a build's environment.
+Links are legal only among the files of a project, their copy in a build, and environments.
 No file or folder of predictd itself is a link. A snapshot store has only what git wrote there for
 predictd: no hooks, no other stores, and no setting except its format.
 """
@@ -34,6 +34,10 @@ _LAYOUT = [
         (rf"builds/{_ID}/(?:code|environment)/.+", _ANY),
         (rf"builds/{_ID}/sealed", _FILE),
         (rf"builds/{_ID}/.+", _PLAIN),
+        (rf"environments/{_ID}(?:/environment|/files)?", _FOLDER),
+        (rf"environments/{_ID}/(?:environment|files)/.+", _ANY),
+        (rf"environments/{_ID}/sealed", _FILE),
+        (rf"environments/{_ID}/.+", _PLAIN),
         (rf"logs/(?:builds|experiments)/{_ID}\.log(?:\.1)?", _FILE),
         (rf"experiments/{_ID}/outputs", _FOLDER),
         (rf"experiments/{_ID}/outputs/.+", _PLAIN),

@@ -12,6 +12,7 @@ and makes the folder usable (`restore_folder.py`).
 
 import os
 import shutil
+from collections.abc import Collection
 from contextlib import closing
 from pathlib import Path
 from typing import IO
@@ -21,7 +22,7 @@ import trio
 
 import builder
 import store
-from builder import Interpreter, Manifest, sync_file_system, sync_folder
+from builder import EnvironmentManifest, Interpreter, Manifest, sync_file_system, sync_folder
 from gateway.control.backup import layout
 from gateway.control.backup.archive import (
     ArchiveDamaged,
@@ -40,6 +41,7 @@ _RESTORING = "restoring.db"
 # The largest seal of a build, in bytes. All seals are kept in memory.
 _SEAL = 64 * 1024
 _BLOCK = 1024 * 1024
+_BUILDS, _ENVIRONMENTS = "builds", "environments"
 
 
 class RestoredModel(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,10 +82,10 @@ async def restore(backup: Path, target: Path) -> Restored:
         raise RestoreRefused(f"{backup} has no {what} in it", "Take another backup.")
     data = DataFolder(await trio.to_thread.run_sync(target.resolve))
     await trio.to_thread.run_sync(check_empty, data)
-    to_rebuild = await _to_rebuild(outline.head, data, known.manifests)
+    to_rebuild = await _to_rebuild(outline.head, data, known)
     with filling(data) as unfinished:
         _check_room(data.root, outline)
-        await trio.to_thread.run_sync(_write_files, backup, data.root, set(to_rebuild))
+        await trio.to_thread.run_sync(_write_files, backup, data.root, known.without(to_rebuild))
         await trio.to_thread.run_sync(store.database_copy.check, backup, data.root / _RESTORING)
         restored = await _finish(outline, data, known, to_rebuild)
     return msgspec.structs.replace(restored, unfinished=unfinished)
@@ -96,6 +98,7 @@ class _Known:
         self.found: set[str] = set()
         self.kept: dict[str, bytes] = {}  # the secrets
         self.manifests: dict[str, Manifest] = {}  # by the id of the build
+        self.environments: set[str] = set()  # the ids of the sealed ones
 
     def __call__(self, entry: ArchiveMember, _modified: int, content: IO[bytes] | None) -> None:
         layout.check_place(entry)
@@ -111,19 +114,31 @@ class _Known:
             text = _whole(entry, content, layout.STORE_CONFIG_BYTES)
             layout.check_store_config(entry.name, text)
         elif _is_seal(entry):
+            top, name, _ = entry.name.split("/")
             seal = _whole(entry, content, _SEAL)
-            self.manifests[_build_of(entry)] = msgspec.json.decode(seal, type=Manifest)
+            if top == _BUILDS:
+                self.manifests[name] = msgspec.json.decode(seal, type=Manifest)
+            else:
+                msgspec.json.decode(seal, type=EnvironmentManifest)
+                self.environments.add(name)
+
+    def without(self, to_rebuild: Collection[str]) -> set[str]:
+        """The folders in the backup that are not put back: of these builds, and the environments
+        that no other build names."""
+        kept = {m.environment for build, m in self.manifests.items() if build not in to_rebuild}
+        builds = {f"{_BUILDS}/{build}" for build in to_rebuild}
+        return builds | {f"{_ENVIRONMENTS}/{name}" for name in self.environments - kept}
 
 
 def _is_seal(entry: ArchiveMember) -> bool:
-    top, _, rest = entry.name.partition("/")
-    return top == "builds" and rest.partition("/")[2] == builder.SEAL
+    folder = _sealed_folder(entry)
+    return bool(folder) and entry.name == f"{folder}/{builder.SEAL}"
 
 
-def _build_of(entry: ArchiveMember) -> str:
-    """The id of the build that a member belongs to; "" for none."""
+def _sealed_folder(entry: ArchiveMember) -> str:
+    """The folder of the build or environment that a member belongs to; "" for none."""
     top, _, rest = entry.name.partition("/")
-    return rest.partition("/")[0] if top == "builds" else ""
+    return f"{top}/{rest.partition('/')[0]}" if top in (_BUILDS, _ENVIRONMENTS) else ""
 
 
 def _whole(entry: ArchiveMember, content: IO[bytes], most: int) -> bytes:
@@ -147,10 +162,9 @@ def _check_room(root: Path, outline: ArchiveSummary) -> None:
         )
 
 
-async def _to_rebuild(
-    head: Head, data: DataFolder, manifests: dict[str, Manifest]
-) -> dict[str, str]:
+async def _to_rebuild(head: Head, data: DataFolder, known: _Known) -> dict[str, str]:
     """The builds in the backup that cannot work on this machine, each with the reason."""
+    manifests = known.manifests
     if head.root != str(data.root):
         return dict.fromkeys(manifests, f"it was made at {head.root}")
     if head.machine != machine():
@@ -162,8 +176,14 @@ async def _to_rebuild(
     return {
         build: reason
         for build, m in manifests.items()
-        if (reason := _unlike(m, found.get(m.interpreter)))
+        if (reason := _missing(m, known) or _unlike(m, found.get(m.interpreter)))
     }
+
+
+def _missing(manifest: Manifest, known: _Known) -> str:
+    """Why a build is not whole; "" if it is."""
+    is_there = not manifest.environment or manifest.environment in known.environments
+    return "" if is_there else "its environment is not in the backup"
 
 
 def _unlike(manifest: Manifest, here: Interpreter | None) -> str:
@@ -178,12 +198,12 @@ def _unlike(manifest: Manifest, here: Interpreter | None) -> str:
     return ""
 
 
-def _write_files(backup: Path, root: Path, to_rebuild: set[str]) -> None:
+def _write_files(backup: Path, root: Path, omitted: set[str]) -> None:
     with closing(Extraction(root)) as placing:
 
         def place(entry: ArchiveMember, modified: int, content: IO[bytes] | None) -> None:
             layout.check_place(entry)
-            if entry.name in SECRETS or _build_of(entry) in to_rebuild:
+            if entry.name in SECRETS or _sealed_folder(entry) in omitted:
                 return
             if content is not None and entry.name == DATABASE:
                 _write_database(root / _RESTORING, content)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import msgspec
 
 import builder
+import store
 from builder import DEFAULT_SCRIPT, SNAPSHOT_TAKEN, BuildReport, BuildSpec, BuildSteps, BuildStore
 from gateway.control.builds.build_runner import BuildRunner
 from gateway.control.builds.snapshots import BuildLog, Snapshots
@@ -70,20 +71,24 @@ class BuildExecutor:
     ) -> BuildReport:
         """The folder of the request must be free. `changed` is called with each new step. Raises
         UnknownKernel and CannotDecrypt."""
-        return await builder.make_build(
-            await self._spec(project, request),
-            run=await self._runner.for_build(project, request.id, request.network),
-            probe=probe,
-            log=log,
-            changed=changed,
-            steps=steps,
-        )
+        spec = await self._spec(project, request)
+        with self._build_store.environments.in_use(spec.environment.name):
+            return await builder.make_build(
+                spec,
+                run=await self._runner.for_build(project, spec, request.network),
+                probe=probe,
+                log=log,
+                changed=changed,
+                steps=steps,
+            )
 
     async def _spec(self, project: Project, request: BuildRequest) -> BuildSpec:
         interpreter = builder.match(request.interpreter, await self._interpreters.all())
         return BuildSpec(
+            project=project.id,
             snapshot=self._snapshots.find(project.id, request.snapshot),
             folder=self._build_store.folder(request.id),
+            environment=self._build_store.environments.folder(store.new_id()),
             home=self._sandbox.home_of(request.id),
             interpreter=interpreter.path,
             file=request.file,

@@ -3,12 +3,11 @@
 from functools import partial
 
 import builder
-from builder import BuildStore
+from builder import BuildSpec
 from gateway.control import sandbox_uids
 from gateway.control.disk.project_usage import ProjectUsage
 from gateway.control.resources import HostResources
 from gateway.control.runtime_settings import RuntimeSettings
-from gateway.data_folder import DataFolder
 from store import Project
 from workers import Limits, Network, Workers
 
@@ -26,25 +25,21 @@ class BuildRunner:
         settings: RuntimeSettings,
         resources: HostResources,
         project_usage: ProjectUsage,
-        build_store: BuildStore,
-        data: DataFolder,
     ) -> None:
         self._workers = workers
         self._settings = settings
         self._resources = resources
         self._project_usage = project_usage
-        self._build_store = build_store
-        self._data = data
 
     async def for_build(
-        self, project: Project, build_id: str, network: Network = "machine"
+        self, project: Project, spec: BuildSpec, network: Network = "machine"
     ) -> builder.Run:
         """Runs the programs of a build."""
         return partial(
             self._workers.run,
             identity=sandbox_uids.of_builds(project),
             limits=await self._project_usage.within(project, self._limits()),
-            folders=(self._build_store.folder(build_id), self._data.pip_cache(project.id)),
+            folders=(spec.folder, spec.environment, spec.pip_cache),
             network=network,
         )
 

@@ -1,8 +1,8 @@
 """Builds: created, found, waited for, rebuilt, deleted. How one is made is in build_task.py.
 
 At the start, a build that was being made when the last gateway ended has failed; one that waited
-continues to wait. A build whose folder is gone, as after a restore, or that names a home that does
-not exist here (`sandbox.py`), is rebuilt when it is to be served.
+continues to wait. A build whose files or environment are gone, as after a restore, or that names a
+home that does not exist here (`sandbox.py`), is rebuilt when it is to be served.
 """
 
 import logging
@@ -149,8 +149,9 @@ class Builds:
         with suppress(store.NotFound):
             model = await self._services.database.read(store.models.get, task.build.model_id)
             project = await self._services.database.read(store.projects.get, model.project_id)
-            folder = self._services.build_store.folder(task.build.id)
-            await self._admission.measure(project, folder)
+            builds, build_id = self._services.build_store, task.build.id
+            environment = builds.virtualenv(build_id).parent
+            await self._admission.measure(project, builds.folder(build_id), environment)
 
     async def wait(self, build_id: str) -> Build:
         """The build at its end. Raises NotFound."""
@@ -169,7 +170,7 @@ class Builds:
         """Why the build has to be rebuilt; "" if it has not."""
         manifest = self._services.build_store.sealed(build_id)
         if manifest is None:
-            return "the folder of this build is gone"
+            return "the files of this build or its environment are gone"
         if why := self._vanished.why(build_id, manifest):
             return why
         if named := await self._sandbox.file_naming_missing_home(build_id):

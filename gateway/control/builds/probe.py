@@ -10,7 +10,7 @@ import msgspec
 
 import builder
 import store
-from builder import BuildSpec, BuildStore, Interpreter
+from builder import BuildSpec, Interpreter
 from gateway.control import failures, sandbox_uids
 from gateway.control.accounts.workload_keys import WorkloadKeys
 from gateway.control.failure_causes import SourceFiles
@@ -40,7 +40,6 @@ class Prober:
         *,
         workers: Workers,
         database: Database,
-        build_store: BuildStore,
         data: DataFolder,
         variables: ProcessVariables,
         keys: WorkloadKeys,
@@ -48,7 +47,6 @@ class Prober:
     ) -> None:
         self._workers = workers
         self._database = database
-        self._build_store = build_store
         self._data = data
         self._variables = variables
         self._keys = keys
@@ -64,9 +62,10 @@ class Prober:
             user = first.deployer if first else build.creator
             with self._keys.issued(user, project.id, "model") as key:
                 replica = replica_spec(
-                    self._build_store.folder(build.id),
                     build,
                     key | self._variables.of_model(project, first),
+                    code=spec.code,
+                    virtualenv=spec.virtualenv,
                     prefix=interpreter.prefix,
                     built=build_home(spec.home),
                     identity=sandbox_uids.of_builds(project),
@@ -84,8 +83,7 @@ class Prober:
                 try:
                     await self._workers.probe(pool, log, example)
                 except (StartFailed, ProbeRaised) as error:
-                    folder = self._build_store.folder(build.id)
-                    source = source_of(folder, build, Path(project.path))
+                    source = source_of(spec.code, build, Path(project.path))
                     raise failures.probe_failed(error, source) from error
 
         return probe
@@ -117,7 +115,6 @@ def _network(build: Build, wanted: list[Deployment]) -> Network:
     return max((build.network, *(each.network for each in wanted)), key=NETWORKS.index)
 
 
-def source_of(folder: Path, build: Build, project: Path | None = None) -> SourceFiles:
-    """What a build holds that may explain why its model does not start."""
-    code = folder / "code"
+def source_of(code: Path, build: Build, project: Path | None = None) -> SourceFiles:
+    """What the files of a build in `code` say that may explain why its model does not start."""
     return SourceFiles(code, build.model_root, build.file, (code / build.script).is_file(), project)

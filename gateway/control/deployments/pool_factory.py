@@ -60,4 +60,4 @@ class PoolFactory:
 
     def source_of(self, build: Build) -> SourceFiles:
         """What may explain why the model of a build does not start."""
-        return source_of(self._build_store.folder(build.id), build)
+        return source_of(self._build_store.code(build.id), build)

@@ -129,12 +129,17 @@ class ProjectUsage:
 
     async def _parts(self, project: Project) -> dict[str, list[Path]]:
         kept = await self._database.read(store.projects.folders, project.id)
+        stored = self._shelf.environments
+        environments = await trio.to_thread.run_sync(stored.of_project, project.id)
         return {
             "files": [] if project.linked else [Path(project.path)],
             "snapshots": [self._data.snapshots(project.id)],
             "cache": [self._data.pip_cache(project.id)],
             "builds": [self._shelf.folder(each) for each in kept.builds],
-            "environments": [self._shelf.folder(each) for each in kept.environments],
+            "environments": [
+                *(self._shelf.folder(each) for each in kept.environments),
+                *(stored.folder(each) for each in environments),
+            ],
             "experiments": [self._data.experiment(each).folder for each in kept.experiments],
         }
 

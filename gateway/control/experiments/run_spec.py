@@ -35,11 +35,10 @@ class RunSpecs:
         key: dict[str, str],
     ) -> ExperimentSpec:
         """`key` are the variables by which the script finds its key. Raises CannotDecrypt."""
-        sealed = self._build_store.folder(experiment.environment_id)
         limits = self._sandbox.limits(experiment.memory_mb * MIB, experiment.cpu_millicores)
         return ExperimentSpec(
-            code=sealed / "code",
-            environment=sealed / "environment",
+            code=self._build_store.code(experiment.environment_id),
+            environment=self._build_store.virtualenv(experiment.environment_id),
             prefix=self._build_store.prefix(experiment.environment_id),
             built=self._sandbox.built_at(experiment.environment_id),
             script=experiment.script,

@@ -113,24 +113,41 @@ class Collector:
         return gone
 
     def _removal(self, path: Path) -> Removal:
+        if path.parent == self._data.environments:
+            return partial(self._build_store.remove_environment, path.name)
         if path.parent == self._data.builds:
             # Its id may be that of an environment, which a run of the same files names again.
             return partial(self._environments.forget, path.name)
         return partial(trio.to_thread.run_sync, remove, path, self._set_aside)
 
     def _describe(self, old: list[_Old], paths: list[tuple[str, Path]]) -> list[Garbage]:
-        data = self._data
+        data, environments = self._data, self._environments_of(old)
         builds = [
             Garbage(
                 kind="build",
                 name=each.build.id,
-                bytes=size_of((data.builds / each.build.id, data.build_log(each.build.id))),
+                bytes=size_of(
+                    (
+                        data.builds / each.build.id,
+                        data.build_log(each.build.id),
+                        *environments.get(each.build.id, ()),
+                    )
+                ),
                 model=each.model.name,
                 number=each.build.number,
             )
             for each in old
         ]
         return [*builds, *(_describe_path(kind, path, data.root) for kind, path in paths)]
+
+    def _environments_of(self, old: list[_Old]) -> dict[str, list[Path]]:
+        """The environments that only these builds run in, each with the last of them. Blocking."""
+        named = self._build_store.environments_by_build()
+        going = [each.build.id for each in old]
+        stay = {environment for build, environment in named.items() if build not in going}
+        last = {named[build]: build for build in going if build in named}
+        folder = self._build_store.environments.folder
+        return {build: [folder(name)] for name, build in last.items() if name not in stay}
 
     async def _caches(self) -> list[Path]:
         """Those of projects that build and run nothing now; pip fills them again."""
@@ -146,14 +163,20 @@ class Collector:
     async def _orphans(self) -> list[Path]:
         """Files named by an unknown id. Names are read first, then rows: what is created meanwhile
         has its row before it has a name on the disk."""
-        data = self._data
-        folders = [*data.entity_folders, data.builds]
+        data, builds = self._data, self._build_store
+        folders = [*data.entity_folders, data.builds, data.environments]
         entries = await trio.to_thread.run_sync(_entries, folders)
         known = await self._database.read(ids)
-        return [each for each in entries if self._is_leftover(each, known)]
+        named = await trio.to_thread.run_sync(builds.environments_by_build)
+        environments = set(named.values())
+        return [each for each in entries if self._is_leftover(each, known, environments)]
 
-    def _is_leftover(self, entry: Path, known: Ids) -> bool:
-        """The files of a project are garbage only if it was deleted."""
+    def _is_leftover(self, entry: Path, known: Ids, environments: set[str]) -> bool:
+        """The files of a project are garbage only if it was deleted, environments unless a build
+        names them."""
+        if entry.parent == self._data.environments:
+            free = self._build_store.environments.is_free(entry.name)
+            return free and entry.name not in environments
         if entry.parent == self._data.projects:
             return id_of(entry) in known.deleted
         return id_of(entry) not in known.known

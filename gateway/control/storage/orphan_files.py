@@ -93,6 +93,9 @@ class OrphanSweep:
         for folder in self._data.entity_folders:
             with self._set_aside.item(f"the folder {folder.name}", folder):
                 await trio.to_thread.run_sync(self._sweep_folder, folder, known)
+        environments = self._build_store.environments
+        with self._set_aside.item("the folder of environments", environments.root):
+            await self._sweep_environments(known)
         with self._set_aside.item("the folder of builds", self._build_store.root):
             await self._sweep_builds(known)
         self._tasks.start(self._end_deletions, known.deleted)
@@ -109,6 +112,20 @@ class OrphanSweep:
         elif unknown:
             names = ", ".join(sorted(entry.name for entry in unknown))
             logger.warning("projects.unknown_files_kept folder=%s: %s", folder, names)
+
+    async def _sweep_environments(self, ids: Ids) -> None:
+        """A damaged one is set aside, an unfinished one is removed."""
+        environments, unknown = self._build_store.environments, []
+        for name in await trio.to_thread.run_sync(environments.names):
+            folder, manifest = environments.folder(name), environments.sealed(name)
+            if problem := environments.damage(name):
+                self._set_aside.move(f"environment {name}", folder, problem, AGAIN)
+            elif manifest is None or manifest.project in ids.deleted:
+                with self._set_aside.item("a leftover", folder, REMOVE):
+                    await environments.remove(name)
+            elif manifest.project not in ids.known:
+                unknown.append(folder)
+        await trio.to_thread.run_sync(self._discard, environments.root, unknown)
 
     async def _sweep_builds(self, ids: Ids) -> None:
         builds = self._build_store
@@ -128,14 +145,14 @@ class OrphanSweep:
 
     def _set_damaged_aside(self, ids: Ids) -> list[str]:
         """Sets builds and environments with a damaged seal aside; they are rebuilt when needed.
-        A build whose row says that it is built has a seal, or has lost it. An environment without a
-        seal may have been unfinished when an earlier gateway ended. Returns the names of the others
-        in the build store. Blocking."""
+        A build whose row says that it is built has a seal and an environment, or has lost one. An
+        environment without a seal may have been unfinished when an earlier gateway ended. Returns
+        the names of the others in the build store. Blocking."""
         builds, left = self._build_store, []
         for name in builds.names():
             problem = builds.damage(name)
             if name in ids.built and not problem and builds.sealed(name) is None:
-                problem = "its seal is gone"
+                problem = "its seal or its environment is gone"
             if problem and name in ids.built | ids.environments:
                 what = ids.names.get(name, f"environment {name}")
                 self._set_aside.move(what, builds.folder(name), problem, AGAIN)

@@ -16,7 +16,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 import store
-from builder import BuildStore
+from builder import BuildStore, EnvironmentStore
 from gateway.control.accounts.workload_keys import WorkloadKeys
 from gateway.control.change_notifier import ChangeNotifier
 from gateway.control.deployments.deployments import Deployments
@@ -173,7 +173,8 @@ def deployments_on(
         timeouts=OperationTimeouts(first_rebuild_retry=0.001, decrypt_retry=0.001),
     )
     folder = stage.data.root
-    build_store, confinement = BuildStore(stage.data.builds), AnyNetwork(NO_ISOLATION, folder)
+    build_store = BuildStore(stage.data.builds, EnvironmentStore(stage.data.environments))
+    confinement = AnyNetwork(NO_ISOLATION, folder)
     ballast, start_reserve = Ballast(folder / "ballast"), StartReserve(folder / "start-reserve")
     return Deployments(
         services,

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.gateway.conftest import Samples
+from tests.support.builds import virtualenv_of
 from tests.support.gateway import Gateway, copy_of, refusal, running, settings_for
 
 FACTS = {
@@ -74,7 +75,7 @@ async def test_facts_of_a_replica(gateway: Gateway, tmp_path: Path) -> None:
     await gateway.deployed(build)
     answer = (await gateway.call(await gateway.key(model), {})).json()
     seen = answer["response"]["environment"]
-    environment = gateway.data / "builds" / build.rpartition("/")[2] / "environment"
+    environment = virtualenv_of(gateway.data, build.rpartition("/")[2])
     assert seen["CDSW_ENGINE_ID"] == answer["ReplicaID"]
     assert seen["PATH"] == f"{environment}/bin:{own['PATH']}"
     log = (await gateway.admin.get(f"{build}/log")).text.splitlines()

@@ -7,6 +7,7 @@ import trio
 
 from gateway.control.backup.archive import ArchiveMember, read_archive
 from gateway.control.disk.removal_queue import RemovalQueue
+from tests.support.builds import virtualenv_of
 from tests.support.gateway import Gateway, copy_of, refusal, status_is, until
 
 
@@ -35,6 +36,7 @@ async def test_a_project_deleted_during_its_backup(gateway: Gateway, tmp_path: P
     project = await gateway.project(copy_of("add", tmp_path))
     build = await gateway.built(await gateway.model(project), "add.py:add")
     folder = gateway.data / "builds" / build.rpartition("/")[2]
+    environment = virtualenv_of(gateway.data, folder.name)
     file = tmp_path / "backup.tar"
     async with gateway.admin.stream("GET", "/backup") as response:
         blocks = response.aiter_raw()
@@ -51,10 +53,11 @@ async def test_a_project_deleted_during_its_backup(gateway: Gateway, tmp_path: P
         names.add(entry.name)
 
     read_archive(file, take)
-    inside = f"builds/{folder.name}"
-    assert {f"{inside}/sealed", f"{inside}/environment/bin/python"} <= names
+    python = str((environment / "bin" / "python").relative_to(gateway.data))
+    assert {f"builds/{folder.name}/sealed", python} <= names
     assert f"snapshots/{project.rpartition('/')[2]}.git/refs/builds/{folder.name}" in names
-    await until(trio.Path(folder).exists, lambda there: not there)
+    for gone in (folder, environment.parent):
+        await until(trio.Path(gone).exists, lambda there: not there)
 
 
 KEEPS = """\

@@ -110,7 +110,7 @@ PLACES = [
     "gateway.json",
     f"builds/{ID}",
     f"builds/{ID}/code",
-    f"builds/{ID}/environment",
+    f"environments/{ID}/environment",
     f"builds/{ID}/{SEAL}",
     f"projects/{ID}",
     f"snapshots/{ID}.git",
@@ -420,7 +420,11 @@ def test_what_could_not_be_restored_is_left_out_of_a_backup(tmp_path: Path) -> N
 
 def test_the_layout() -> None:
     """Only what a project brought along may have links."""
-    with_links = [f"projects/{ID}/x", f"builds/{ID}/code/x", f"builds/{ID}/environment/bin/python"]
+    with_links = [
+        f"projects/{ID}/x",
+        f"builds/{ID}/code/x",
+        f"environments/{ID}/environment/bin/python",
+    ]
     assert all("link" in kinds_at(name) for name in with_links)
     assert not any("link" in kinds_at(name) for name in PLACES)
     for name in ("predictd.DB", f"projects/{ID.upper()}/x", f"builds/{ID}x", f"projects/{ID}\n"):

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from builder import BuildStore
+from builder import BuildStore, EnvironmentStore
 from gateway.control.builds.rebuild import replacing
 
 
 async def test_failed_rebuild_leaves_the_old_build(tmp_path: Path) -> None:
     """The folder is free while a build is rebuilt; what it was before is put back if the rebuild
     leaves nothing complete."""
-    build_store = BuildStore(tmp_path)
+    build_store = BuildStore(tmp_path, EnvironmentStore(tmp_path / "environments"))
     folder = build_store.folder("b")
     folder.mkdir()
     (folder / "old").touch()

@@ -1,0 +1,1 @@
+"""Environments that are made once: where they are, and when one may be used again."""
