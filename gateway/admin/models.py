@@ -171,9 +171,15 @@ class ModelRoutes:
         current = await self._views.current_pool(model)
         if current.deployment is None or current.pool is None:
             counts: Json = dict.fromkeys(_COUNTS, 0)
-            return {"replicas": [], **counts, "restarts_by_caller": {}, "metrics_dropped": 0}
+            extra = {"restarting": False, "restart_problem": "", "metrics_dropped": 0}
+            return {"replicas": [], **counts, "restarts_by_caller": {}, **extra}
         dropped = self._control.metrics_writer.dropped(current.deployment.id)
-        return _replicas_json(current.deployment, current.pool) | {"metrics_dropped": dropped}
+        restart = self._control.deployments.restart_of(current.deployment.id)
+        return _replicas_json(current.deployment, current.pool) | {
+            "restarting": restart.is_running,
+            "restart_problem": restart.problem,
+            "metrics_dropped": dropped,
+        }
 
     @route.get(
         f"{ONE}/logs",

@@ -59,6 +59,14 @@ def replicas(text: str) -> int:
     return int(text)
 
 
+def duration(text: str) -> float:
+    """A duration in seconds: `90s`, `10m`, `1.5h`."""
+    match = re.fullmatch(r"(\d{1,6}(?:\.\d{1,3})?)([smh])", text)
+    if not match or not float(match[1]):
+        raise ArgumentTypeError(f"{text!r} is not a duration, such as 90s, 10m or 2h")
+    return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]
+
+
 def moment(text: str) -> int:
     """A time as `since` reads it, in milliseconds of Unix time."""
     milliseconds = int(datetime.fromisoformat(since(text)).timestamp() * 1000)

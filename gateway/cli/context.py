@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 
 from gateway.cli.contexts import LOCAL, Contexts, GatewayContext, contexts_path, read_contexts
 from gateway.cli.terminal import Terminal
-from gateway.client import Client, ServerUnreachable, trusting
+from gateway.client import Client, Json, ServerUnreachable, trusting
 from gateway.suggested_command import suggested
 
 PORT = 8080
@@ -42,6 +42,7 @@ class Exit(IntEnum):
     UNREACHABLE = 3
     REFUSED = 4
     BROKEN = 5  # the gateway itself failed
+    TIMED_OUT = 124  # as timeout(1)
     INTERRUPTED = 130
 
 
@@ -53,6 +54,15 @@ class CommandFailed(Exception):
         self.message = message
         self.advice = advice
         self.exit_code = exit_code
+
+
+class Detached(Exception):
+    """The command ends here, by `--detach`: the work that it has started is its result."""
+
+    def __init__(self, document: Json, text: str) -> None:
+        super().__init__(text)
+        self.document = document
+        self.text = text
 
 
 class Address(NamedTuple):

@@ -11,9 +11,10 @@ from argparse import Namespace
 from collections.abc import Sequence
 from typing import TextIO
 
-from gateway.cli.context import CommandFailed, Context, Exit
+from gateway.cli.context import CommandFailed, Context, Detached, Exit
 from gateway.cli.parser import UsageFailed, make_parser
 from gateway.cli.terminal import Terminal, discard_output, printable
+from gateway.cli.time_limit import TimedOut, time_limit
 from gateway.client import ApiError, ClientError, ModelFailed, ServerUnreachable
 
 SIGPIPE_EXIT = 141
@@ -56,11 +57,17 @@ def _wants_json(words: Sequence[str]) -> bool:
 def _run(arguments: Namespace, terminal: Terminal) -> int:
     context = Context(arguments, terminal, os.environ)
     try:
-        with context.resources:
+        with context.resources, time_limit(getattr(arguments, "timeout", None)):
             return int(arguments.run(context) or Exit.OK)
+    except Detached as started:
+        terminal.result(started.document, started.text)
+        return Exit.OK
     except (ClientError, CommandFailed) as error:
         _report(terminal, error)
         return exit_code(error)
+    except TimedOut:
+        _report(terminal, CommandFailed("the time of --timeout is over", "", Exit.TIMED_OUT))
+        return Exit.TIMED_OUT
     except KeyboardInterrupt:
         terminal.say("interrupted")
         return Exit.INTERRUPTED

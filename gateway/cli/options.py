@@ -1,6 +1,6 @@
 """Arguments that several verbs share."""
 
-from gateway.cli.arguments import cpu, json_value, memory, replicas, variable
+from gateway.cli.arguments import cpu, duration, json_value, memory, replicas, variable
 from gateway.cli.command import Argument, argument
 
 MODEL = argument("model", metavar="MODEL", help="its name, PROJECT/NAME, or id")
@@ -11,6 +11,17 @@ OF_PROJECT = argument(
     help="default: the project of the current folder, created if new",
 )
 YES = argument("--yes", action="store_true", help="do not ask for confirmation")
+TIMEOUT = argument(
+    "--timeout",
+    metavar="DURATION",
+    type=duration,
+    help="wait no longer, such as 90s or 10m: the work continues, the exit code is 124",
+)
+# Of the verbs that start work and wait for it.
+WAIT = (
+    argument("--detach", action="store_true", help="start the work, and do not wait for its end"),
+    TIMEOUT,
+)
 HOST_AND_PORT = (
     argument("--host", metavar="HOST", help="address to listen on (default 127.0.0.1)"),
     argument("--port", metavar="PORT", type=int, help="port to listen on (default 8080)"),

@@ -79,7 +79,8 @@ NOUNS = {
 }
 EXIT_CODES = """\
 exit codes: 0 ok · 1 operation failed · 2 usage · 3 no gateway reachable ·
-4 the gateway refused · 5 the gateway failed · 130 Ctrl-C · 141 output pipe closed
+4 the gateway refused · 5 the gateway failed · 124 time-out · 130 Ctrl-C ·
+141 output pipe closed
 """
 _COLUMN = 14
 

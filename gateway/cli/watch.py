@@ -9,10 +9,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from gateway.cli.context import CommandFailed, Context, Exit
+from gateway.cli.context import CommandFailed, Context, Detached, Exit
 from gateway.cli.lookup import build_path, deployment_path, full_name, model_path
 from gateway.cli.progress import BuildProgress, estimate_from, title
 from gateway.cli.terminal import Style, printable
+from gateway.cli.time_limit import TimedOut
 from gateway.client import ApiError, Client, Json, ServerSentEvent, ServerUnreachable
 from gateway.suggested_command import suggested
 
@@ -116,15 +117,25 @@ def detachable(
     cancel: Callable[[], object] | None = None,
 ) -> Iterator[None]:
     """Ctrl-C inside the block ends the command, not the work. `look` and `stop` are the suggested
-    commands that show the work again and end it. On a terminal a second Ctrl-C calls `cancel`."""
+    commands that show the work again and end it. On a terminal a second Ctrl-C calls `cancel`.
+    `--timeout` ends the command as the first Ctrl-C does."""
     try:
         yield
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         advice = f"see it with {look}" + (f", stop it with {stop}" if stop else "")
+        if isinstance(interrupt, TimedOut):
+            message = f"{what} continues after the time-out"
+            raise CommandFailed(message, advice, Exit.TIMED_OUT) from None
         if cancel is not None and context.terminal.is_animated and _pressed_again(context, what):
             cancel()
             raise CommandFailed(f"{what} was cancelled", "", Exit.INTERRUPTED) from None
         raise CommandFailed(f"{what} continues", advice, Exit.INTERRUPTED) from None
+
+
+def end_if_detached(context: Context, document: Json, what: str, look: str) -> None:
+    """With `--detach` ends the command, whose result is `document`."""
+    if getattr(context.arguments, "detach", False):
+        raise Detached(document, f"Started {what}. See it with {look}.")
 
 
 def _pressed_again(context: Context, what: str) -> bool:

@@ -80,6 +80,7 @@ class State:
         self.audit: list[Json] = []
         self.page_size = 1000
         self.busy = 0  # so many calls are refused for now
+        self.restart_problem = ""
         self.build_lines = ["Collecting scikit-learn", "Successfully installed"]
         self.build_status = "built"
         self.build_failure: Json | None = None
@@ -207,6 +208,7 @@ class State:
         return {
             "replicas": found, "waiting": 1, "busy": 5, "queue_full": 2, "waited_too_long": 3,
             "not_ready": 6, "abandoned": 7, "timed_out": 8, "metrics_dropped": 9,
+            "restarting": False, "restart_problem": self.restart_problem,
             "restarts_by_caller": {"10.0.0.7": 3, "10.0.0.8": 1},
         }  # fmt: skip
 

@@ -5,9 +5,9 @@ from gateway.cli.command import argument, command
 from gateway.cli.commands.deploy import build_network
 from gateway.cli.context import Context
 from gateway.cli.lookup import build_path, find_build, find_model, full_name, model_path
-from gateway.cli.options import BUILD_OPTIONS, MODEL, YES, network
+from gateway.cli.options import BUILD_OPTIONS, MODEL, TIMEOUT, WAIT, YES, network
 from gateway.cli.terminal import printable, table, when
-from gateway.cli.watch import cancel_started, detachable, follow_build, log_events
+from gateway.cli.watch import cancel_started, detachable, end_if_detached, follow_build, log_events
 from gateway.client import Json
 from gateway.suggested_command import suggested
 
@@ -22,6 +22,7 @@ _NUMBER = "number of the build"
     argument("--function", metavar="NAME"),
     *BUILD_OPTIONS,
     network("default: as the last build"),
+    *WAIT,
     examples=["predictd build create predict", "predictd build create predict --kernel python3.11"],
 )
 def create(context: Context) -> None:
@@ -30,10 +31,12 @@ def create(context: Context) -> None:
     model = find_model(client, context.arguments.model)
     build = client.post(f"{model_path(model)}/builds", like_the_last(context, model))
     name, number = full_name(model), build["build_number"]
+    what, look = f"build {number} of {name!r}", suggested("build log", name, number)
+    end_if_detached(context, build, what, look)
     with detachable(
         context,
-        f"build {number} of {name!r}",
-        suggested("build log", name, number),
+        what,
+        look,
         suggested("build cancel", name, number),
         lambda: cancel_started(context, model, build),
     ):
@@ -74,6 +77,7 @@ def ls(context: Context) -> None:
     "print the log of a build until it ends",
     MODEL,
     argument("number", metavar="N", nargs="?", type=count, help=f"{_NUMBER} (default: the last)"),
+    TIMEOUT,
     examples=["predictd build log predict", "predictd build log predict 7"],
 )
 def log(context: Context) -> None:

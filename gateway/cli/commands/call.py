@@ -6,7 +6,7 @@ from gateway.cli.arguments import json_value
 from gateway.cli.command import Group, argument, command
 from gateway.cli.context import Context
 from gateway.cli.lookup import find_model
-from gateway.cli.options import MODEL
+from gateway.cli.options import MODEL, TIMEOUT
 
 
 @command(
@@ -14,6 +14,7 @@ from gateway.cli.options import MODEL
     "call a model and print its response",
     MODEL,
     argument("request", metavar="JSON", type=json_value, help="or @FILE, or - for stdin"),
+    TIMEOUT,
     examples=[
         "predictd call predict '{\"petal_length\": 5.4}'",
         "predictd call iris/predict @request.json",

@@ -32,12 +32,14 @@ from gateway.cli.options import (
     OF_PROJECT,
     SIZES,
     VARIABLES,
+    WAIT,
 )
 from gateway.cli.terminal import plural
 from gateway.cli.watch import (
     cancel_started,
     check_built,
     detachable,
+    end_if_detached,
     follow_build,
     wait_for_deployment,
 )
@@ -60,6 +62,7 @@ from gateway.suggested_command import suggested
     argument("--no-auth", dest="auth", action="store_false", help="require only the access key"),
     *BUILD_OPTIONS,
     *DEPLOYMENT_OPTIONS,
+    *WAIT,
     examples=[
         "predictd deploy predict.py:predict",
         "predictd deploy predict.py:predict --replicas 4 --memory 1GiB",
@@ -96,6 +99,7 @@ def deploy(context: Context) -> None:
     "serve the build that served before the current one again",
     MODEL,
     VARIABLES,
+    *WAIT,
     examples=["predictd rollback predict"],
     group=Group.SERVE,
 )
@@ -163,6 +167,8 @@ def watch_started(
         check_built(model, build)
         raise AssertionError(f"build {number} has no deployment")
     what = f"build {number} of {name!r} and its deployment"
+    started = {"model": model, "build": build, "deployment": deployment}
+    end_if_detached(context, started, what, suggested("status", name))
     with detachable(
         context,
         what,
@@ -187,9 +193,11 @@ def deploy_build(context: Context, model: Json, build: Json, options: Json) -> N
     path = f"{build_path(model, build['id'])}/deployments"
     deployment = context.client.post(path, options)
     name, number = full_name(model), deployment["deployment_number"]
+    what = f"deployment {number} of {name!r}"
+    end_if_detached(context, deployment, what, suggested("status", name))
     with detachable(
         context,
-        f"deployment {number} of {name!r}",
+        what,
         suggested("status", name),
         cancel=lambda: cancel_started(context, model, build, deployment),
     ):

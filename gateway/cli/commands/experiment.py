@@ -16,9 +16,9 @@ from gateway.cli.command import argument, command
 from gateway.cli.commands.deploy import current_project
 from gateway.cli.context import CommandFailed, Context, Exit
 from gateway.cli.lookup import experiment_path, find_experiment, find_project
-from gateway.cli.options import KERNEL, OF_PROJECT, YES, network
+from gateway.cli.options import KERNEL, OF_PROJECT, TIMEOUT, WAIT, YES, network
 from gateway.cli.terminal import plural, printable, table, when
-from gateway.cli.watch import detachable, log_events, reason_of
+from gateway.cli.watch import detachable, end_if_detached, log_events, reason_of
 from gateway.client import Json
 from gateway.suggested_command import suggested
 
@@ -81,6 +81,7 @@ def split_script_arguments(words: list[str]) -> tuple[list[str], list[str]]:
     ),
     argument("--comment", metavar="TEXT", help="what changed in this run"),
     network("default: machine"),
+    *WAIT,
     examples=[
         "predictd experiment run fit.py",
         "predictd experiment run fit.py --cpu 2 -- --epochs 10",
@@ -96,6 +97,8 @@ def run(context: Context) -> None:
             asked[name] = value
     experiment = client.post(f"/projects/{project['id']}/experiments", asked)
     number = experiment["experiment_number"]
+    look = suggested("experiment log", number)
+    end_if_detached(context, experiment, f"experiment {number}", look)
     context.terminal.say(f"Experiment {number} of {project['name']}.")
     with _detachable(context, experiment):
         experiment = _follow(context, experiment)
@@ -137,6 +140,7 @@ def ls(context: Context) -> None:
     "experiment log",
     "print the log of an experiment until it ends",
     _EXPERIMENT,
+    TIMEOUT,
     examples=["predictd experiment log 12"],
 )
 def log(context: Context) -> None:

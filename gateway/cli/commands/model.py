@@ -13,8 +13,9 @@ from gateway.cli.commands.deploy import (
 from gateway.cli.commands.status import ACTIVE, current_deployment
 from gateway.cli.context import CommandFailed, Context, Exit
 from gateway.cli.lookup import deployment_path, find_build, find_model, full_name, model_path
-from gateway.cli.options import BUILD_OPTIONS, DEPLOYMENT_OPTIONS, MODEL, YES
-from gateway.cli.watch import poll
+from gateway.cli.options import BUILD_OPTIONS, DEPLOYMENT_OPTIONS, MODEL, WAIT, YES
+from gateway.cli.terminal import plural
+from gateway.cli.watch import detachable, end_if_detached, poll
 from gateway.suggested_command import suggested
 
 
@@ -24,6 +25,7 @@ from gateway.suggested_command import suggested
     MODEL,
     argument("--build", metavar="N", type=count, help="number of the build (default: the current)"),
     *DEPLOYMENT_OPTIONS,
+    *WAIT,
     examples=[
         "predictd model redeploy predict --replicas 4",
         "predictd model redeploy predict --build 7",
@@ -43,6 +45,7 @@ def redeploy(context: Context) -> None:
     MODEL,
     *BUILD_OPTIONS,
     *DEPLOYMENT_OPTIONS,
+    *WAIT,
     examples=["predictd model rebuild predict --comment 'new data'"],
 )
 def rebuild(context: Context) -> None:
@@ -61,10 +64,11 @@ def rebuild(context: Context) -> None:
     "model restart",
     "restart all replicas, one after the other",
     MODEL,
+    *WAIT,
     examples=["predictd model restart predict"],
 )
 def restart(context: Context) -> None:
-    """A rolling restart."""
+    """A rolling restart; waits until all replicas are new ones."""
     model = find_model(context.client, context.arguments.model)
     name = full_name(model)
     deployment = current_deployment(context.client, model)
@@ -72,14 +76,24 @@ def restart(context: Context) -> None:
         advice = f"deploy it with {suggested('model redeploy', name)}"
         raise CommandFailed(f"model {name!r} is not deployed", advice, Exit.REFUSED)
     deployment = context.client.post(f"{deployment_path(model, deployment)}:restart")
-    advice = f"Watch it with {suggested('status', name)}."
-    context.terminal.result(deployment, f"Restarting {name}, one replica after the other. {advice}")
+    what, look = f"the restart of {name!r}", suggested("status", name)
+    end_if_detached(context, deployment, what, look)
+    with detachable(context, what, look), context.terminal.spinner(f"restarting {name}"):
+        path = f"{model_path(model)}/replicas"
+        ended = next(each for each in poll(context.client, path) if not each["restarting"])
+    if ended["restart_problem"]:
+        message = f"restart of {name!r} failed: {ended['restart_problem']}"
+        advice = f"the other replicas still serve; print the log with {suggested('logs', name)}"
+        raise CommandFailed(message, advice, Exit.FAILED)
+    replicas = plural(len(ended["replicas"]), "replica")
+    context.terminal.result(deployment, f"Restarted {name}, {replicas}.")
 
 
 @command(
     "model stop",
     "stop serving a model; its builds stay",
     MODEL,
+    *WAIT,
     examples=["predictd model stop predict"],
 )
 def stop(context: Context) -> None:
@@ -91,7 +105,10 @@ def stop(context: Context) -> None:
     if not stopping:
         context.terminal.result({"status": "stopped"}, f"{name} is not deployed. {advice}")
         return
-    with context.terminal.spinner(f"stopping {name}"):
+    document = {"model_deployments": stopping}
+    what, look = f"the stop of {name!r}", suggested("status", name)
+    end_if_detached(context, document, what, look)
+    with detachable(context, what, look), context.terminal.spinner(f"stopping {name}"):
         for each in stopping:
             path = deployment_path(model, each)
             deployment = next(d for d in poll(context.client, path) if d["status"] != "stopping")

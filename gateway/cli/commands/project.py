@@ -6,7 +6,7 @@ from gateway.cli.command import OneOf, argument, command
 from gateway.cli.commands.status import model_table
 from gateway.cli.context import CommandFailed, Context, Exit
 from gateway.cli.lookup import find_project
-from gateway.cli.options import PROJECT, YES
+from gateway.cli.options import PROJECT, WAIT, YES
 from gateway.cli.terminal import facts, table
 from gateway.cli.watch import poll
 from gateway.client import Client, Json
@@ -43,6 +43,7 @@ TEMPLATES = {"python": "Python", "churn": "churn", "blank": "blank"}
         metavar="FILE",
         help="with --git over ssh: host keys, as `ssh-keyscan HOST` prints them",
     ),
+    *WAIT,
     examples=[
         "predictd project create iris",
         "predictd project create iris --git https://example.org/iris.git --ref main",
@@ -64,7 +65,7 @@ def create(context: Context) -> None:
     else:
         asked["template"] = TEMPLATES[arguments.template]
     with context.terminal.spinner(f"creating project {arguments.name}"):
-        project = create_project(context.client, asked)
+        project = create_project(context.client, asked, wait=not arguments.detach)
     context.terminal.result(
         project,
         f"Created project {project['name']!r} in {project['path']}.\n"
@@ -156,9 +157,11 @@ def rm(context: Context) -> None:
     context.terminal.result({"deleted": project["id"]}, text)
 
 
-def create_project(client: Client, asked: Json) -> Json:
+def create_project(client: Client, asked: Json, *, wait: bool = True) -> Json:
     """Creates a project and waits for its files; a clone may take minutes."""
     project = client.post("/projects", asked)
+    if not wait:
+        return project
     if project["creation_status"] == "creating":
         path = f"/projects/{project['id']}"
         project = next(p for p in poll(client, path) if p["creation_status"] != "creating")

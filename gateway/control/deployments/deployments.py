@@ -16,7 +16,7 @@ import store
 from builder import BuildStore
 from gateway.background import Tasks
 from gateway.control.deployments.new_deployment import NewDeployment, check_deployment
-from gateway.control.deployments.rollout import Rollout
+from gateway.control.deployments.rollout import Restart, Rollout
 from gateway.control.deployments.rollout_services import RolloutServices
 from gateway.control.disk.free_space import FreeSpace
 from gateway.control.operation import Operations
@@ -216,19 +216,29 @@ class Deployments:
 
         Raises Refusal if it does not serve.
         """
-        pool = self.pool(deployment.id)
-        if pool is None or deployment.status != "deployed":
+        rollout = self._rollouts.get(deployment.id)
+        if rollout is None or rollout.pool is None or deployment.status != "deployed":
             raise Refusal(
                 "state.conflict", f"deployment {deployment.number} is {deployment.status}"
             )
-        self._tasks.start(self._restart, deployment, pool)
+        rollout.restart.begin()
+        self._tasks.start(self._restart, deployment, rollout.pool, rollout.restart)
 
-    async def _restart(self, deployment: Deployment, pool: Pool) -> None:
+    async def _restart(self, deployment: Deployment, pool: Pool, restart: Restart) -> None:
+        problem = ""
         try:
             await pool.restart()
         except StartFailed as error:
-            fields = (deployment.number, error.summary)
+            problem = error.summary
+            fields = (deployment.number, problem)
             logger.warning("deployment.restart_failed number=%d: %s", *fields)
+        finally:
+            restart.end(problem)
+
+    def restart_of(self, deployment_id: str) -> Restart:
+        """The last restart of a deployment's replicas."""
+        rollout = self._rollouts.get(deployment_id)
+        return rollout.restart if rollout else Restart()
 
     def pool(self, deployment_id: str) -> Pool | None:
         """The pool of a deployment, while it has one."""

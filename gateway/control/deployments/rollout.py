@@ -26,6 +26,26 @@ from workers import Pool, StartFailed
 logger = logging.getLogger(__name__)
 
 
+class Restart:
+    """The last restart of a deployment's replicas: whether it runs, and why it failed."""
+
+    def __init__(self) -> None:
+        self._running = 0
+        self.problem = ""
+
+    @property
+    def is_running(self) -> bool:
+        return self._running > 0
+
+    def begin(self) -> None:
+        self._running += 1
+        self.problem = ""
+
+    def end(self, problem: str) -> None:
+        self._running -= 1
+        self.problem = problem
+
+
 class Rollout:
     """A deployment that waits, starts, serves or drains.
 
@@ -42,6 +62,7 @@ class Rollout:
     ) -> None:
         self.deployment = deployment
         self.pool: Pool | None = None
+        self.restart = Restart()
         self.operation = Operation(self._log_wait)
         self._services = services
         self._model_lock = turn

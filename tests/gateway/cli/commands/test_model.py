@@ -85,9 +85,18 @@ def test_stop(predictd: Predictd) -> None:
 
 
 def test_restart(state: State, predictd: Predictd) -> None:
-    """Restart asks for it once; a model that is not deployed cannot be restarted."""
-    assert "predictd status sums/add" in predictd("model", "restart", "add").out
+    """A restart is waited for, unless detached; its failure is one of the command. A model that is
+    not deployed cannot be restarted."""
+    outcome = predictd("model", "restart", "add", "--detach")
+    assert (
+        "Started the restart of 'sums/add'. See it with `predictd status sums/add`" in outcome.out
+    )
     assert state.requests[-1].endswith(":restart")
+    outcome = predictd("model", "restart", "add")
+    assert (outcome.code, outcome.out) == (0, "Restarted sums/add, 2 replicas.\n")
+    state.restart_problem = "no memory"
+    outcome = predictd("model", "restart", "add")
+    assert (outcome.code, "restart of 'sums/add' failed: no memory" in outcome.err) == (1, True)
     predictd("model", "stop", "add")
     assert predictd("model", "restart", "add").code == 4
 

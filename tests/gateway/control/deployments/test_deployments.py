@@ -272,16 +272,22 @@ async def test_deployment_may_be_created_before_its_build_ends(
 
 
 async def test_restart_replaces_every_replica(gateway: Gateway, tmp_path: Path) -> None:
-    """A restart gives every replica a new process, and the deployment stays what it was."""
+    """A restart gives every replica a new process, says until when it runs, and the deployment
+    stays what it was."""
     model = await gateway.model(await gateway.project(copy_of("add", tmp_path)))
     deployment = await gateway.deployed(await gateway.built(model, "add.py:add"), replicas=2)
 
-    async def pids() -> set[int]:
-        return {r["pid"] for r in (await gateway.get(f"{model}/replicas"))["replicas"]}
+    async def replicas() -> Json:
+        return dict(await gateway.get(f"{model}/replicas"))
 
-    before = await pids()
+    before = {each["pid"] for each in (await replicas())["replicas"]}
     await gateway.post(f"{deployment}:restart")
-    await until(pids, lambda now: len(now) == 2 and not now & before)
+    assert (await replicas())["restarting"]
+    ended = await until(replicas, lambda now: not now["restarting"])
+    after = {each["pid"] for each in ended["replicas"]}
+    assert len(after) == 2
+    assert not after & before
+    assert ended["restart_problem"] == ""
     assert (await gateway.get(deployment))["status"] == "deployed"
 
 
