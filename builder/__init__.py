@@ -6,8 +6,14 @@ README.md.
 
 from builder.build import BuildFailure, BuildReport
 from builder.build import build as make_build
-from builder.build_steps import SNAPSHOT, SNAPSHOT_TAKEN, BuildSteps
+from builder.build_steps import CHECK, SNAPSHOT, SNAPSHOT_TAKEN, BuildSteps
 from builder.build_store import BuildStore, Manifest
+from builder.check.project_check import (
+    CheckFailed,
+    CheckReport,
+    CheckRequest,
+    check_project,
+)
 from builder.errors import (
     BuilderError,
     CloneFailed,
@@ -29,11 +35,19 @@ from builder.interpreters import Interpreter, discover, inspect, match, release_
 from builder.reuse.environment_store import EnvironmentManifest, EnvironmentStore
 from builder.safe_paths import resolve_beneath
 from builder.sealed_folders import SEAL
+from builder.snapshot.contents import Contents, contents_of
 from builder.snapshot.missing_content import submodules
-from builder.snapshot.snapshot import drop_snapshot, snapshots_in, take_snapshot, tree_of
+from builder.snapshot.snapshot import (
+    drop_snapshot,
+    rename_snapshot,
+    snapshots_in,
+    take_snapshot,
+    tree_of,
+)
 from builder.spec import DEFAULT_SCRIPT, BuildSpec, Probe, Run, Snapshot
 
 __all__ = [
+    "CHECK",
     "DEFAULT_SCRIPT",
     "SEAL",
     "SNAPSHOT",
@@ -44,11 +58,15 @@ __all__ = [
     "BuildSteps",
     "BuildStore",
     "BuilderError",
+    "CheckFailed",
+    "CheckReport",
+    "CheckRequest",
     "CloneFailed",
     "CloneGuard",
     "CloneRefused",
     "EnvironmentManifest",
     "EnvironmentStore",
+    "Contents",
     "Folder",
     "Interpreter",
     "InterpreterUnusable",
@@ -62,7 +80,9 @@ __all__ = [
     "TooDeep",
     "UnknownKernel",
     "check_depth",
+    "check_project",
     "clone",
+    "contents_of",
     "discover",
     "drop_snapshot",
     "find_path_reference",
@@ -74,6 +94,7 @@ __all__ = [
     "read_small_file",
     "release_of",
     "remove_tree",
+    "rename_snapshot",
     "resolve_beneath",
     "snapshots_in",
     "submodules",

@@ -1,4 +1,4 @@
-"""The steps of a build: five named steps, each with a state and its times.
+"""The steps of a build: six named steps, each with a state and its times.
 
 A `BuildSteps` never changes: every event returns a new one, so a listener keeps what it was given.
 The table `NEXT` has the allowed events; any other raises `IllegalStep` and changes nothing.
@@ -15,11 +15,12 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 SNAPSHOT = "SNAPSHOT"
+CHECK = "CHECK"
 ENVIRONMENT = "ENVIRONMENT"
 BUILD_SCRIPT = "BUILD_SCRIPT"
 PROBE = "PROBE"
 SEAL = "SEAL"
-STEPS = (SNAPSHOT, ENVIRONMENT, BUILD_SCRIPT, PROBE, SEAL)
+STEPS = (SNAPSHOT, CHECK, ENVIRONMENT, BUILD_SCRIPT, PROBE, SEAL)
 
 State = Literal["waiting", "running", "done", "failed", "skipped"]
 Event = Literal["start", "finish", "fail", "skip"]
@@ -51,7 +52,7 @@ class BuildSteps(Struct, frozen=True):
     steps: tuple[BuildStep, ...] = tuple(map(BuildStep, STEPS))
 
     def __getitem__(self, name: str) -> BuildStep:
-        return self.steps[STEPS.index(name)]
+        return next(step for step in self.steps if step.name == name)
 
     def start(self, name: str, at: str) -> "BuildSteps":
         return self._after(name, "start", started_at=at)
@@ -74,8 +75,10 @@ class BuildSteps(Struct, frozen=True):
         return BuildSteps(tuple(taken if each is step else each for each in self.steps))
 
 
-# Where `build` starts from when the snapshot was not timed.
-SNAPSHOT_TAKEN = BuildSteps((BuildStep(SNAPSHOT, "done"), *map(BuildStep, STEPS[1:])))
+# Where `build` starts from with a snapshot that is not checked, as in a rebuild.
+SNAPSHOT_TAKEN = BuildSteps(
+    (BuildStep(SNAPSHOT, "done"), BuildStep(CHECK, "skipped"), *map(BuildStep, STEPS[2:]))
+)
 
 
 def now() -> str:

@@ -32,15 +32,20 @@ def check_model_path(spec: BuildSpec) -> None:
             f"{spec.file!r} is outside the project",
             "Name a file of the project by its path from the model's root.",
         )
-    if spec.file.lower().endswith((".r", ".rmd", ".ipynb")):
+    refuse_no_python(spec.file)
+
+
+def refuse_no_python(file: str) -> None:
+    """Raise ModelFileRefused for a name that is not that of a Python file."""
+    if file.lower().endswith((".r", ".rmd", ".ipynb")):
         raise ModelFileRefused(
-            f"{spec.file!r} is not a Python file",
+            f"{file!r} is not a Python file",
             "Serve a Python file: R models are not supported."
-            if spec.file.lower().endswith((".r", ".rmd"))
+            if file.lower().endswith((".r", ".rmd"))
             else "Convert the notebook to a Python file: `jupyter nbconvert --to script`.",
         )
-    if not spec.file.endswith(".py"):
-        raise ModelFileRefused(f"{spec.file!r} is not a Python file", "Name a file ending in .py.")
+    if not file.endswith(".py"):
+        raise ModelFileRefused(f"{file!r} is not a Python file", "Name a file ending in .py.")
 
 
 def check_model_file(spec: BuildSpec) -> None:

@@ -77,6 +77,7 @@ Code = Literal[
     "file.notfound",
     "name.taken",
     "state.conflict",
+    "build.refused",
     "build.inuse",
     "setting.notfound",
     "setting.fixed",
@@ -169,6 +170,7 @@ CATALOGUE: dict[Code, ErrorKind] = {
     "file.notfound": ErrorKind(404, 5, "caller", "list the folder to see its files"),
     "name.taken": ErrorKind(409, 6, "caller", "choose another name"),
     "state.conflict": ErrorKind(409, 9, "caller", "check its status, then try again"),
+    "build.refused": ErrorKind(400, 3, "caller", "correct the project's files, then try again"),
     "build.inuse": ErrorKind(409, 9, "caller", "deploy another build or stop the model first"),
     "setting.notfound": ErrorKind(404, 5, "caller", "list the settings with `predictd site show`"),
     "setting.fixed": ErrorKind(

@@ -39,19 +39,25 @@ def check_script(spec: BuildSpec) -> bool:
         )
     with script.open("rb") as file:
         content = file.read(MOST_BYTES + 1)
+    if problem := script_problem(spec.script, content):
+        raise ScriptFailed(SUMMARY, *problem)
+    return True
+
+
+def script_problem(name: str, content: bytes) -> tuple[str, str] | None:
+    """Return problem and advice for a script that bash cannot run. `content` is its first
+    `MOST_BYTES` + 1 bytes."""
     if len(content) > MOST_BYTES:
-        raise ScriptFailed(
-            SUMMARY,
-            f"{spec.script} has more than {MOST_BYTES:,} bytes",
+        return (
+            f"{name} has more than {MOST_BYTES:,} bytes",
             "Move data into separate files, and read them in the script.",
         )
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise ScriptFailed(
-            SUMMARY,
-            f"{spec.script} is UTF-16, which bash does not read",
-            f"Save it as UTF-8: iconv -f UTF-16 -t UTF-8 {spec.script}",
+        return (
+            f"{name} is UTF-16, which bash does not read",
+            f"Save it as UTF-8: iconv -f UTF-16 -t UTF-8 {name}",
         )
-    return True
+    return None
 
 
 def normalize_script(spec: BuildSpec) -> str:
@@ -62,13 +68,16 @@ def normalize_script(spec: BuildSpec) -> str:
     script = _script_path(spec)
     assert script is not None
     content = script.read_bytes()
-    plain = content.removeprefix(_BYTE_ORDER_MARK).replace(b"\r\n", b"\n")
-    if plain == content:
-        return ""
-    script.write_bytes(plain)
+    if marks := windows_marks(content):
+        script.write_bytes(content.removeprefix(_BYTE_ORDER_MARK).replace(b"\r\n", b"\n"))
+    return marks
+
+
+def windows_marks(content: bytes) -> str:
+    """Return in words what `normalize_script` removes from a script, or ""."""
     found = {
         "a byte order mark": content.startswith(_BYTE_ORDER_MARK),
-        "Windows line ends": b"\r" in content,
+        "Windows line ends": b"\r\n" in content,
     }
     return " and ".join(what for what, is_there in found.items() if is_there)
 

@@ -193,6 +193,25 @@ class BlobReader:
 
     def copy(self, name: str, target: IO[bytes]) -> None:
         """Copy the blob `name` into `target`."""
+        left = self._ask(name)
+        while left:
+            chunk = self._answers.read(min(left, self.CHUNK))
+            if not chunk:
+                raise SnapshotFailed(f"the stored object {name} is damaged")
+            target.write(chunk)
+            left -= len(chunk)
+        self._answers.read(1)  # git ends each blob with a line break
+
+    def beginning(self, name: str, most: int) -> bytes:
+        """Return the first bytes of a blob, at most `most`. Nothing can be read after a longer
+        one."""
+        size = self._ask(name)
+        content = self._answers.read(min(size, most))
+        self._answers.read(1)
+        return content
+
+    def _ask(self, name: str) -> int:
+        """Return the size of the blob, which follows."""
         try:
             self._questions.write(name.encode() + b"\n")
             self._questions.flush()
@@ -201,11 +220,4 @@ class BlobReader:
         header = self._answers.readline().split()
         if len(header) != 3:
             raise SnapshotFailed(f"the stored object {name} is missing or damaged")
-        left = int(header[2])
-        while left:
-            chunk = self._answers.read(min(left, self.CHUNK))
-            if not chunk:
-                raise SnapshotFailed(f"the stored object {name} is damaged")
-            target.write(chunk)
-            left -= len(chunk)
-        self._answers.read(1)  # git ends each blob with a line break
+        return int(header[2])

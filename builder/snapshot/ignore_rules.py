@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import trio
 
@@ -24,9 +24,21 @@ from builder.spec import Run, SandboxPaths, SnapshotLimits
 
 NAME = b".gitignore"
 _ADVICE = "Use patterns for folders and kinds of files (`data/`, `*.csv`) instead of single files."
-_SCRIPT = 'cd "$1" && exec "$2" check-ignore --no-index -z --stdin <"$3" >"$HOME/ignored"'
+_SCRIPT = 'cd "$1" && exec "$2" check-ignore --no-index -v -z --stdin <"$3" >"$HOME/ignored"'
 _OUTPUT = "ignored"
 _MOST_OUTPUT = 256 * 1024 * 1024
+
+
+class IgnoreLine(NamedTuple):
+    """A line of an ignore file, in the bytes of git's answer. `file` is relative to the project."""
+
+    file: bytes
+    number: bytes
+    pattern: bytes
+
+    def __str__(self) -> str:
+        file, number, pattern = (part.decode("utf-8", "backslashreplace") for part in self)
+        return f"line {number} of {file} (`{pattern}`)"
 
 
 class IgnoreRules:
@@ -72,10 +84,13 @@ class IgnoreRules:
         """Add the ignore file of a folder, and read no more of it than the limit allows."""
         self.add(folder, file.read(self._limits.ignore_file_bytes + 1))
 
-    async def ignored(self, folders: Sequence[bytes], others: Sequence[bytes]) -> set[bytes]:
-        """Return the paths that are excluded. Raises SnapshotFailed."""
+    async def ignored(
+        self, folders: Sequence[bytes], others: Sequence[bytes]
+    ) -> dict[bytes, IgnoreLine]:
+        """Return the paths that are excluded, each with the line that excludes it. Raises
+        SnapshotFailed."""
         if not self._files or not (folders or others):
-            return set()
+            return {}
         paths = await trio.to_thread.run_sync(self._lay_out, folders, [*folders, *others])
         tail = LogTail(NullLog())
         try:
@@ -145,10 +160,16 @@ def _make(folder: Path) -> None:
         each.chmod(0o755)
 
 
-def _answer(home: Path) -> set[bytes]:
+def _answer(home: Path) -> dict[bytes, IgnoreLine]:
     try:
         with Folder.root(home) as folder, folder.open(_OUTPUT) as file:
             output = file.read(_MOST_OUTPUT)
     except (FileNotFoundError, NotAFile):
         raise SnapshotFailed("git gave no answer about the .gitignore files") from None
-    return {path.removeprefix(b"./") for path in output.split(b"\0")[:-1]}
+    fields = output.split(b"\0")[:-1]
+    records = zip(fields[0::4], fields[1::4], fields[2::4], fields[3::4], strict=False)
+    return {
+        path.removeprefix(b"./"): IgnoreLine(file, number, pattern)
+        for file, number, pattern, path in records
+        if not pattern.startswith(b"!")  # it includes what an earlier line excludes
+    }

@@ -10,7 +10,7 @@ files outside the project. An absolute link into the project is stored as a rela
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,8 @@ from builder.files.depth import TooDeep, check_depth
 from builder.files.safe_open import Folder, NotAFile
 from builder.git.objects import ObjectChanged
 from builder.snapshot import ignore_rules
-from builder.snapshot.ignore_rules import IgnoreRules
+from builder.snapshot.contents import MOST_STORED, Contents, Ignored
+from builder.snapshot.ignore_rules import IgnoreLine, IgnoreRules
 
 Kind = Literal["folder", "file", "executable", "link", "special"]
 # Environments are recognized by their content, not by their name.
@@ -54,23 +55,25 @@ _MOST_LINKS = 40  # followed for one path, as in the kernel
 
 
 class ProjectFile(Struct, frozen=True):
-    """One entry. `path` is relative to the project, as bytes; `target` is the target of a link."""
+    """One entry. `path` is relative to the project, as bytes; `target` is the target of a link,
+    `size` that of a file when it was listed."""
 
     path: bytes
     kind: Kind
     target: bytes = b""
+    size: int = 0
 
 
 class ProjectListing(Struct, frozen=True):
-    """The entries of a snapshot. `left_out` are pipes, sockets and devices, `rebuilt` environments
-    and caches.
+    """The entries of a snapshot, and what it has and has not. `left_out` are pipes, sockets and
+    devices.
 
     `levels` has the entries of the project's root, then those of each deeper level.
     """
 
     levels: list[list[ProjectFile]]
     left_out: list[str]
-    rebuilt: list[str]
+    contents: Contents
 
 
 class Reachable(Struct, frozen=True):
@@ -103,6 +106,7 @@ async def list_project(
     levels: list[list[ProjectFile]] = []
     left_out: list[str] = []
     made_anew: list[bytes] = []
+    excluded: list[Ignored] = []
     folders, number = [b""], 0
     in_root: set[bytes] = set()
     while folders:
@@ -122,12 +126,33 @@ async def list_project(
         others = [entry.path for entry in found if entry.kind != "folder"]
         ignored = await ignores.ignored(inner, others)
         level = [entry for entry in found if entry.path not in ignored]
+        excluded += [_ignored(entry, ignored) for entry in found if entry.path in ignored]
         levels.append([entry for entry in level if entry.kind != "special"])
         left_out += [shown(entry.path) for entry in level if entry.kind == "special"]
         folders = [entry.path for entry in level if entry.kind == "folder"]
     refuse = partial(_refuse_links_that_leave, levels, reachable)
     await trio.to_thread.run_sync(refuse, limiter=threads)
-    return ProjectListing(levels, left_out, [shown(path) for path in sorted(made_anew)])
+    return ProjectListing(levels, left_out, _contents(levels, excluded, made_anew))
+
+
+def _ignored(entry: ProjectFile, lines: Mapping[bytes, IgnoreLine]) -> Ignored:
+    path, rule = shown(entry.path), str(lines[entry.path])
+    is_file = entry.kind in ("file", "executable")
+    name = f"{path}/" if entry.kind == "folder" else path
+    return Ignored(name, entry.size if is_file else None, rule)
+
+
+def _contents(
+    levels: list[list[ProjectFile]], excluded: list[Ignored], made_anew: list[bytes]
+) -> Contents:
+    files = [each for level in levels for each in level if each.kind != "folder"]
+    return Contents(
+        files=len(files),
+        size=sum(each.size for each in files),
+        ignored=tuple(excluded[:MOST_STORED]),
+        more_ignored=len(excluded[MOST_STORED:]),
+        rebuilt=tuple(shown(path) for path in sorted(made_anew)),
+    )
 
 
 def _check_size(folders: list[bytes], number: int, most: int) -> None:
@@ -191,9 +216,10 @@ def _entries(
         name = os.fsencode(found.name)
         here = os.path.join(path, name)
         try:
-            kind = _kind(found.stat(follow_symlinks=False).st_mode)
+            facts = found.stat(follow_symlinks=False)
         except FileNotFoundError:  # removed meanwhile
             continue
+        kind = _kind(facts.st_mode)
         if name == ignore_rules.NAME:
             if kind in ("folder", "special"):
                 raise SnapshotFailed(f"{shown(here)} is not a regular file")
@@ -202,7 +228,7 @@ def _entries(
                     ignores.read(path, file)
         if name != b".git":
             target = os.fsencode(folder.target(name)) if kind == "link" else b""
-            yield ProjectFile(here, kind, reachable.inward(here, target))
+            yield ProjectFile(here, kind, reachable.inward(here, target), facts.st_size)
 
 
 @contextmanager

@@ -27,6 +27,7 @@ from builder.files.fsync import sync_file_system
 from builder.files.safe_open import Folder
 from builder.git.git_store import BlobReader, GitStore
 from builder.git.objects import Objects, adding
+from builder.snapshot.contents import commit_message
 from builder.snapshot.ignore_rules import IgnoreRules
 from builder.snapshot.project_files import (
     ProjectFile,
@@ -39,7 +40,6 @@ from builder.snapshot.project_files import (
 from builder.spec import Log, Run, Snapshot, SnapshotLimits
 
 MODES = {"folder": "40000", "file": "100644", "executable": "100755", "link": "120000"}
-_NAMED = 5  # entries that a log line names
 CHUNK = 1 << 20  # bytes of a file in memory
 # Snapshots of one project wait for each other in threads, so they have threads of their own.
 _threads = trio.CapacityLimiter(4)
@@ -60,8 +60,9 @@ async def take_snapshot(
     """Store the project's files as one commit, kept by the reference `refs/builds/<name>`.
 
     `project` is a path without links; links may lead into it, and into the `readable` folders.
-    Pipes, sockets, devices, environments and caches are left out, with a line in `log`. Raises
-    SnapshotFailed, or SymlinkLeaves, which names each link.
+    Pipes, sockets, devices, environments and caches are left out. A line in `log` says what the
+    snapshot has and what it leaves out. Raises SnapshotFailed, or SymlinkLeaves, which names each
+    link.
     """
     try:
         with trio.fail_after(time_limit):
@@ -74,9 +75,7 @@ async def take_snapshot(
         ) from None
     for path in listing.left_out:
         log.write(f"Left out (neither a file nor a folder): {path}")
-    if rebuilt := listing.rebuilt:
-        more = f" and {len(rebuilt) - _NAMED} more" if len(rebuilt) > _NAMED else ""
-        log.write(f"Left out (each build has its own): {', '.join(rebuilt[:_NAMED])}{more}")
+    log.write(listing.contents.summary())
     return snapshot
 
 
@@ -87,12 +86,17 @@ async def _take(
     try:
         with await trio.to_thread.run_sync(_open, reachable.project, limiter=_threads) as root:
             listing = await list_project(root, ignores, _threads, reachable, limits.entries)
-            work = partial(_store, root, store, name, listing.levels)
+            work = partial(_store, root, store, name, listing)
             snapshot = await trio.to_thread.run_sync(work, limiter=_threads)
         return snapshot, listing
     finally:
         with trio.CancelScope(shield=True):
             await trio.to_thread.run_sync(ignores.close)
+
+
+async def rename_snapshot(snapshot: Snapshot, old: str, new: str) -> None:
+    """Keep a snapshot, which has the name `old`, by the name `new` instead."""
+    await trio.to_thread.run_sync(partial(_rename, snapshot, old, new), limiter=_threads)
 
 
 async def drop_snapshot(store: Path, name: str) -> None:
@@ -127,11 +131,13 @@ def _open(project: Path) -> Folder:
         )
 
 
-def _store(root: Folder, path: Path, name: str, levels: list[list[ProjectFile]]) -> Snapshot:
+def _store(root: Folder, path: Path, name: str, listing: ProjectListing) -> Snapshot:
     store = GitStore(path.resolve())
     with store.locked():
         with adding(store.path) as objects:
-            commit = _store_commit(objects, _store_tree(root, objects, levels), _reference(name))
+            tree = _store_tree(root, objects, listing.levels)
+            message = commit_message(_reference(name), listing.contents)
+            commit = _store_commit(objects, tree, message)
             objects.publish()
         store.set_reference(_reference(name), commit)
         # Git syncs the files that it writes, but not their folders.
@@ -139,8 +145,16 @@ def _store(root: Folder, path: Path, name: str, levels: list[list[ProjectFile]])
     return Snapshot(store.path, commit)
 
 
+def _rename(snapshot: Snapshot, old: str, new: str) -> None:
+    store = GitStore(snapshot.store)
+    with store.locked():
+        store.set_reference(_reference(new), snapshot.commit)
+        store.run("update-ref", "-d", _reference(old))
+        sync_file_system(store.path)
+
+
 def _drop(path: Path, name: str) -> None:
-    if path.exists():
+    if (path / _reference(name)).exists():
         store = GitStore(path.resolve())
         with store.locked():
             store.delete_reference(_reference(name))

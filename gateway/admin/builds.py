@@ -39,6 +39,15 @@ class CreateBuild(msgspec.Struct, kw_only=True):
     auto_deployment_config: CreateDeployment | None = None
 
 
+class CheckProject(msgspec.Struct, kw_only=True):
+    file_path: str
+    function_name: str
+    kernel: str = ""
+    runtime_identifier: str = ""
+    model_root_dir: str = ""
+    build_script_path: str = ""
+
+
 class BuildRoutes:
     def __init__(self, control: Control) -> None:
         self._control = control
@@ -66,6 +75,23 @@ class BuildRoutes:
             principal().user,
         )
         return self._json(launched.build) | launched_json(self._control, launched)
+
+    @route.post(
+        "/projects/<project_id>:check",
+        "project.edit",
+        "check the files of a project for a model, without building it",
+    )
+    async def check(self, project_id: str, body: CheckProject) -> Json:
+        project = await self._lookup.project(project_id)
+        asked = NewBuild(
+            file=body.file_path,
+            function=body.function_name,
+            kernel=body.runtime_identifier or body.kernel,
+            model_root=body.model_root_dir,
+            script=body.build_script_path or builder.DEFAULT_SCRIPT,
+        )
+        async with self._builds.look(project, asked) as checked:
+            return check_json(checked.report)
 
     @route.get(ONE, "project.view", "show a build")
     async def show(self, project_id: str, model_id: str, build_id: str) -> Json:
@@ -128,6 +154,23 @@ def new_build(body: CreateBuild) -> NewBuild:
         script=body.build_script_path or builder.DEFAULT_SCRIPT,
         network=body.network,
     )
+
+
+def check_json(report: builder.CheckReport) -> Json:
+    """`problems` would fail the build; `notes` would not."""
+    contents = report.contents
+    return {
+        "passed": not report.problems,
+        "problems": [msgspec.structs.asdict(each) for each in report.problems],
+        "notes": list(report.notes),
+        "summary": contents.summary(),
+        "files": contents.files,
+        "size_bytes": contents.size,
+        "left_out": [
+            {"path": each.path, "size_bytes": each.size, "rule": each.rule}
+            for each in contents.ignored
+        ],
+    }
 
 
 def build_json(view: BuildView) -> Json:

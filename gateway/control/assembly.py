@@ -14,6 +14,7 @@ from gateway.control.builds.build_runner import BuildRunner
 from gateway.control.builds.build_task import BuildServices
 from gateway.control.builds.builds import Builds
 from gateway.control.builds.probe import Prober
+from gateway.control.builds.project_checks import ProjectChecks
 from gateway.control.builds.snapshots import Snapshots
 from gateway.control.deployments.deployments import Deployments
 from gateway.control.deployments.pool_factory import PoolFactory
@@ -101,6 +102,7 @@ def _builds(foundation: Foundation, shared: _Shared) -> Builds:
         build_store=foundation.build_store,
         interpreters=foundation.interpreters,
         snapshots=shared.snapshots,
+        checks=ProjectChecks(shared.snapshots, shared.runner, foundation.interpreters),
         executor=shared.executor,
         prober=prober,
         timeouts=foundation.operation_timeouts,

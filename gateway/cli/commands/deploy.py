@@ -5,11 +5,12 @@ build, and the current deployment serves until the new one is ready. Sizes that 
 those of the current deployment. Environment variables are never inherited, as in CDSW.
 
 The server does the work: one request creates the model, starts its build and the deployment that
-waits for it. A refusal creates nothing. A build that fails leaves the model with its log, and
-`deploy` again adds a build to it.
+waits for it. A refusal creates nothing, and what a check of the files finds refuses a new model. A
+build that fails leaves the model with its log, and `deploy` again adds a build to it.
 """
 
 import json
+from collections.abc import Callable
 from difflib import get_close_matches
 from itertools import count
 from pathlib import Path
@@ -34,6 +35,7 @@ from gateway.cli.options import (
     VARIABLES,
     WAIT,
 )
+from gateway.cli.project_check import check_files, removed_if_refused
 from gateway.cli.terminal import plural
 from gateway.cli.watch import (
     cancel_started,
@@ -60,6 +62,7 @@ from gateway.suggested_command import suggested
         help="require a Model API key (default for new models)",
     ),
     argument("--no-auth", dest="auth", action="store_false", help="require only the access key"),
+    argument("--check", action="store_true", help="check the files, and build nothing"),
     *BUILD_OPTIONS,
     *DEPLOYMENT_OPTIONS,
     *WAIT,
@@ -71,9 +74,20 @@ from gateway.suggested_command import suggested
 )
 def deploy(context: Context) -> None:
     """Builds the function, deploys it and shows how to call it."""
+    file, _ = context.arguments.target
+    with removed_if_refused(context) as created:
+        project = current_project(context, file, created)
+        if context.arguments.check:
+            check_files(context, project)
+            return
+        started = _start(context, project)
+    _show(context, project, *_watch(context, *started))
+
+
+def _start(context: Context, project: Json) -> tuple[Json, Json, Json | None]:
+    """Starts what the command line asks for; see `start`."""
     arguments, client = context.arguments, context.client
     file, function = arguments.target
-    project = current_project(context, file)
     name = arguments.name or function.replace("_", "-")
     model = find_model_of(client, project, name)
     if model and not arguments.name:
@@ -90,8 +104,7 @@ def deploy(context: Context) -> None:
         "example": arguments.example,
     }
     authentication = arguments.auth is not False
-    started = start(client, project, model, asked, deployment, name=name, auth=authentication)
-    _show(context, project, *_watch(context, *started))
+    return start(client, project, model, asked, deployment, name=name, auth=authentication)
 
 
 @command(
@@ -234,8 +247,11 @@ def served_line(model: Json, deployment: Json) -> str:
     )
 
 
-def current_project(context: Context, file: str) -> Json:
-    """The project that was named, else that of the current folder, which is created if new."""
+def current_project(
+    context: Context, file: str, created: Callable[[Json], None] = lambda _: None
+) -> Json:
+    """The project that was named, else that of the current folder, which is created if new; then
+    `created` is called with it."""
     client = context.client
     if context.arguments.project:
         return find_project(client, context.arguments.project)
@@ -252,6 +268,7 @@ def current_project(context: Context, file: str) -> Json:
             return project
     name = _free_name(folder.name or "project", {each["name"] for each in projects})
     project = client.post("/projects", {"name": name, "template": "local", "path": str(folder)})
+    created(project)
     context.terminal.say(f"Created project {name!r} for this folder.")
     return project
 

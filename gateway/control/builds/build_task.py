@@ -7,17 +7,20 @@ without writing them to its row.
 """
 
 import logging
-from contextlib import AsyncExitStack
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
+from typing import Protocol
 
 import msgspec
 import trio
 
 import builder
 import store
-from builder import BuildSteps, BuildStore
+from builder import BuildSteps, BuildStore, CheckRequest, Snapshot
 from gateway.control import failures
 from gateway.control.builds.build_executor import BuildExecutor, BuildRequest
 from gateway.control.builds.probe import Prober
+from gateway.control.builds.project_checks import Checked, ProjectChecks
 from gateway.control.builds.rebuild import advanced, queued_again, replacing
 from gateway.control.builds.snapshots import Snapshots
 from gateway.control.fair_semaphore import FairSemaphore
@@ -35,6 +38,19 @@ logger = logging.getLogger(__name__)
 STEPS_STREAM = "journey"
 
 
+class AskedModel(Protocol):
+    """The function to serve, and the script that prepares for it."""
+
+    @property
+    def file(self) -> str: ...
+    @property
+    def function(self) -> str: ...
+    @property
+    def model_root(self) -> str: ...
+    @property
+    def script(self) -> str: ...
+
+
 class BuildServices(msgspec.Struct, frozen=True, kw_only=True):
     """What each build task works with."""
 
@@ -45,13 +61,15 @@ class BuildServices(msgspec.Struct, frozen=True, kw_only=True):
     build_store: BuildStore
     interpreters: Interpreters
     snapshots: Snapshots
+    checks: ProjectChecks
     executor: BuildExecutor
     prober: Prober
     timeouts: OperationTimeouts
 
 
 class BuildTask:
-    """Makes one build. The milestone of its operation is the snapshot.
+    """Makes one build. The milestone of its operation is its checked snapshot, which may be taken
+    already.
 
     `rebuild_reason` says why a build that was built is made once more; "" for a new build.
     """
@@ -62,6 +80,7 @@ class BuildTask:
         semaphore: FairSemaphore,
         build: Build,
         rebuild_reason: str = "",
+        checked: Checked | None = None,
     ) -> None:
         self.build = queued_again(build) if rebuild_reason else build
         self.is_rebuild = bool(rebuild_reason)
@@ -70,6 +89,7 @@ class BuildTask:
         self.build_steps = _build_steps(self.build.steps)
         self._services = services
         self._semaphore = semaphore
+        self._checked = checked
         if rebuild_reason:
             self.log.write(f"Rebuilding from the snapshot: {rebuild_reason}")
 
@@ -146,23 +166,55 @@ class BuildTask:
             await self._fail(failures.of_report(report.failure), report.outcome)
 
     async def _take_snapshot(self, project: Project) -> bool:
-        """Whether it could be taken."""
-        step, began = builder.SNAPSHOT, trio.current_time()
-        self._on_step_changed(self.build_steps.start(step, store.now()))
+        """Takes the snapshot and checks it. Whether a build can be made of it."""
         self.log.write("Taking a snapshot of the project")
         try:
-            snapshot = await self._services.snapshots.take(project, self.build.id, self.log)
+            with self._step(builder.SNAPSHOT):
+                snapshot = await self._snapshot(project)
+            with self._step(builder.CHECK):
+                await self._check(project, snapshot)
         except (builder.BuilderError, OSError) as error:
-            self._on_step_changed(self.build_steps.fail(step, trio.current_time() - began))
-            await self._fail(failures.build_error(step, error))
+            failed = next(each.name for each in self.steps if each.state == "failed")
+            await self._fail(failures.build_error(failed, error))
             return False
-        self._on_step_changed(self.build_steps.finish(step, trio.current_time() - began))
         found = await self._services.interpreters.all()
         interpreter = builder.match(self.build.kernel, found)
         await self._advance(
             "snapshotted", snapshot=snapshot.commit, interpreter=interpreter.identifier
         )
         return True
+
+    @contextmanager
+    def _step(self, name: str) -> Iterator[None]:
+        """Reports how a step of the block went."""
+        began = trio.current_time()
+        self._on_step_changed(self.build_steps.start(name, store.now()))
+        try:
+            yield
+        except (builder.BuilderError, OSError):
+            self._on_step_changed(self.build_steps.fail(name, trio.current_time() - began))
+            raise
+        self._on_step_changed(self.build_steps.finish(name, trio.current_time() - began))
+
+    async def _snapshot(self, project: Project) -> Snapshot:
+        if self._checked is None:
+            return await self._services.snapshots.take(project, self.build.id, self.log)
+        for line in self._checked.lines:
+            self.log.write(line)
+        name, snapshot = self._checked.name, self._checked.snapshot
+        await self._services.snapshots.rename(project.id, snapshot, name, self.build.id)
+        return snapshot
+
+    async def _check(self, project: Project, snapshot: Snapshot) -> None:
+        if self._checked is not None:
+            report = self._checked.report
+        else:
+            asked = check_request(self.build)
+            checks = self._services.checks
+            report = await checks.check(project, asked, self.build.kernel, snapshot)
+        for note in report.notes:
+            self.log.write(f"Note: {note}")
+        report.raise_problems()
 
     def _on_step_changed(self, build_steps: BuildSteps) -> None:
         """Writes the steps to the log when one has begun or ended, in order with its lines."""
@@ -194,6 +246,16 @@ class BuildTask:
     def steps(self) -> list[Step]:
         """The steps so far, as the store has them."""
         return [msgspec.convert(s, Step, from_attributes=True) for s in self.build_steps.steps]
+
+
+def check_request(asked: AskedModel) -> CheckRequest:
+    """What is checked of a build that is asked for, or of one that has a row."""
+    return CheckRequest(
+        file=asked.file,
+        function=asked.function,
+        model_root=asked.model_root,
+        script=asked.script,
+    )
 
 
 def _request_of(build: Build) -> BuildRequest:

@@ -6,7 +6,8 @@ home that does not exist here (`sandbox.py`), is rebuilt when it is to be served
 """
 
 import logging
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -20,7 +21,8 @@ from gateway.background import Tasks
 from gateway.control import failures
 from gateway.control.admission import Admission
 from gateway.control.backlog import Backlog
-from gateway.control.builds.build_task import BuildServices, BuildTask
+from gateway.control.builds.build_task import BuildServices, BuildTask, check_request
+from gateway.control.builds.project_checks import Checked
 from gateway.control.builds.vanished_interpreter import VanishedInterpreters
 from gateway.control.disk.removal_queue import RemovalQueue
 from gateway.control.fair_semaphore import FairSemaphore
@@ -108,8 +110,11 @@ class Builds:
             if build.status != "building":
                 self._start(build)
 
-    async def create(self, model: Model, asked: NewBuild, creator: User) -> Build:
-        """Creates a build and takes its snapshot. Raises UnknownKernel or Refusal; see `check`."""
+    async def create(
+        self, model: Model, asked: NewBuild, creator: User, checked: Checked | None = None
+    ) -> Build:
+        """Creates a build and takes its snapshot, which may be taken and `checked` already. Raises
+        UnknownKernel or Refusal; see `check`."""
         project = await self._services.database.read(store.projects.get, model.project_id)
         await self.check(project, asked)
         with self._backlog.joining(project.id, await self._unended(project)):
@@ -117,7 +122,7 @@ class Builds:
                 model_id=model.id, creator=creator.name, **msgspec.structs.asdict(asked)
             )
             build = await self._services.database.write(store.builds.insert, asked_for)
-            task = self._start(build)
+            task = self._start(build, checked=checked)
         await task.operation.milestone.wait()
         return task.build
 
@@ -135,14 +140,32 @@ class Builds:
         self._backlog.check(project.id, await self._unended(project))
         await self._admission.check(project, "a build")
 
+    @asynccontextmanager
+    async def look(self, project: Project, asked: NewBuild) -> AsyncIterator[Checked]:
+        """Inside, there is a checked snapshot of the project for the build that is asked for. It is
+        dropped at the end, unless a build has taken it. Raises what `check` raises, and Refusal for
+        files that cannot be taken."""
+        await self.check(project, asked)
+        checks = self._services.checks
+        try:
+            checked = await checks.look(project, check_request(asked), asked.kernel)
+        except builder.BuilderError as error:
+            raise Refusal("build.refused", error.problem, advice=error.advice) from error
+        try:
+            yield checked
+        finally:
+            await checks.drop(project, checked.name)
+
     async def _unended(self, project: Project) -> int:
         """How many builds of the project have not ended. They are counted last."""
         models = await self._services.database.read(store.models.list_all, project.id)
         ids = {model.id for model in models}
         return sum(1 for each in self._operations if each.build.model_id in ids)
 
-    def _start(self, build: Build, rebuild_reason: str = "") -> BuildTask:
-        task = BuildTask(self._services, self.semaphore, build, rebuild_reason)
+    def _start(
+        self, build: Build, rebuild_reason: str = "", checked: Checked | None = None
+    ) -> BuildTask:
+        task = BuildTask(self._services, self.semaphore, build, rebuild_reason, checked)
         return self._operations.start(build.id, task, self._measure_size)
 
     async def _measure_size(self, task: BuildTask) -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Protocol
 
-from builder import Snapshot, drop_snapshot, take_snapshot
+from builder import Snapshot, drop_snapshot, rename_snapshot, take_snapshot
 from gateway.control.builds.build_runner import BuildRunner
 from gateway.control.fair_semaphore import FairSemaphore
 from gateway.data_folder import DataFolder
@@ -34,6 +34,11 @@ class Snapshots:
                 *(Path(project.path), self._data.snapshots(project.id), name, log),
                 run=await self._runner.for_git(project),
             )
+
+    async def rename(self, project_id: str, snapshot: Snapshot, old: str, new: str) -> None:
+        """Keep a snapshot by another name. Raises SnapshotFailed or OSError."""
+        async with self._semaphore.acquire(project_id):
+            await rename_snapshot(snapshot, old, new)
 
     def find(self, project_id: str, commit: str) -> Snapshot:
         """A snapshot that was taken."""

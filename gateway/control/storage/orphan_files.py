@@ -22,6 +22,7 @@ import trio
 import store
 from builder import BuildStore, drop_snapshot, snapshots_in
 from gateway.background import Tasks
+from gateway.control.builds.project_checks import TRANSIENT
 from gateway.control.deployments.replica_logs import prune_logs
 from gateway.control.disk.removal_queue import remove
 from gateway.control.disk.trash import HOURS, Trash
@@ -175,14 +176,14 @@ class OrphanSweep:
             )
 
     async def _end_deletions(self, deleted: set[str]) -> None:
-        """Drops the snapshots of what was deleted, which takes git a while, and then forgets the
-        deletions of which nothing is left."""
+        """Drops the snapshots of what was deleted, and those of no build, which takes git a while.
+        Then forgets the deletions of which nothing is left."""
         left: set[str] = set()
         for project in await self._database.read(store.projects.list_all):
             snapshots = self._data.snapshots(project.id)
             with self._set_aside.item(f"the snapshots of project {project.name!r}", snapshots):
                 for name in await trio.to_thread.run_sync(snapshots_in, snapshots):
-                    if name in deleted:
+                    if name in deleted or name.startswith(TRANSIENT):
                         await drop_snapshot(snapshots, name)
         for folder in (*self._data.entity_folders, self._data.builds):
             left |= await trio.to_thread.run_sync(_ids_in, folder)

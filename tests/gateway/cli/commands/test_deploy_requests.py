@@ -70,12 +70,38 @@ def test_deploy_is_one_post(requests: list[str], deploys: Predictd) -> None:
     ]
 
 
-def test_refused_deploy_leaves_no_model(requests: list[str], deploys: Predictd) -> None:
-    """What the gateway refuses leaves no model, and the client deletes none."""
+def test_refused_deploy_leaves_nothing(requests: list[str], deploys: Predictd) -> None:
+    """What the gateway refuses leaves no model, and the client deletes the project that it
+    created."""
     outcome = deploys("deploy", "model.py:add", "--replicas", "10")
     assert outcome.code == 4
-    assert _shortened(requests)[-1] == "POST /models"
-    assert "No models" in deploys("project", "show", "sums").out
+    assert _shortened(requests)[-2:] == ["POST /models", "DELETE /projects/ID"]
+    assert deploys("project", "show", "sums").code == 4
+
+
+def test_mistyped_function_leaves_nothing(folder: Path, deploys: Predictd) -> None:
+    """A first deploy of a function that does not exist is refused, with the one meant."""
+    outcome = deploys("deploy", "model.py:ad")
+    assert outcome.code == 4
+    assert "model.py defines no 'ad'; its functions are: add" in outcome.err
+    assert "Did you mean 'add'?" in outcome.err
+    assert deploys("project", "show", "sums").code == 4
+
+
+def test_deploy_check_builds_nothing(folder: Path, deploys: Predictd) -> None:
+    """`deploy --check` tells problems and notes, and leaves neither model nor project."""
+    passing = deploys("deploy", "model.py:add", "--check")
+    assert passing.code == 0, passing.err
+    assert "1 file, " in passing.err
+    assert passing.out == "model.py:add passes the check. Nothing was built.\n"
+    (folder / "model.py").write_text("def add(args:\n")
+    (folder / "environment.yml").write_text("dependencies: []\n")
+    failing = deploys("deploy", "model.py:add", "--check")
+    assert failing.code == 1
+    assert "the check of model.py:add found 2 problems:" in failing.err
+    assert "environment.yml is for conda" in failing.err
+    assert "is not valid for Python" in failing.err
+    assert deploys("project", "show", "sums").code == 4
 
 
 def _shortened(requests: list[str]) -> list[str]:

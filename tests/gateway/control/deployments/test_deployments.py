@@ -260,7 +260,7 @@ async def test_deployment_may_be_created_before_its_build_ends(
     gateway: Gateway, tmp_path: Path
 ) -> None:
     """It waits for the build, and fails with the build's own reason when that fails."""
-    for name, status in (("add", "deployed"), ("syntax_error", "failed")):
+    for name, status in (("add", "deployed"), ("import_error", "failed")):
         model = await gateway.model(await gateway.project(copy_of(name, tmp_path)))
         function = "add" if name == "add" else "predict"
         build = await gateway.build(model, f"{name}.py:{function}", auto_deploy_model=True)
@@ -268,7 +268,7 @@ async def test_deployment_may_be_created_before_its_build_ends(
         path = f"{build}/deployments/{deployment['id']}"
         now = await gateway.until(path, status_is("deployed", "failed"))
         assert now["status"] == status
-        assert status == "deployed" or "SyntaxError" in now["failure"]["problem"]
+        assert status == "deployed" or "ModuleNotFound" in now["failure"]["problem"]
 
 
 async def test_restart_replaces_every_replica(gateway: Gateway, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import trio
 
+from builder import snapshots_in
 from tests.support.gateway import Gateway, copy_of, refusal, running, settings_for
 
 CONFIG = {"file_path": "add.py", "function_name": "add", "auto_deploy_model": True}
@@ -46,13 +47,36 @@ async def test_a_refused_launch_leaves_nothing(tmp_path: Path) -> None:
 
 async def test_a_failed_first_build_leaves_its_model(gateway: Gateway, tmp_path: Path) -> None:
     """A build that fails is no refusal: its model and its log stay for the user to read."""
-    project = await gateway.project(copy_of("add", tmp_path))
-    config = {**CONFIG, "file_path": "absent.py"}
-    asked = {"name": "m", "auto_build_model": True, "auto_build_config": config}
+    folder = copy_of("add", tmp_path)
+    (folder / "cdsw-build.sh").write_text("exit 1\n")
+    project = await gateway.project(folder)
+    asked = {"name": "m", "auto_build_model": True, "auto_build_config": CONFIG}
     made = await gateway.post(f"{project}/models", asked)
     build = f"{project}/models/{made['id']}/builds/{made['model_build']['id']}"
     ended = await gateway.until(build, lambda b: b["status"] == "build failed")
     assert ended["failure"]["summary"]
+
+
+async def test_a_model_whose_files_fail_the_check_is_not_created(
+    gateway: Gateway, tmp_path: Path
+) -> None:
+    """What the check of the files finds refuses the creation of a model, with all problems; no
+    model, build or snapshot is left."""
+    folder = copy_of("add", tmp_path)
+    (folder / "leaving").symlink_to("/etc/passwd")
+    project = await gateway.project(folder)
+    config = {**CONFIG, "file_path": "ad.py"}
+    asked = {"name": "m", "auto_build_model": True, "auto_build_config": config}
+    answer = await gateway.admin.post(f"{project}/models", json=asked)
+    assert refusal(answer) == (400, "build.refused")
+    assert "leaving -> /etc/passwd" in answer.json()["message"]
+    (folder / "leaving").unlink()
+    answer = await gateway.admin.post(f"{project}/models", json=asked)
+    assert refusal(answer) == (400, "build.refused")
+    assert answer.json()["message"] == "'ad.py' is not a file of the project"
+    assert answer.json()["details"][0]["advice"] == "Did you mean 'add.py'?"
+    assert (await gateway.get(f"{project}/models"))["models"] == []
+    assert snapshots_in(gateway.data / "snapshots" / f"{project.rpartition('/')[2]}.git") == []
 
 
 async def test_no_model_of_a_project_that_failed(gateway: Gateway) -> None:

@@ -1,0 +1,229 @@
+"""Looks at a snapshot before an environment is made for it: what would certainly fail, and what a
+reader should know.
+
+Each problem is certain: a project that may work passes. The build script may make or change the
+model's file (decision 6 in README). So a file that is missing is a note where there is a script,
+and a problem in its text is a note where the script names the file. All problems are told together,
+after some 0.1 s.
+"""
+
+from difflib import get_close_matches
+from pathlib import PurePosixPath
+from typing import NamedTuple
+
+import trio
+from msgspec import Struct
+
+from builder.check.requirements import requirement_problem, unused_requirements
+from builder.check.source import SourceFacts, inspect_source
+from builder.environment.build_script import MOST_BYTES, script_problem, windows_marks
+from builder.errors import BuilderError
+from builder.git.git_store import GitStore
+from builder.interpreters import Interpreter
+from builder.safe_paths import refuse_no_python
+from builder.snapshot.contents import Contents, contents_of
+from builder.spec import DEFAULT_SCRIPT, Run, Snapshot
+
+_MOST_SOURCE = 4 * 1024 * 1024  # bytes of a file that is inspected
+_LINK, _FOLDER = "120000", "040000"
+
+
+class CheckRequest(Struct, frozen=True, kw_only=True):
+    """What is to be built. `script` is relative to the project's root, `file` to `model_root`."""
+
+    file: str
+    function: str
+    model_root: str = ""
+    script: str = DEFAULT_SCRIPT
+
+    @property
+    def path(self) -> str:
+        """The path of the file from the project's root."""
+        return str(PurePosixPath(self.model_root, self.file))
+
+
+class Problem(Struct, frozen=True):
+    """What would fail, and what to do about it."""
+
+    problem: str
+    advice: str
+
+
+class CheckReport(Struct, frozen=True, kw_only=True):
+    """What was found. `contents` is what the snapshot has; a build fails if there are problems."""
+
+    contents: Contents
+    problems: tuple[Problem, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def raise_problems(self) -> None:
+        """Raise CheckFailed with all problems, if there are any."""
+        if self.problems:
+            raise CheckFailed(self.problems)
+
+
+class CheckFailed(BuilderError):
+    """The build would certainly fail."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        self.problems = problems
+        text = problems[0].problem
+        if len(problems) > 1:
+            text = "\n".join(f"{n}. {each.problem}" for n, each in enumerate(problems, 1))
+        advice = " ".join(dict.fromkeys(each.advice for each in problems))
+        super().__init__("The project cannot be built", text, advice)
+
+
+class ProjectTree(NamedTuple):
+    """The entries of a snapshot by their paths, as (mode, object). `script` and `source`, the
+    model's file, are None where there is no such file."""
+
+    entries: dict[str, tuple[str, str]]
+    contents: Contents
+    script: bytes | None
+    source: bytes | None
+
+    def has_link_in(self, path: str) -> bool:
+        """Whether a part of the path is a link, so that it may lead to another entry."""
+        pure = PurePosixPath(path)
+        return any(self.entries.get(str(each), ("",))[0] == _LINK for each in (pure, *pure.parents))
+
+    def mode(self, path: str) -> str:
+        """The mode of an entry, "" where there is none."""
+        return self.entries.get(path, ("", ""))[0]
+
+
+async def check_project(
+    request: CheckRequest, snapshot: Snapshot, *, interpreter: Interpreter, run: Run
+) -> CheckReport:
+    """Check a snapshot for one model. Raises SnapshotFailed, OSError."""
+    tree = await trio.to_thread.run_sync(_read_tree, request, snapshot)
+    facts = SourceFacts()
+    if tree.source and len(tree.source) < _MOST_SOURCE and request.file.endswith(".py"):
+        facts = await inspect_source(
+            *(tree.source, request.path, request.function),
+            interpreter=interpreter,
+            run=run,
+            above=snapshot.store.parent.absolute(),
+        )
+    return report_of(request, tree, facts, interpreter.version)
+
+
+def report_of(
+    request: CheckRequest, tree: ProjectTree, facts: SourceFacts, version: str
+) -> CheckReport:
+    """Decide what is a problem and what is a note."""
+    problems: list[Problem] = []
+    notes: list[str] = []
+    problems += _script_problems(request, tree)
+    found, uncertain = _model_problems(request, tree, facts, version)
+    if uncertain:
+        notes += [f"{each.problem}: {uncertain}" for each in found]
+    else:
+        problems += found
+    if tree.script is not None and (odd := windows_marks(tree.script)):
+        notes.append(f"{request.script} has {odd}, which the build leaves out")
+    if request.script == DEFAULT_SCRIPT or tree.script is not None:
+        notes += unused_requirements(tree.entries, request.script, tree.script)
+        if refused := requirement_problem(tree.entries, tree.script):
+            problems.append(Problem(*refused))
+    return CheckReport(contents=tree.contents, problems=tuple(problems), notes=tuple(notes))
+
+
+def _script_problems(request: CheckRequest, tree: ProjectTree) -> list[Problem]:
+    path = str(PurePosixPath(request.script))
+    if tree.has_link_in(path) or (request.script == DEFAULT_SCRIPT and not tree.mode(path)):
+        return []
+    if tree.script is None:
+        rule = tree.contents.rule_for(path)
+        because = f": {rule} excludes it" if rule else ""
+        advice = "Remove that line." if rule else "Check the name of the build script."
+        return [Problem(f"{request.script} is not a file of the project{because}", advice)]
+    found = script_problem(request.script, tree.script)
+    return [Problem(*found)] if found else []
+
+
+def _model_problems(
+    request: CheckRequest, tree: ProjectTree, facts: SourceFacts, version: str
+) -> tuple[list[Problem], str]:
+    """The problems of the model's file, and why they are not certain, or ""."""
+    path = request.path
+    if tree.has_link_in(path):
+        return [], ""
+    try:
+        refuse_no_python(request.file)
+    except BuilderError as error:
+        similar = _did_you_mean(path, tree.entries)
+        return [Problem(error.problem, similar or error.advice)], ""
+    if not tree.mode(path):
+        rule = tree.contents.rule_for(path)
+        if rule:
+            problem = f"{path!r} is in the project, but not in the build: {rule} excludes it"
+            advice = f"Remove that line, or add the line `!{path}` below it."
+        else:
+            problem = f"{path!r} is not a file of the project"
+            similar = _did_you_mean(path, tree.entries)
+            advice = similar or "Name a file by its path from the model's root."
+        made = f"{request.script} has to make it" if tree.script is not None else ""
+        return [Problem(problem, advice)], made
+    if tree.mode(path) == _FOLDER:
+        return [Problem(f"{path!r} is a folder", "Name the file in it that has the function.")], ""
+    changed = ""
+    if tree.script is not None and PurePosixPath(path).name.encode() in tree.script:
+        changed = f"{request.script} names the file, and may correct it"
+    found = _source_problem(request, facts, version)
+    return ([found] if found else []), changed
+
+
+def _source_problem(request: CheckRequest, facts: SourceFacts, version: str) -> Problem | None:
+    if facts.syntax:
+        return Problem(
+            f"{request.path} is not valid for Python {version}, {facts.syntax}",
+            "Correct that line, or choose another Python with `--kernel`.",
+        )
+    if facts.unfit:
+        return Problem(f"{request.path}: {facts.unfit}", "Correct the function.")
+    if facts.missing:
+        close = get_close_matches(request.function, facts.functions, 1)
+        advice = f"Did you mean {close[0]!r}?" if close else "Name a function as FILE:FUNCTION."
+        defined = ", ".join(facts.functions) or "none"
+        text = f"{request.path} defines no {request.function!r}; its functions are: {defined}"
+        return Problem(text, advice)
+    return None
+
+
+def _did_you_mean(path: str, entries: dict[str, tuple[str, str]]) -> str:
+    """A question that names the Python file that was probably meant, or ""."""
+    files = [each for each, (mode, _) in entries.items() if each.endswith(".py")]
+    if f"{path}.py" in files:
+        return f"Did you mean '{path}.py'?"
+    close = get_close_matches(path, files, 1)
+    by_name = [each for each in files if PurePosixPath(each).name == PurePosixPath(path).name]
+    found = (by_name or close)[:1]
+    return f"Did you mean {found[0]!r}?" if found else ""
+
+
+def _read_tree(request: CheckRequest, snapshot: Snapshot) -> ProjectTree:
+    """Read what is decided on from the snapshot. Blocking."""
+    store = GitStore(snapshot.store)
+    entries = {
+        path.decode("utf-8", "surrogateescape"): (mode, name)
+        for mode, name, path in store.list_entries(snapshot.commit)
+    }
+
+    return ProjectTree(
+        entries,
+        contents_of(snapshot),
+        _beginning(store, entries, request.script, MOST_BYTES + 1),
+        _beginning(store, entries, request.path, _MOST_SOURCE),
+    )
+
+
+def _beginning(
+    store: GitStore, entries: dict[str, tuple[str, str]], path: str, most: int
+) -> bytes | None:
+    mode, name = entries.get(str(PurePosixPath(path)), ("", ""))
+    if mode in ("", _FOLDER, _LINK):
+        return None
+    with store.blobs() as blobs:
+        return blobs.beginning(name, most)

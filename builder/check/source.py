@@ -1,0 +1,92 @@
+"""Asks the build's interpreter about a model's file, confined and with a deadline.
+
+A parser that crashes, hangs or needs too much memory has met a file that no model can be started
+from, so that is the project's error. The answer comes from a process that has read the file: it is
+read within bounds, and believed only about this project.
+"""
+
+import uuid
+from functools import partial
+from pathlib import Path
+
+import msgspec
+import trio
+from msgspec import Struct
+
+from builder.files.remove_tree import remove_tree
+from builder.files.safe_open import Folder, NotAFile
+from builder.git.git_store import SYSTEM_PATH
+from builder.interpreters import Interpreter
+from builder.log_tail import NullLog
+from builder.spec import Run, SandboxPaths
+
+TIME_LIMIT = 15.0  # seconds
+_ANSWER = "answer"
+_MOST_ANSWER = 256 * 1024
+_SIGNALLED = 128  # what a shell adds to the number of a signal
+_PROGRAM = Path(__file__).with_name("inspect_source.py")
+
+
+class SourceFacts(Struct, frozen=True, kw_only=True):
+    """What can be told of a file: a `syntax` error; whether the function is `missing`, or why it is
+    `unfit`; the `functions` of the file. "" and False where there is no problem, or it cannot be
+    told."""
+
+    syntax: str = ""
+    missing: bool = False
+    unfit: str = ""
+    functions: list[str] = []
+
+
+async def inspect_source(
+    source: bytes, file: str, function: str, *, interpreter: Interpreter, run: Run, above: Path
+) -> SourceFacts:
+    """Inspect `source`, the content of `file`. Meanwhile a copy is in a folder beneath `above`."""
+    scratch = above / f"checking-{uuid.uuid4().hex}"
+    try:
+        paths = await trio.to_thread.run_sync(_lay_out, scratch, source)
+        try:
+            status = await run(
+                [
+                    *(str(interpreter.path), "-I", "-S", "-c", _PROGRAM.read_text()),
+                    *(str(scratch / "shown/source"), file, function, _ANSWER),
+                ],
+                cwd=paths.home,
+                paths=_with_prefix(paths, interpreter),
+                variables={"PATH": SYSTEM_PATH, "LANG": "C.UTF-8"},
+                log=NullLog(),
+                time_limit=TIME_LIMIT,
+            )
+        except TimeoutError:
+            return SourceFacts(syntax=f"Python needs more than {TIME_LIMIT:g} s to read it")
+        if status < 0 or status > _SIGNALLED:
+            return SourceFacts(syntax=f"Python crashes when it reads the file (status {status})")
+        return await trio.to_thread.run_sync(_answer, paths.home)
+    finally:
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(partial(remove_tree, scratch))
+
+
+def _lay_out(scratch: Path, source: bytes) -> SandboxPaths:
+    scratch.mkdir(parents=True)
+    scratch.chmod(0o755)  # the process may run as another user
+    shown, home, tmp = (scratch / name for name in ("shown", "home", "tmp"))
+    for folder in (shown, home, tmp):
+        folder.mkdir()
+    shown.chmod(0o755)
+    (shown / "source").write_bytes(source)
+    (shown / "source").chmod(0o644)
+    return SandboxPaths(home=home, tmp=tmp, read=(shown,))
+
+
+def _with_prefix(paths: SandboxPaths, interpreter: Interpreter) -> SandboxPaths:
+    return msgspec.structs.replace(paths, prefix=interpreter.prefix)
+
+
+def _answer(home: Path) -> SourceFacts:
+    try:
+        with Folder.root(home) as folder, folder.open(_ANSWER) as file:
+            text = file.read(_MOST_ANSWER)
+        return msgspec.json.decode(text, type=SourceFacts)
+    except (OSError, NotAFile, ValueError):
+        return SourceFacts()  # it cannot be told

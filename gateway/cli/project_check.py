@@ -1,0 +1,49 @@
+"""`deploy --check`, and what a first try that is refused leaves: nothing."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+from gateway.cli.context import CommandFailed, Context, Exit
+from gateway.cli.terminal import plural
+from gateway.client import ApiError, Json, ServerUnreachable
+
+
+@contextmanager
+def removed_if_refused(context: Context) -> Iterator[Callable[[Json], None]]:
+    """Projects that are passed to the yielded function are deleted if the gateway refuses the
+    block, or if the command only checks the files. A linked folder keeps its files."""
+    created: list[Json] = []
+    try:
+        yield created.append
+    except (ApiError, CommandFailed):
+        _delete(context, created)
+        raise
+    if context.arguments.check:
+        _delete(context, created)
+
+
+def _delete(context: Context, projects: list[Json]) -> None:
+    for project in projects:
+        with suppress(ApiError, ServerUnreachable):
+            context.client.delete(f"/projects/{project['id']}")
+
+
+def check_files(context: Context, project: Json) -> None:
+    """Checks the project's files for the model that the command line names. Raises CommandFailed
+    with all problems."""
+    file, function = context.arguments.target
+    asked = {
+        "file_path": file,
+        "function_name": function,
+        "kernel": context.arguments.kernel or "",
+    }
+    report = context.client.post(f"/projects/{project['id']}:check", asked)
+    for line in (report["summary"], *(f"Note: {note}" for note in report["notes"])):
+        context.terminal.say(line)
+    if not report["passed"]:
+        problems = report["problems"]
+        found = "\n".join(f"- {each['problem']}" for each in problems)
+        advice = " ".join(dict.fromkeys(each["advice"] for each in problems))
+        title = f"the check of {file}:{function} found {plural(len(problems), 'problem')}"
+        raise CommandFailed(f"{title}:\n{found}", advice, Exit.FAILED)
+    context.terminal.result(report, f"{file}:{function} passes the check. Nothing was built.")

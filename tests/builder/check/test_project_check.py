@@ -1,0 +1,193 @@
+"""A snapshot is checked before an environment is made: certain problems, together, and notes."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from builder.check.project_check import CheckFailed, CheckReport, CheckRequest, check_project
+from builder.interpreters import inspect
+from builder.spec import Log, SandboxPaths
+from tests.support.builder import Bench, run
+
+GOOD = "def predict(args): return args\n"
+
+
+async def checked(bench: Bench, run: Any = run, **changes: Any) -> CheckReport:
+    request = CheckRequest(**{"file": "model.py", "function": "predict", **changes})
+    interpreter = await inspect(Path(sys.executable))
+    return await check_project(request, await bench.take(), interpreter=interpreter, run=run)
+
+
+def texts(report: CheckReport) -> str:
+    return "\n".join(f"{each.problem} | {each.advice}" for each in report.problems)
+
+
+async def test_good_project_passes(bench: Bench) -> None:
+    """A project that can be served has no problems and no notes, and its size is told."""
+    bench.write("model.py", GOOD)
+    report = await checked(bench)
+    assert (report.problems, report.notes) == ((), ())
+    assert report.contents.summary() == f"1 file, {len(GOOD)} B"
+    assert not list(bench.store.parent.glob("checking-*"))
+
+
+async def test_problems_are_told_together(bench: Bench) -> None:
+    """All problems are told at once, each with its advice."""
+    bench.write("serve.py", "def predict(a, b): return 1\n")
+    bench.write("build.sh", "echo\n".encode("utf-16"))
+    report = await checked(bench, file="serve.py", script="build.sh")
+    assert len(report.problems) == 2
+    assert "build.sh is UTF-16" in texts(report)
+    assert "serve.py: predict(a, b) is called with one argument" in texts(report)
+    with pytest.raises(CheckFailed, match=r"1\. build\.sh .*\n2\. serve\.py") as caught:
+        report.raise_problems()
+    assert "iconv" in caught.value.advice
+
+
+@pytest.mark.parametrize("asked", ["serve", "server.py", "src/serve.py"])
+async def test_mistyped_file_is_told_with_the_one_meant(bench: Bench, asked: str) -> None:
+    """A file that does not exist is told with a similar name."""
+    bench.write("serve.py", GOOD)
+    assert "Did you mean 'serve.py'?" in texts(await checked(bench, file=asked))
+
+
+async def test_mistyped_function_is_told_with_the_one_meant(bench: Bench) -> None:
+    """A function that the file does not define is told with a similar name, and all names."""
+    bench.write("model.py", GOOD + "def other(): pass\n")
+    told = texts(await checked(bench, function="predct"))
+    assert told == (
+        "model.py defines no 'predct'; its functions are: predict, other | Did you mean 'predict'?"
+    )
+
+
+async def test_ignored_file_is_told_with_the_line_of_the_gitignore(bench: Bench) -> None:
+    """A model's file that a .gitignore excludes is told with file, line and pattern."""
+    bench.write("src/model.py", GOOD)
+    bench.write("src/.gitignore", "# none\n\n*.py\n!other.py\n")
+    told = texts(await checked(bench, file="src/model.py"))
+    assert "line 3 of src/.gitignore (`*.py`) excludes it" in told
+    bench.write(".gitignore", "src/\n")
+    told = texts(await checked(bench, file="src/model.py"))
+    assert "line 1 of .gitignore (`src/`) excludes it" in told
+
+
+async def test_file_that_the_script_makes_is_a_note(bench: Bench) -> None:
+    """With a build script a missing file is a note, since the script may make it."""
+    bench.write("cdsw-build.sh", "python make.py\n")
+    report = await checked(bench)
+    assert not report.problems
+    assert report.notes == (
+        "'model.py' is not a file of the project: cdsw-build.sh has to make it",
+    )
+
+
+async def test_file_that_the_script_names_is_a_note(bench: Bench) -> None:
+    """An error in a file that the script names is a note, since the script may correct it."""
+    bench.write("model.py", "def predict({{ARGS}}): return 1\n")
+    bench.write("cdsw-build.sh", "sed -i s/{{ARGS}}/args/ model.py\n")
+    report = await checked(bench)
+    assert not report.problems
+    assert "cdsw-build.sh names the file" in report.notes[0]
+    bench.write("cdsw-build.sh", "pip install x\n")
+    assert "is not valid for Python" in texts(await checked(bench))
+
+
+async def test_file_behind_a_link_passes(bench: Bench) -> None:
+    """A file that is reached by a link within the project cannot be told, so it passes."""
+    bench.write("src/model.py", "not python\n")
+    (bench.project / "model.py").symlink_to("src/model.py")
+    (bench.project / "linked").symlink_to("src")
+    assert not (await checked(bench)).problems
+    assert not (await checked(bench, model_root="linked")).problems
+
+
+@pytest.mark.parametrize(
+    ("names", "script", "told"),
+    [
+        (["requirements.txt"], None, ""),
+        (["requirements.txt"], "pip install -r requirements.txt", ""),
+        (["requirements.txt"], "pip install trio", "requirements.txt is not mentioned in cdsw-"),
+        (["requirements.txt", "uv.lock"], "pip install -r requirements.txt", ""),
+        (["Pipfile"], None, "Pipfile is not read"),
+        (["environment.yml"], "pip install trio", "environment.yml is not mentioned"),
+        (["environment.yml"], "conda env create -f environment.yml", ""),
+        (["environment.yml", "requirements.txt"], None, ""),
+    ],
+)
+async def test_unused_requirements_are_noted(
+    bench: Bench, names: list[str], script: str | None, told: str
+) -> None:
+    """A file of requirements that nothing names is a note, never a refusal."""
+    bench.write("model.py", GOOD)
+    for name in names:
+        bench.write(name)
+    if script is not None:
+        bench.write("cdsw-build.sh", script)
+    report = await checked(bench)
+    assert not report.problems
+    assert "\n".join(report.notes).startswith(told)
+    assert bool(report.notes) == bool(told)
+
+
+async def test_project_for_conda_is_refused_by_name(bench: Bench) -> None:
+    """A project whose only requirements are conda's is told so."""
+    bench.write("model.py", GOOD)
+    bench.write("environment.yml", "dependencies: [numpy]\n")
+    assert "environment.yml is for conda" in texts(await checked(bench))
+
+
+async def test_script_of_windows_is_a_note(bench: Bench) -> None:
+    """Windows line ends of a script are told, and do no harm."""
+    bench.write("model.py", GOOD)
+    bench.write("cdsw-build.sh", "echo\r\n")
+    report = await checked(bench)
+    assert report.notes == ("cdsw-build.sh has Windows line ends, which the build leaves out",)
+
+
+@pytest.mark.parametrize(("status", "told"), [(-11, "crashes"), (139, "crashes"), (1, "")])
+async def test_parser_that_crashes_is_a_problem_of_the_project(
+    bench: Bench, status: int, told: str
+) -> None:
+    """A parser that is killed has met a file that no model starts from. Another failure of the
+    process tells nothing about the file."""
+    bench.write("model.py", GOOD)
+
+    async def crashing(command: list[str], **_: object) -> int:
+        return status
+
+    assert told in texts(await checked(bench, crashing))
+    assert bool(told) == bool(texts(await checked(bench, crashing)))
+
+
+async def test_file_is_parsed_confined_and_in_time(bench: Bench) -> None:
+    """The build's interpreter parses a copy of the file, which is all that it sees; a parser that
+    does not end is a problem of the project."""
+    bench.write("model.py", GOOD)
+    seen: list[SandboxPaths] = []
+
+    async def endless(command: list[str], *, paths: SandboxPaths, log: Log, **_: object) -> int:
+        [shown] = paths.read
+        seen.append(paths)
+        assert [each.name for each in shown.iterdir()] == ["source"]
+        assert str(bench.project) not in " ".join(command)
+        raise TimeoutError
+
+    assert "needs more than 15 s" in texts(await checked(bench, endless))
+    assert len(seen) == 1
+
+
+async def test_left_out_files_are_counted_and_named(bench: Bench) -> None:
+    """One line of the log says what the snapshot has, and what it leaves out and why."""
+    bench.write("model.py", "x" * 1000)
+    bench.write("model.joblib", "x" * 9_100_000)
+    bench.write("data/set.csv", "x")
+    bench.write(".venv/pyvenv.cfg")
+    bench.write(".gitignore", "*.joblib\ndata/\n")
+    report = await checked(bench, file="model.py")
+    assert bench.log.lines[-1] == (
+        "2 files, 1.0 kB; left out by .gitignore: model.joblib (9.1 MB), data/; "
+        "left out, since each build has its own: .venv"
+    )
+    assert report.contents.rule_for("data/set.csv") == "line 2 of .gitignore (`data/`)"
