@@ -20,6 +20,7 @@ from builder.errors import (
     CloneRefused,
     InterpreterUnusable,
     ProbeFailed,
+    SnapshotFailed,
     UnknownKernel,
 )
 from builder.files.depth import TooDeep, check_depth
@@ -77,6 +78,7 @@ __all__ = [
     "RepositoryAddress",
     "Run",
     "Snapshot",
+    "SnapshotFailed",
     "TooDeep",
     "UnknownKernel",
     "check_depth",

@@ -90,7 +90,9 @@ class BuildRoutes:
             model_root=body.model_root_dir,
             script=body.build_script_path or builder.DEFAULT_SCRIPT,
         )
-        async with self._builds.look(project, asked) as checked:
+        builds = self._control.builds
+        await builds.check(project, asked)
+        async with builds.checks.looking(project, asked) as checked:
             return check_json(checked.report)
 
     @route.get(ONE, "project.view", "show a build")

@@ -9,14 +9,13 @@ without writing them to its row.
 import logging
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
-from typing import Protocol
 
 import msgspec
 import trio
 
 import builder
 import store
-from builder import BuildSteps, BuildStore, CheckRequest, Snapshot
+from builder import BuildSteps, BuildStore
 from gateway.control import failures
 from gateway.control.builds.build_executor import BuildExecutor, BuildRequest
 from gateway.control.builds.probe import Prober
@@ -36,19 +35,6 @@ logger = logging.getLogger(__name__)
 
 # The stream of those lines in a build log that report its steps. Log files on disk have this name.
 STEPS_STREAM = "journey"
-
-
-class AskedModel(Protocol):
-    """The function to serve, and the script that prepares for it."""
-
-    @property
-    def file(self) -> str: ...
-    @property
-    def function(self) -> str: ...
-    @property
-    def model_root(self) -> str: ...
-    @property
-    def script(self) -> str: ...
 
 
 class BuildServices(msgspec.Struct, frozen=True, kw_only=True):
@@ -168,11 +154,13 @@ class BuildTask:
     async def _take_snapshot(self, project: Project) -> bool:
         """Takes the snapshot and checks it. Whether a build can be made of it."""
         self.log.write("Taking a snapshot of the project")
+        checks = self._services.checks
         try:
             with self._step(builder.SNAPSHOT):
-                snapshot = await self._snapshot(project)
+                checked = self._checked
+                snapshot = await checks.taken(project, self.build.id, self.log, checked)
             with self._step(builder.CHECK):
-                await self._check(project, snapshot)
+                await checks.require(project, self.build, snapshot, self.log, checked)
         except (builder.BuilderError, OSError) as error:
             failed = next(each.name for each in self.steps if each.state == "failed")
             await self._fail(failures.build_error(failed, error))
@@ -195,26 +183,6 @@ class BuildTask:
             self._on_step_changed(self.build_steps.fail(name, trio.current_time() - began))
             raise
         self._on_step_changed(self.build_steps.finish(name, trio.current_time() - began))
-
-    async def _snapshot(self, project: Project) -> Snapshot:
-        if self._checked is None:
-            return await self._services.snapshots.take(project, self.build.id, self.log)
-        for line in self._checked.lines:
-            self.log.write(line)
-        name, snapshot = self._checked.name, self._checked.snapshot
-        await self._services.snapshots.rename(project.id, snapshot, name, self.build.id)
-        return snapshot
-
-    async def _check(self, project: Project, snapshot: Snapshot) -> None:
-        if self._checked is not None:
-            report = self._checked.report
-        else:
-            asked = check_request(self.build)
-            checks = self._services.checks
-            report = await checks.check(project, asked, self.build.kernel, snapshot)
-        for note in report.notes:
-            self.log.write(f"Note: {note}")
-        report.raise_problems()
 
     def _on_step_changed(self, build_steps: BuildSteps) -> None:
         """Writes the steps to the log when one has begun or ended, in order with its lines."""
@@ -246,16 +214,6 @@ class BuildTask:
     def steps(self) -> list[Step]:
         """The steps so far, as the store has them."""
         return [msgspec.convert(s, Step, from_attributes=True) for s in self.build_steps.steps]
-
-
-def check_request(asked: AskedModel) -> CheckRequest:
-    """What is checked of a build that is asked for, or of one that has a row."""
-    return CheckRequest(
-        file=asked.file,
-        function=asked.function,
-        model_root=asked.model_root,
-        script=asked.script,
-    )
 
 
 def _request_of(build: Build) -> BuildRequest:

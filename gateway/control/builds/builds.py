@@ -6,10 +6,8 @@ home that does not exist here (`sandbox.py`), is rebuilt when it is to be served
 """
 
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from functools import partial
-from pathlib import Path
 
 import msgspec
 import trio
@@ -21,8 +19,8 @@ from gateway.background import Tasks
 from gateway.control import failures
 from gateway.control.admission import Admission
 from gateway.control.backlog import Backlog
-from gateway.control.builds.build_task import BuildServices, BuildTask, check_request
-from gateway.control.builds.project_checks import Checked
+from gateway.control.builds.build_task import BuildServices, BuildTask
+from gateway.control.builds.project_checks import Checked, check_paths
 from gateway.control.builds.vanished_interpreter import VanishedInterpreters
 from gateway.control.disk.removal_queue import RemovalQueue
 from gateway.control.fair_semaphore import FairSemaphore
@@ -66,6 +64,7 @@ class Builds:
         set_aside: SetAside,
     ) -> None:
         self._services = services
+        self.checks = services.checks
         self._sandbox = sandbox
         self._admission = admission
         self._removal_queue = removal_queue
@@ -135,26 +134,10 @@ class Builds:
                 f"project {project.name!r} is still being created (or failed to be)",
             )
         match(asked.kernel, await self._services.interpreters.all())
-        _check_paths(asked)
+        check_paths(asked)
         self._sandbox.check_network(asked.network)
         self._backlog.check(project.id, await self._unended(project))
         await self._admission.check(project, "a build")
-
-    @asynccontextmanager
-    async def look(self, project: Project, asked: NewBuild) -> AsyncIterator[Checked]:
-        """Inside, there is a checked snapshot of the project for the build that is asked for. It is
-        dropped at the end, unless a build has taken it. Raises what `check` raises, and Refusal for
-        files that cannot be taken."""
-        await self.check(project, asked)
-        checks = self._services.checks
-        try:
-            checked = await checks.look(project, check_request(asked), asked.kernel)
-        except builder.BuilderError as error:
-            raise Refusal("build.refused", error.problem, advice=error.advice) from error
-        try:
-            yield checked
-        finally:
-            await checks.drop(project, checked.name)
 
     async def _unended(self, project: Project) -> int:
         """How many builds of the project have not ended. They are counted last."""
@@ -264,18 +247,3 @@ class Builds:
         await self._admission.prepare_removal()
         await self._services.snapshots.drop(project_id, build_id)
         await trio.to_thread.run_sync(self.log(build_id).remove)
-
-
-def _check_paths(asked: NewBuild) -> None:
-    """Refuses what is certainly wrong. Whether the files exist is found when they are built."""
-    for what, path in (
-        ("file_path", asked.file),
-        ("model_root_dir", asked.model_root),
-        ("build_script_path", asked.script),
-    ):
-        if Path(path).is_absolute() or ".." in Path(path).parts or "\0" in path:
-            raise Refusal("path.refused", f"{what}: {path!r} is not inside the project")
-    if not asked.file:
-        raise Refusal("argument.invalid", "file_path: name the file that has the function")
-    if not asked.function.isidentifier():
-        raise Refusal("argument.invalid", f"function_name: {asked.function!r} is no function name")

@@ -5,22 +5,41 @@ of a model is then the snapshot of its first build.
 """
 
 import uuid
-from typing import NamedTuple
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import NamedTuple, Protocol
 
 import trio
 
 import builder
-from builder import CheckReport, CheckRequest, Interpreter, Snapshot
+from builder import CheckReport, CheckRequest, Snapshot
 from gateway.control.builds.build_runner import BuildRunner
 from gateway.control.builds.snapshots import BuildLog, Snapshots
 from gateway.control.fair_semaphore import FairSemaphore
 from gateway.control.interpreters import Interpreters
+from gateway.errors import Refusal
 from store import Project
 
 # Checks that run at once: each is one process for some 50 ms.
 _LIMIT = 2
 # Snapshots with such names belong to no build. The next start drops those that a kill has left.
 TRANSIENT = "transient-"
+
+
+class AskedModel(Protocol):
+    """The function to serve, and the script that prepares for it: of a request, or of a row."""
+
+    @property
+    def file(self) -> str: ...
+    @property
+    def function(self) -> str: ...
+    @property
+    def model_root(self) -> str: ...
+    @property
+    def script(self) -> str: ...
+    @property
+    def kernel(self) -> str: ...
 
 
 class Checked(NamedTuple):
@@ -43,37 +62,64 @@ class ProjectChecks:
         self._interpreters = interpreters
         self._semaphore = FairSemaphore(_LIMIT, per_holder=1)
 
-    async def check(
-        self, project: Project, request: CheckRequest, kernel: str, snapshot: Snapshot
-    ) -> CheckReport:
-        """Check a snapshot that exists. Raises SnapshotFailed, OSError, UnknownKernel."""
-        interpreter = await self._interpreter(kernel)
+    @asynccontextmanager
+    async def looking(self, project: Project, asked: AskedModel) -> AsyncIterator[Checked]:
+        """Inside, there is a checked snapshot of the project for the model that is asked for. It is
+        dropped at the end, unless a build has taken it. Raises UnknownKernel, and Refusal for files
+        that cannot be taken."""
+        name, log = f"{TRANSIENT}{uuid.uuid4().hex}", Lines()
+        try:
+            try:
+                snapshot = await self._snapshots.take(project, name, log)
+                report = await self._check(project, asked, snapshot)
+            except builder.SnapshotFailed as error:
+                raise Refusal("build.refused", error.problem, advice=error.advice) from error
+            yield Checked(name, snapshot, report, log.lines)
+        finally:
+            with trio.CancelScope(shield=True):
+                await self._snapshots.drop(project.id, name)
+
+    async def taken(
+        self, project: Project, name: str, log: BuildLog, checked: Checked | None
+    ) -> Snapshot:
+        """The snapshot of a build: that which is `checked`, or a new one. Raises SnapshotFailed,
+        OSError."""
+        if checked is None:
+            return await self._snapshots.take(project, name, log)
+        for line in checked.lines:
+            log.write(line)
+        await self._snapshots.rename(project.id, checked.snapshot, checked.name, name)
+        return checked.snapshot
+
+    async def require(
+        self,
+        project: Project,
+        asked: AskedModel,
+        snapshot: Snapshot,
+        log: BuildLog,
+        checked: Checked | None,
+    ) -> None:
+        """Write the notes about a snapshot to the log. Raises CheckFailed with its problems, and
+        what `builder.check_project` raises."""
+        report = checked.report if checked else await self._check(project, asked, snapshot)
+        for note in report.notes:
+            log.write(f"Note: {note}")
+        report.raise_problems()
+
+    async def _check(self, project: Project, asked: AskedModel, snapshot: Snapshot) -> CheckReport:
+        request = CheckRequest(
+            file=asked.file,
+            function=asked.function,
+            model_root=asked.model_root,
+            script=asked.script,
+        )
+        interpreter = builder.match(asked.kernel, await self._interpreters.all())
         run = await self._runner.for_git(project)
         async with self._semaphore.acquire(project.id):
             return await builder.check_project(request, snapshot, interpreter=interpreter, run=run)
 
-    async def look(self, project: Project, request: CheckRequest, kernel: str) -> Checked:
-        """Take a snapshot of the project, which the caller drops or renames, and check it. Raises
-        SnapshotFailed, OSError, UnknownKernel."""
-        name, log = f"{TRANSIENT}{uuid.uuid4().hex}", _Lines()
-        snapshot = await self._snapshots.take(project, name, log)
-        try:
-            report = await self.check(project, request, kernel, snapshot)
-        except BaseException:
-            await self.drop(project, name)
-            raise
-        return Checked(name, snapshot, report, log.lines)
 
-    async def drop(self, project: Project, name: str) -> None:
-        """Drop a snapshot of `look`."""
-        with trio.CancelScope(shield=True):
-            await self._snapshots.drop(project.id, name)
-
-    async def _interpreter(self, kernel: str) -> Interpreter:
-        return builder.match(kernel, await self._interpreters.all())
-
-
-class _Lines(BuildLog):
+class Lines:
     """A log in memory."""
 
     def __init__(self) -> None:
@@ -81,3 +127,18 @@ class _Lines(BuildLog):
 
     def write(self, line: str) -> None:
         self.lines.append(line)
+
+
+def check_paths(asked: AskedModel) -> None:
+    """Refuses what is certainly wrong without a look at the files."""
+    for what, path in (
+        ("file_path", asked.file),
+        ("model_root_dir", asked.model_root),
+        ("build_script_path", asked.script),
+    ):
+        if Path(path).is_absolute() or ".." in Path(path).parts or "\0" in path:
+            raise Refusal("path.refused", f"{what}: {path!r} is not inside the project")
+    if not asked.file:
+        raise Refusal("argument.invalid", "file_path: name the file that has the function")
+    if not asked.function.isidentifier():
+        raise Refusal("argument.invalid", f"function_name: {asked.function!r} is no function name")

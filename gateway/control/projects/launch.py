@@ -48,9 +48,10 @@ class Launcher:
     ) -> Launched:
         """Creates the model, starts its first build and the deployment that waits for it. Raises
         what each of the three raises; then there is none of them."""
+        await self._builds.check(project, build)
         if deployment is not None:
             self._deployments.check(project.id, deployment)
-        async with self._builds.look(project, build) as checked:
+        async with self._builds.checks.looking(project, build) as checked:
             refuse_problems(checked.report)
             return await self._create(project, model, build, deployment, creator, checked)
 
