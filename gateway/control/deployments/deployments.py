@@ -212,10 +212,8 @@ class Deployments:
         self._turns.pop(model_id, None)
 
     async def restart(self, deployment: Deployment) -> None:
-        """Restarts its replicas one after the other, in the background.
-
-        Raises Refusal if it does not serve.
-        """
+        """Restarts its replicas one after the other, in the background. Raises Refusal if it does
+        not serve."""
         rollout = self._rollouts.get(deployment.id)
         if rollout is None or rollout.pool is None or deployment.status != "deployed":
             raise Refusal(
