@@ -11,13 +11,17 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("gateway", "workers", "builder", "store")
 INSIDE = ROOT / "workers" / "inside"
+# The `pip` of builds.
+PIP = ROOT / "builder" / "environment" / "pip" / "inside"
 SOURCES = sorted(
     path
     for package in PACKAGES
     for path in (ROOT / package).rglob("*.py")
     if "project_templates" not in path.parts
 )
-OUTSIDE = [path for path in SOURCES if not path.is_relative_to(INSIDE)]
+OUTSIDE = [
+    path for path in SOURCES if not path.is_relative_to(INSIDE) and not path.is_relative_to(PIP)
+]
 
 
 def name_of(path: Path) -> str:
@@ -70,6 +74,18 @@ def test_what_runs_inside_a_model_stands_alone() -> None:
         strange = {i for i in imports(path) if i.split(".")[0] not in allowed}
         assert not strange, f"{name_of(path)} imports {strange}"
     assert not importers_of("workers.inside", "predictd_inside")
+
+
+def test_pip_of_builds_stands_alone() -> None:
+    """It imports the standard library and itself; what prepares it and resolves its requests again
+    shares two of its modules."""
+    for path in PIP.rglob("*.py"):
+        strange = {i for i in imports(path) if i.split(".")[0] not in sys.stdlib_module_names}
+        assert not strange, f"{name_of(path)} imports {strange}"
+    assert importers_of("builder.environment.pip.inside") == {
+        "builder/environment/pip/wrappers.py",
+        "builder/environment/pip/fingerprint.py",
+    }
 
 
 @pytest.mark.parametrize(

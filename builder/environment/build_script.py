@@ -7,7 +7,8 @@ The exit status of the script decides, as bash without `-e` returns it. A projec
 from pathlib import Path
 
 from builder.environment.diagnosis import explain
-from builder.environment.pip.wrappers import script_variables
+from builder.environment.pip.requests import start_record
+from builder.environment.pip.wrappers import script_variables, uv_program
 from builder.errors import ScriptFailed
 from builder.interpreters import Interpreter
 from builder.log_tail import LogTail
@@ -91,13 +92,16 @@ async def run_script(
 ) -> None:
     """Run the script. Raises ScriptFailed, or TimeoutError after `time_limit` seconds."""
     tail = LogTail(log)
+    start_record(spec)
     status = await run(
         ["bash", spec.script],
         cwd=spec.code,
         paths=SandboxPaths(
             home=spec.code,
             tmp=spec.tmp,
-            write=(spec.virtualenv, spec.pip_cache),
+            read=(uv_program(),),
+            # The record of requests is written by its real path: the script may change TMPDIR.
+            write=(spec.virtualenv, spec.pip_cache, spec.tmp),
             prefix=interpreter.prefix,
         ),
         variables=script_variables(spec),

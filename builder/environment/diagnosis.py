@@ -38,7 +38,7 @@ CAUSES = [
             "Install `scikit-learn` instead of `sklearn`, which is an empty package.",
         ),
         (
-            r"DO NOT MATCH THE HASHES",
+            r"DO NOT MATCH THE HASHES|cause: Hash mismatch for",
             "A package does not have the hash of the requirements: it was replaced, or the index "
             "serves another file. Find out why, then update the hashes.",
         ),
@@ -54,7 +54,8 @@ CAUSES = [
         (
             # The stub of scikit-learn, which has its own rule, ends in the same words.
             r"Failed to build '(?!sklearn')\S+' when getting requirements to build wheel"
-            r"|Getting requirements to build wheel did not run",
+            r"|Getting requirements to build wheel did not run"
+            r"|Call to `\S+\.get_requires_for_build_wheel` failed",
             "Require a newer version of the package, or choose an older Python (`--kernel`): this "
             "version has no wheel for the Python of this build and cannot be built with it.",
         ),
@@ -69,22 +70,25 @@ RULES = [
             "Python package that includes them.",
         ),
         (
-            r"No matching distribution found for",
+            # uv's words for it: names that do not exist, and versions.
+            r"Because .*(was not found|no versions? of|only .* (is|are) available)"
+            r"|No matching distribution found for",
             "Check the name and the version, and that they exist for the Python of this build; if "
             "not, choose another kernel.",
         ),
         (
             r"Temporary failure in name resolution|NewConnectionError|ReadTimeoutError"
             r"|Failed to establish a new connection|Could not fetch URL|Could not resolve host"
-            r"|Failed to connect to|Connection refused|Network is unreachable",
+            r"|Failed to connect to|Connection refused|Network is unreachable|dns error"
+            r"|error: Request failed after",
             UNREACHED,
         ),
         (
-            r"ResolutionImpossible|conflicting dependencies",
+            r"ResolutionImpossible|conflicting dependencies|cause: Because ",
             "Relax one of the required versions, so that they are compatible.",
         ),
         (
-            r"Could not open requirements file",
+            r"Could not open requirements file|error: File not found: ",
             "Add the file to the project, check that .gitignore does not exclude it, or correct "
             "its name in the script.",
         ),
@@ -102,7 +106,8 @@ RULES = [
         ),
         (r"File too large|File size limit exceeded", DISK),
         (
-            r"Failed building wheel|metadata-generation-failed|error: command '.*' failed",
+            r"Failed building wheel|metadata-generation-failed|error: command '.*' failed"
+            r"|error: Failed to build ",
             "Compiling a package failed. Require a version that has a wheel for the Python of this "
             "build, or ask the operator to install what the compiler needs.",
         ),
@@ -136,7 +141,7 @@ def explain(status: int, lines: list[str]) -> tuple[str, str]:
         for line in reversed(lines):
             for pattern, advice in rules:
                 if pattern.search(line):
-                    return line.strip(), advice
+                    return line.strip().removeprefix("cause: "), advice
     last = next((line.strip() for line in reversed(lines) if line.strip()), "it printed nothing")
     return f"{last} (exit status {status})", FALLBACK
 

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -16,25 +15,13 @@ from builder.interpreters import Interpreter, discover
 from builder.spec import BuildSpec
 from tests.faults.matrix import fault
 from tests.support.builder import Bench, content, run_quickly
+from tests.support.wheels import make_wheel
 
 MODEL = "def predict(args):\n    return args\n"
 
 
 def package(bench: Bench, name: str, version: str) -> None:
-    """A wheel made by hand, so that pip needs neither an index nor a build tool."""
-    info = f"{name}-{version}.dist-info"
-    metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
-    files = {
-        f"{name}.py": f"VERSION = {version!r}\n",
-        f"{info}/METADATA": metadata,
-        f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-    }
-    record = "".join(f"{file},,\n" for file in [*files, f"{info}/RECORD"])
-    wheel = bench.project / f"wheels/{name}-{version}-py3-none-any.whl"
-    wheel.parent.mkdir(exist_ok=True)
-    with zipfile.ZipFile(wheel, "w") as archive:
-        for file, text in [*files.items(), (f"{info}/RECORD", record)]:
-            archive.writestr(file, text)
+    make_wheel(bench.project / "wheels", name, version)
 
 
 async def run_nothing(*_: object, **__: object) -> int:
@@ -155,12 +142,12 @@ async def test_build_without_script_skips_its_step(bench: Bench) -> None:
 
 
 async def test_missing_package_is_the_problem(bench: Bench) -> None:
-    """A package that cannot be found is the problem, in pip's own words."""
+    """A package that cannot be found is the problem, in the words of uv."""
     bench.write("model.py", MODEL)
     bench.write("cdsw-build.sh", "pip install --no-index no-such-package==9")
     report = await bench.build()
     assert report.failure is not None
-    assert report.failure.problem.endswith("No matching distribution found for no-such-package==9")
+    assert report.failure.problem.startswith("Because no-such-package was not found in the ")
     assert "another kernel" in report.failure.advice
 
 
@@ -404,4 +391,10 @@ async def test_strict_umask_does_not_hide_build_inputs(bench: Bench) -> None:
     assert report.outcome == "built"
     wrappers = bench.environments.virtualenv("one") / "predictd-bin"
     assert wrappers.stat().st_mode & 0o777 == 0o755
-    assert all(each.stat().st_mode & 0o777 == 0o755 for each in wrappers.iterdir())
+    programs = [
+        each for each in wrappers.rglob("*") if each.name.startswith("pip") or each.is_dir()
+    ]
+    assert len(programs) >= 4
+    assert all(each.stat().st_mode & 0o777 == 0o755 for each in programs)
+    files = set(wrappers.rglob("*")) - set(programs)
+    assert all(each.stat().st_mode & 0o777 == 0o644 for each in files)

@@ -1,0 +1,74 @@
+"""Looks through requirements files for options that uv does not read in them.
+
+uv warns of those and goes on (gotcha G3). Here such an option is put on uv's command line, or pip
+is needed. A file that cannot be read is left to uv, which names it.
+"""
+
+import os
+from typing import Iterator, List, Set, Tuple
+
+from .reading import Given, NeedsPip
+from .table import FILE_OPTIONS, PIP, UV, by_name
+
+MOST_BYTES = 1024 * 1024
+MOST_FILES = 100
+# uv has git alone.
+OTHER_VERSION_CONTROL = ("hg+", "svn+", "bzr+")
+
+
+def lifted_options(files: List[str], folder: str) -> Given:
+    """The options of files, and of those that they name, for uv's command line."""
+    found: Given = []
+    left = [os.path.join(folder, each) for each in files]
+    seen: Set[str] = set()
+    while left:
+        path = left.pop()
+        if path in seen or "://" in path:
+            continue
+        seen.add(path)
+        if len(seen) > MOST_FILES:
+            raise NeedsPip("there are too many requirements files")
+        for name, value in _options(path):
+            served = FILE_OPTIONS.get(name, PIP)
+            option = by_name(name)
+            if served == PIP or option is None:
+                raise NeedsPip(f"{os.path.basename(path)} has {name}")
+            if name in ("-e", "--editable"):
+                check_source(value, editable=True)
+            if served == "lifted":
+                found.append((option, value))
+            elif served == UV and name in ("-r", "--requirement", "-c", "--constraint"):
+                left.append(os.path.join(os.path.dirname(path), value))
+    return found
+
+
+def check_source(text: str, editable: bool = False) -> None:
+    """Raises NeedsPip for a requirement from a source that uv does not have."""
+    for scheme in OTHER_VERSION_CONTROL:
+        if scheme in text:
+            raise NeedsPip(f"it does not have {scheme[:-1]}")
+    if editable and "+" in text.partition("://")[0] and "://" in text:
+        raise NeedsPip("it installs no repository as editable")
+
+
+def _options(path: str) -> Iterator[Tuple[str, str]]:
+    """The lines of a file that begin with an option: its name and its value."""
+    try:
+        with open(path, "rb") as file:
+            content = file.read(MOST_BYTES + 1)
+    except OSError:
+        return
+    if len(content) > MOST_BYTES or content[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise NeedsPip(f"{os.path.basename(path)} is too long, or not UTF-8")
+    text = content.decode("utf-8-sig", "replace").replace("\\\n", " ")
+    for line in text.splitlines():
+        words = f" {line}".partition(" #")[0].strip()
+        if words.startswith("-"):
+            if not words.startswith("--"):
+                name, value = words[:2], words[2:]
+            else:
+                end = min(words.find(mark) % (len(words) + 1) for mark in " =")
+                name, value = words[:end], words[end + 1 :]
+            yield name, value.strip()
+        elif words:
+            check_source(words)
