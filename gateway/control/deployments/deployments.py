@@ -1,7 +1,6 @@
 """Deployments: created, stopped, restarted, found. How one is rolled out is in rollout.py.
 
-`wanted` is the desired state, `status` the actual one. At the start, what is wanted is served
-again.
+`wanted` is the desired state, `status` the actual one. A start serves what is wanted again.
 """
 
 import logging
