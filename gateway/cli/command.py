@@ -76,7 +76,7 @@ class Command(NamedTuple):
         add("--json", action="store_true", help="print the result as one JSON document")
         add("--data", metavar="DIR", help="data folder of the gateway")
         if not self.is_local:
-            add("--context", metavar="NAME", help="stored gateway; see `predictd context ls`")
+            add("--context", metavar="CONTEXT", help="stored gateway; see `predictd context ls`")
             add("--url", help="address of the gateway (default: the current context)")
         parser.set_defaults(run=self.run)
 

@@ -27,7 +27,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         _never_fail_to_encode(stream)
     given = list(sys.argv[1:] if argv is None else argv)
     try:
-        arguments = make_parser().parse_args(given)
+        parser = make_parser()
+        if "_ARGCOMPLETE" in os.environ:  # set by the shell that completes a command line
+            from gateway.cli.completion import complete
+
+            complete(parser, os.environ)
+        arguments = parser.parse_args(given)
         if arguments.run is None:  # no verb: the help of all commands, or of the noun
             print(arguments.help_of.format_help(), file=sys.stderr, end="")
             return Exit.USAGE

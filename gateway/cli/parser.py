@@ -25,6 +25,7 @@ from gateway.cli.commands import (
     build,
     call,
     collaborator,
+    completion,
     demo,
     deploy,
     deployment,
@@ -54,7 +55,7 @@ MODULES: tuple[ModuleType, ...] = (
     *(project, collaborator, model, build, deployment, experiment),
     *(login, open_page, key, user),
     *(demo, serve, doctor, unit, site, audit, backup, garbage),
-    *(help_, sdk_path),
+    *(help_, completion, sdk_path),
 )
 
 

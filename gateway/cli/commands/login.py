@@ -15,7 +15,7 @@ from gateway.suggested_command import suggested
 
 _CREATE = "create one there with `predictd key create --kind api`, or in a browser"
 _URL = argument("address", metavar="URL", help="such as https://models.example.org")
-_NAME = argument("name", metavar="NAME", help="name of the context")
+_NAME = argument("name", metavar="CONTEXT", help="its name")
 
 
 @command(
@@ -110,7 +110,7 @@ def ls(context: Context) -> None:
 @command(
     "context use",
     "use another gateway from now on",
-    argument("name", metavar="NAME", help="name of the context, or `local`"),
+    argument("name", metavar="CONTEXT", help="its name, or `local`"),
     local=True,
     examples=["predictd context use staging", "predictd context use local"],
 )

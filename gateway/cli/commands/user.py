@@ -11,7 +11,7 @@ from gateway.cli.options import YES
 from gateway.cli.terminal import table, when
 from gateway.client import Json
 
-_NAME = argument("name", metavar="NAME", help="name of the user")
+_NAME = argument("name", metavar="USER", help="name of the user")
 
 
 @command(
