@@ -14,6 +14,7 @@ from builder.check.project_check import (
     CheckRequest,
     check_project,
 )
+from builder.environment.seeds import Seeds, unused_seeds
 from builder.errors import (
     BuilderError,
     CloneFailed,
@@ -45,7 +46,7 @@ from builder.snapshot.snapshot import (
     take_snapshot,
     tree_of,
 )
-from builder.spec import DEFAULT_SCRIPT, BuildSpec, Probe, Run, Snapshot
+from builder.spec import DEFAULT_SCRIPT, BuildSpec, Log, Probe, Run, SandboxPaths, Snapshot
 
 __all__ = [
     "CHECK",
@@ -71,12 +72,15 @@ __all__ = [
     "Folder",
     "Interpreter",
     "InterpreterUnusable",
+    "Log",
     "Manifest",
     "NotAFile",
     "Probe",
     "ProbeFailed",
     "RepositoryAddress",
     "Run",
+    "SandboxPaths",
+    "Seeds",
     "Snapshot",
     "SnapshotFailed",
     "TooDeep",
@@ -104,5 +108,6 @@ __all__ = [
     "sync_folder",
     "take_snapshot",
     "tree_of",
+    "unused_seeds",
     "with_identity",
 ]

@@ -15,7 +15,8 @@ from builder import build_steps
 from builder.build_steps import SNAPSHOT_TAKEN, BuildSteps, now
 from builder.build_store import Manifest
 from builder.environment.build_script import check_script, normalize_script, run_script
-from builder.environment.virtual_environment import make_environment
+from builder.environment.pip.wrappers import write_wrappers
+from builder.environment.seeds import Seeds
 from builder.errors import BuilderError
 from builder.interpreters import Interpreter, inspect
 from builder.lock.installed import Installed
@@ -50,6 +51,7 @@ async def build(
     spec: BuildSpec,
     *,
     run: Run,
+    seeds: Seeds,
     probe: Probe | None,
     log: Log,
     changed: Callable[[BuildSteps], None],
@@ -63,7 +65,7 @@ async def build(
     Cancellation leaves no folder.
     """
     _refuse_existing(spec)
-    maker = _Build(spec, run, probe, log, _Progress(steps, changed))
+    maker = _Build(spec, run, seeds, probe, log, _Progress(steps, changed))
     whole = False
     try:
         with trio.move_on_after(spec.time_limit):
@@ -129,10 +131,17 @@ class _Build:
     """The steps of one build."""
 
     def __init__(
-        self, spec: BuildSpec, run: Run, probe: Probe | None, log: Log, progress: _Progress
+        self,
+        spec: BuildSpec,
+        run: Run,
+        seeds: Seeds,
+        probe: Probe | None,
+        log: Log,
+        progress: _Progress,
     ) -> None:
         self._spec = spec
         self._run = run
+        self._seeds = seeds
         self._probe = probe
         self._log = log
         self._progress = progress
@@ -167,7 +176,10 @@ class _Build:
         ):
             self._log.write(notice)
         self._log.write(f"Creating an environment for Python {interpreter.version}")
-        await make_environment(spec, interpreter, self._run, self._log, self._time_left())
+        await self._seeds.make_environment(
+            spec.virtualenv, interpreter, self._log, self._time_left()
+        )
+        write_wrappers(spec, interpreter)
         self._before_script = await read_environment(spec, interpreter)
         return interpreter
 

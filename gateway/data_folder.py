@@ -65,6 +65,11 @@ class DataFolder(msgspec.Struct, frozen=True):
         return self.root / "environments"
 
     @property
+    def seeds(self) -> Path:
+        """Empty environments, from which those of builds are copied."""
+        return self.root / "seeds"
+
+    @property
     def replicas(self) -> Path:
         return self.root / "replicas"
 
@@ -103,6 +108,7 @@ class DataFolder(msgspec.Struct, frozen=True):
         return [
             self.builds,
             self.environments,
+            self.seeds,
             self.ballast,
             self.start_room,
             *self.remade,

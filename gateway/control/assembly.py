@@ -7,6 +7,7 @@
 
 from typing import NamedTuple
 
+from builder import Seeds
 from gateway.control.accounts.workload_keys import WorkloadKeys
 from gateway.control.admission import Admission
 from gateway.control.builds.build_executor import BuildExecutor
@@ -68,6 +69,7 @@ def _shared(foundation: Foundation) -> _Shared:
     snapshots = Snapshots(foundation.data, runner)
     executor = BuildExecutor(
         runner=runner,
+        seeds=Seeds(foundation.data.seeds, runner.for_seeds),
         snapshots=snapshots,
         interpreters=foundation.interpreters,
         build_store=foundation.build_store,

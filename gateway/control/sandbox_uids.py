@@ -5,6 +5,8 @@ from store import Deployment, Experiment, Project
 # The identities below are those of deployments, by their numbers.
 _BUILDERS = 50_000_000
 _EXPERIMENTS = 75_000_000
+# What makes the seeds of environments, which all projects share.
+OF_SEEDS = 99_999_999
 
 
 def of_deployment(deployment: Deployment) -> int:

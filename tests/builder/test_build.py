@@ -14,7 +14,7 @@ from builder.errors import ProbeFailed
 from builder.interpreters import Interpreter, discover
 from builder.spec import BuildSpec
 from tests.faults.matrix import fault
-from tests.support.builder import Bench, content, run_quickly
+from tests.support.builder import Bench, content, run
 from tests.support.wheels import make_wheel
 
 MODEL = "def predict(args):\n    return args\n"
@@ -167,7 +167,7 @@ async def test_failing_script_fails_the_build(
     """A script that fails is reported with step, summary, problem and advice; nothing is left."""
     bench.write("model.py", MODEL)
     bench.write("cdsw-build.sh", script)
-    report = await bench.build_quickly()
+    report = await bench.build()
     assert report.outcome == "failed"
     assert report.failure is not None
     assert report.failure.step == "BUILD_SCRIPT"
@@ -196,7 +196,7 @@ async def test_script_with_other_line_ends_is_run(
     lines = ["set -e", "if true; then", "  echo made >made", "fi", '[ "$(cat made)" = made ]', ""]
     script = bench.write("cdsw-build.sh", before + end.join(lines))
     bytes_before = script.read_bytes()
-    report = await bench.build_quickly()
+    report = await bench.build()
     assert report.failure is None, report.failure
     assert f"cdsw-build.sh has {told}, which the build leaves out" in bench.log
     assert script.read_bytes() == bytes_before
@@ -206,13 +206,13 @@ async def test_exit_status_decides(bench: Bench) -> None:
     """A line that fails in the middle of a script is the script's business."""
     bench.write("model.py", MODEL)
     bench.write("cdsw-build.sh", "false\nno-such-command\necho fine\n")
-    assert (await bench.build_quickly()).outcome == "built"
+    assert (await bench.build()).outcome == "built"
 
 
 async def test_named_script_must_exist(bench: Bench) -> None:
     """A script that was asked for by name must be there."""
     bench.write("model.py", MODEL)
-    report = await bench.build_quickly(script="prepare.sh")
+    report = await bench.build(script="prepare.sh")
     assert report.failure is not None
     assert report.failure.problem == "prepare.sh is not a file of the project"
 
@@ -243,10 +243,10 @@ async def test_model_outside_the_project_is_refused(
 async def test_script_may_make_the_model_file(bench: Bench) -> None:
     """The script may make the file to serve; without it, or with a link out, there is no build."""
     bench.write("cdsw-build.sh", "$MAKE")
-    made = await bench.build_quickly("made", variables={"MAKE": "touch model.py"})
+    made = await bench.build("made", variables={"MAKE": "touch model.py"})
     assert made.outcome == "built"
     for name, make in (("missing", "true"), ("out", "ln -s /etc/hostname model.py")):
-        report = await bench.build_quickly(name, variables={"MAKE": make})
+        report = await bench.build(name, variables={"MAKE": make})
         assert report.failure is not None
         assert report.failure.step == "PROBE"
         assert "'model.py'" in report.failure.problem
@@ -262,7 +262,7 @@ async def test_probe_decides_the_build(bench: Bench) -> None:
         seen.append((spec.root / "model.py").read_text())
         raise ProbeFailed("The model did not start", "NameError: x", "Define x.")
 
-    report = await bench.build_quickly(probe=probe)
+    report = await bench.build(probe=probe)
     assert seen == [MODEL]
     assert report.failure is not None
     assert (report.failure.step, report.failure.problem) == ("PROBE", "NameError: x")
@@ -273,7 +273,7 @@ async def test_build_past_its_time_is_ended(bench: Bench) -> None:
     """A build that takes too long is ended, whichever of its steps it is in."""
     bench.write("model.py", MODEL)
     bench.write("cdsw-build.sh", "sleep 1000")
-    report = await bench.build_quickly(time_limit=1)
+    report = await bench.build(time_limit=1)
     assert report.outcome == "timed_out"
     assert report.failure is not None
     assert report.failure.step == "BUILD_SCRIPT"
@@ -305,7 +305,12 @@ async def test_cancellation(bench: Bench) -> None:
 
         async def make() -> None:
             await build(
-                spec, run=run_quickly, probe=content, log=Watching(), changed=lambda _: None
+                spec,
+                run=run,
+                seeds=bench.seeds,
+                probe=content,
+                log=Watching(),
+                changed=lambda _: None,
             )
 
         nursery.start_soon(make)
@@ -325,13 +330,14 @@ async def test_internal_error_is_raised_and_leaves_nothing(bench: Bench) -> None
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        await bench.build_quickly(probe=probe)
+        await bench.build(probe=probe)
     assert not bench.shelf.folder("one").exists()
 
 
 async def test_failure_of_the_machine_is_for_the_operator(bench: Bench) -> None:
     """What the machine refuses is reported for the operator."""
     bench.write("model.py", MODEL)
+    bench.write("cdsw-build.sh", "true")
 
     async def broken(*_: object, **__: object) -> int:
         raise OSError(28, "No space left on device")
@@ -350,7 +356,7 @@ async def test_failure_of_the_machine_is_for_the_operator(bench: Bench) -> None:
 async def test_missing_interpreter_is_named(bench: Bench, tmp_path: Path) -> None:
     """An interpreter that does not run is named, with what to do."""
     bench.write("model.py", MODEL)
-    report = await bench.build_quickly(interpreter=tmp_path / "python3.11")
+    report = await bench.build(interpreter=tmp_path / "python3.11")
     assert report.failure is not None
     assert str(tmp_path / "python3.11") in report.failure.problem
 
@@ -362,7 +368,7 @@ async def test_existing_build_is_not_touched(bench: Bench) -> None:
     kept.parent.mkdir(parents=True)
     kept.write_text(json.dumps({}))
     with pytest.raises(FileExistsError):
-        await bench.build_quickly()
+        await bench.build()
     assert kept.exists()
 
 

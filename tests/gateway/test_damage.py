@@ -339,6 +339,7 @@ async def test_the_folders_of_the_site(copied: Prepared, how: str) -> None:
     """Something else in the place of each folder of the data folder: it is moved away, and the
     gateway starts."""
     data = DataFolder(copied.folder)
+    data.seeds.unlink()  # a link to the seeds of all tests
     for path in (each for each in data.root.iterdir() if each.is_dir()):
         stands_for(path, how)
     async with started(copied) as control:

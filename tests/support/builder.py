@@ -13,10 +13,12 @@ import trio
 from builder.build import BuildReport, build
 from builder.build_steps import BuildSteps
 from builder.build_store import BuildStore
+from builder.environment.seeds import Seeds
 from builder.interpreters import Interpreter
 from builder.reuse.environment_store import EnvironmentStore
 from builder.snapshot.snapshot import take_snapshot
 from builder.spec import BuildSpec, Log, Probe, Run, SandboxPaths, Snapshot, SnapshotLimits
+from tests.support.seeds import SEEDS
 
 
 class Lines:
@@ -77,23 +79,6 @@ async def _run(command: list[str], cwd: Path, environment: Mapping[str, str], lo
             await process.stdout.aclose()
 
 
-async def run_quickly(
-    command: list[str],
-    *,
-    cwd: Path,
-    paths: SandboxPaths | None = None,
-    variables: dict[str, str],
-    log: Log,
-    time_limit: float,
-) -> int:
-    """`run`, but the environment stays empty: for laws that are not about it."""
-    if "virtualenv" in command:
-        return 0
-    return await run(
-        command, cwd=cwd, paths=paths, variables=variables, log=log, time_limit=time_limit
-    )
-
-
 async def content(spec: BuildSpec, interpreter: Interpreter) -> None:
     """A probe that likes every build."""
 
@@ -108,6 +93,7 @@ class Bench:
         self.environments = EnvironmentStore(folder / "environments")
         self.shelf = BuildStore(folder / "builds", self.environments)
         self.pip_cache = folder / "cache"
+        self.seeds = Seeds(SEEDS, run)
         self.log = Lines()
         self.steps: list[BuildSteps] = []
 
@@ -143,15 +129,15 @@ class Bench:
         }
         return BuildSpec(**{**facts, **changes})
 
-    async def build(self, name: str = "one", **changes: Any) -> BuildReport:
-        """A build with an environment that works."""
-        return await self.make(await self.spec(name, **changes), run, content)
-
-    async def build_quickly(
-        self, name: str = "one", probe: Probe = content, **changes: Any
-    ) -> BuildReport:
-        """A build with an empty environment."""
-        return await self.make(await self.spec(name, **changes), run_quickly, probe)
+    async def build(self, name: str = "one", probe: Probe = content, **changes: Any) -> BuildReport:
+        return await self.make(await self.spec(name, **changes), run, probe)
 
     async def make(self, spec: BuildSpec, run: Run, probe: Probe) -> BuildReport:
-        return await build(spec, run=run, probe=probe, log=self.log, changed=self.steps.append)
+        return await build(
+            spec,
+            run=run,
+            seeds=self.seeds,
+            probe=probe,
+            log=self.log,
+            changed=self.steps.append,
+        )

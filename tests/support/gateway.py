@@ -27,6 +27,7 @@ from gateway.control.operation import OperationTimeouts
 from gateway.http.timeouts import HttpTimeouts
 from gateway.serving import run_gateway
 from gateway.settings import LoadedSettings, Settings
+from tests.support.seeds import share_seeds
 
 ROOT = Path(__file__).parents[2]
 PROJECTS = ROOT / "tests" / "projects"
@@ -180,6 +181,7 @@ async def running(
     Clients of one with TLS use the context `trusted`.
     """
     given = settings if isinstance(settings, LoadedSettings) else LoadedSettings(settings, {})
+    share_seeds(given.settings.data)
     stop, send, receive = trio.Event(), *trio.open_memory_channel[str](1)
 
     async def run() -> None:
@@ -220,6 +222,7 @@ async def speaking_to(
 @contextmanager
 def in_a_process(data: Path, *flags: str) -> Iterator[subprocess.Popen[bytes]]:
     """A gateway of its own process, which has written `gateway.json`."""
+    share_seeds(data)
     command = [sys.executable, "-m", "gateway.cli", "serve", "--data", str(data), "--port", "0"]
     with subprocess.Popen(
         [*command, *flags], cwd=ROOT, stdout=subprocess.DEVNULL, env={"PATH": os.environ["PATH"]}

@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 from gateway.client import ApiError, Client, ClientError, Json
 from gateway.data_folder import DataFolder
 from tests.support.polling import until
+from tests.support.seeds import share_seeds
 from workers.process.process import marked
 
 ROOT = Path(__file__).parents[2]
@@ -100,6 +101,8 @@ class Gateway:
 
     def start(self) -> None:
         """Returns when it answers."""
+        if not self.wrapper:  # else it may run as another user
+            share_seeds(self.data)
         serve = ["serve", "--json", "--data", str(self.data), "--port", "0"]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(

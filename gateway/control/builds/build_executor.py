@@ -10,7 +10,15 @@ import msgspec
 
 import builder
 import store
-from builder import DEFAULT_SCRIPT, SNAPSHOT_TAKEN, BuildReport, BuildSpec, BuildSteps, BuildStore
+from builder import (
+    DEFAULT_SCRIPT,
+    SNAPSHOT_TAKEN,
+    BuildReport,
+    BuildSpec,
+    BuildSteps,
+    BuildStore,
+    Seeds,
+)
 from gateway.control.builds.build_runner import BuildRunner
 from gateway.control.builds.snapshots import BuildLog, Snapshots
 from gateway.control.interpreters import Interpreters
@@ -42,6 +50,7 @@ class BuildExecutor:
         self,
         *,
         runner: BuildRunner,
+        seeds: Seeds,
         snapshots: Snapshots,
         interpreters: Interpreters,
         build_store: BuildStore,
@@ -51,6 +60,7 @@ class BuildExecutor:
         settings: RuntimeSettings,
     ) -> None:
         self._runner = runner
+        self._seeds = seeds
         self._snapshots = snapshots
         self._interpreters = interpreters
         self._build_store = build_store
@@ -76,6 +86,7 @@ class BuildExecutor:
             return await builder.make_build(
                 spec,
                 run=await self._runner.for_build(project, spec, request.network),
+                seeds=self._seeds,
                 probe=probe,
                 log=log,
                 changed=changed,

@@ -1,6 +1,7 @@
-"""How the programs of a build are run: its script, pip and git, within the limits of builds."""
+"""How the programs of a build are run, within the limits of builds: its script, virtualenv, git."""
 
 from functools import partial
+from pathlib import Path
 
 import builder
 from builder import BuildSpec
@@ -47,6 +48,28 @@ class BuildRunner:
         """Runs git, to clone a project or to take a snapshot of it."""
         limits = await self._project_usage.within(project, self._limits())
         return partial(self._workers.run, identity=sandbox_uids.of_builds(project), limits=limits)
+
+    async def for_seeds(
+        self,
+        command: list[str],
+        *,
+        cwd: Path,
+        paths: builder.SandboxPaths | None = None,
+        variables: dict[str, str],
+        log: builder.Log,
+        time_limit: float,
+    ) -> int:
+        """Runs what makes a seed, as a user that no project has; a `builder.Run`."""
+        return await self._workers.run(
+            command,
+            cwd=cwd,
+            paths=paths,
+            variables=variables,
+            log=log,
+            time_limit=time_limit,
+            identity=sandbox_uids.OF_SEEDS,
+            limits=self._limits(),
+        )
 
     def _limits(self) -> Limits:
         """Of one build, or of one clone."""

@@ -2,8 +2,8 @@
 
 Kept of each model: its latest builds, those that a deployment serves or will serve, those that are
 being made, and the one that `rollback` would deploy. Older builds are garbage, with their
-environment, snapshot and log. So are caches of packages, environments of experiments that have
-ended, files named by an unknown id, and the trash.
+environment, snapshot and log. So are caches of packages, seeds that no build uses, environments of
+experiments that have ended, files named by an unknown id, and the trash.
 
 What is referenced stays. A build's row is deleted in a transaction that refuses if a deployment
 wants the build. A deployment's row is written in one that refuses if its build is gone. So of a
@@ -23,7 +23,7 @@ import msgspec
 import trio
 
 import store
-from builder import BuildStore
+from builder import BuildStore, unused_seeds
 from gateway.control.builds.builds import Builds
 from gateway.control.disk.removal_queue import Removal, RemovalQueue, remove
 from gateway.control.disk.trash import Trash
@@ -150,10 +150,12 @@ class Collector:
         return {build: [folder(name)] for name, build in last.items() if name not in stay}
 
     async def _caches(self) -> list[Path]:
-        """Those of projects that build and run nothing now; pip fills them again."""
+        """Those of projects that build and run nothing now, which pip fills again, and seeds that
+        no build has used for a month."""
         idle = await self._database.read(_idle_projects)
         paths = [self._data.pip_cache(project_id) for project_id in idle]
-        return [path for path in paths if await trio.to_thread.run_sync(path.exists)]
+        found = [path for path in paths if await trio.to_thread.run_sync(path.exists)]
+        return [*found, *await trio.to_thread.run_sync(unused_seeds, self._data.seeds)]
 
     async def _leftovers(self) -> list[tuple[str, Path]]:
         trash = await trio.to_thread.run_sync(self._trash.folders)
