@@ -137,7 +137,7 @@ def _script_problems(request: CheckRequest, tree: ProjectTree) -> list[Problem]:
     if tree.script is None:
         rule = tree.contents.rule_for(path)
         because = f": {rule} excludes it" if rule else ""
-        advice = "Remove that line." if rule else "Check the name of the build script."
+        advice = "Remove or narrow that line." if rule else "Check the name of the build script."
         return [Problem(f"{request.script} is not a file of the project{because}", advice)]
     found = script_problem(request.script, tree.script)
     return [Problem(*found)] if found else []
@@ -159,7 +159,7 @@ def _model_problems(
         rule = tree.contents.rule_for(path)
         if rule:
             problem = f"{path!r} is in the project, but not in the build: {rule} excludes it"
-            advice = f"Remove that line, or add the line `!{path}` below it."
+            advice = "Remove or narrow that line."
         else:
             problem = f"{path!r} is not a file of the project"
             similar = _did_you_mean(path, tree.entries)

@@ -7,11 +7,19 @@ Each cause has its advice in `_CAUSES`; the first cause that matches is used.
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 import msgspec
 
-from builder import DEFAULT_SCRIPT, resolve_beneath, submodules
+from builder import (
+    DEFAULT_SCRIPT,
+    BuilderError,
+    Snapshot,
+    contents_of,
+    resolve_beneath,
+    submodules,
+)
 from gateway.suggested_command import suggested
 
 # Modules whose distribution has another name.
@@ -32,7 +40,8 @@ CORRECT = "Correct the file. The log has the full traceback."
 
 class SourceFiles(msgspec.Struct, frozen=True):
     """The files of a build: `file` is below `model_root`, which is below `code`. `project` is the
-    project's own folder, if known. `is_script` for the script of an experiment."""
+    project's own folder, and `snapshot` what was taken of it, if known. `is_script` for the script
+    of an experiment."""
 
     code: Path
     model_root: str
@@ -40,6 +49,7 @@ class SourceFiles(msgspec.Struct, frozen=True):
     has_script: bool
     project: Path | None = None
     is_script: bool = False
+    snapshot: Snapshot | None = None
 
     @property
     def root(self) -> str:
@@ -47,14 +57,17 @@ class SourceFiles(msgspec.Struct, frozen=True):
         return "the project's root" if self.is_script else "the model's root"
 
 
-def script_source(code: Path, script: str, project: Path) -> SourceFiles:
+def script_source(code: Path, script: str, project: Path, snapshot: Snapshot) -> SourceFiles:
     """The files of an experiment, whose script is run from the root of its project."""
     has_script = (code / DEFAULT_SCRIPT).is_file()
-    return SourceFiles(code, "", script, has_script=has_script, project=project, is_script=True)
+    return SourceFiles(
+        code, "", script, has_script, project=project, is_script=True, snapshot=snapshot
+    )
 
 
 def remedy(summary: str, detail: str, source: SourceFiles) -> str:
-    """The advice for a file that raised: `summary` is its exception, `detail` the traceback."""
+    """The advice for a file that raised: `summary` is its exception, `detail` the traceback.
+    Blocking."""
     text = f"{summary}\n{detail[-_LONGEST:]}"
     for pattern, advice in _CAUSES:
         if found := re.search(pattern, text, re.DOTALL):
@@ -84,10 +97,14 @@ def _missing_module(found: re.Match[str], source: SourceFiles) -> str:
             f"`from {'.'.join(folder.parts)} import {top}`, or make {str(beside)!r} the model's "
             "root."
         )
-    if source.project and _has_module(source.project, PurePosixPath(source.model_root), top):
+    in_root = PurePosixPath(source.model_root, top)
+    rule = _rule_for(source, in_root) or _rule_for(source, in_root.with_name(f"{top}.py"))
+    if rule or (
+        source.project and _has_module(source.project, PurePosixPath(source.model_root), top)
+    ):
         return (
-            f"`{top}` is a file of the project that is not in the build, because a .gitignore "
-            "excludes it: remove it from the .gitignore."
+            f"`{top}` is a file of the project that is not in the build, because "
+            f"{rule or 'a .gitignore'} excludes it: remove or narrow that line."
         )
     if advice := _of_submodule(source, PurePosixPath(source.model_root, top)):
         return advice
@@ -107,6 +124,11 @@ def _missing_file(found: re.Match[str], source: SourceFiles) -> str:
     path = found[1]
     inner = path.removeprefix(_HOME)
     if inner.startswith("/"):
+        if own := _own_path(path, source):
+            return (
+                f"Models and scripts see the project at another path: open {own!r} instead of "
+                f"{path!r}, relative to {source.root}."
+            )
         return (
             f"Models and scripts do not see {path}: they see their project, the system, and the "
             "folders that the setting `shared_folders` names."
@@ -114,15 +136,36 @@ def _missing_file(found: re.Match[str], source: SourceFiles) -> str:
     inside = PurePosixPath("" if path != inner else source.model_root, inner)
     if advice := _of_submodule(source, inside):
         return advice
-    if source.project and _has(source.project, inside):
+    rule = _rule_for(source, inside)
+    if rule or (source.project and _has(source.project, inside)):
         return (
-            f"{inner} is in the project, but not in the build, because a .gitignore excludes it: "
-            "remove it from the .gitignore, or have cdsw-build.sh make it."
+            f"{inner} is in the project, but not in the build, because {rule or 'a .gitignore'} "
+            "excludes it: remove or narrow that line, or have cdsw-build.sh make the file."
         )
     return (
         f"Add {inner} to the project, or have cdsw-build.sh make it. Paths are relative to "
         f"{source.root}."
     )
+
+
+def _rule_for(source: SourceFiles, path: PurePosixPath) -> str:
+    """The line of the .gitignore that kept the path out of the snapshot, "" if none did."""
+    if source.snapshot is None:
+        return ""
+    with suppress(BuilderError):
+        return contents_of(source.snapshot).rule_for(str(path))
+    return ""
+
+
+def _own_path(path: str, source: SourceFiles) -> str:
+    """The path of a file of the build that code opens by its place in another copy of the project,
+    as in a home folder: the longest end of the path that the build has."""
+    root = source.code / source.model_root
+    parts = PurePosixPath(path).parts[1:]
+    for start in range(1, len(parts)):
+        if _has(root, PurePosixPath(*parts[start:])):
+            return str(PurePosixPath(*parts[start:]))
+    return ""
 
 
 def _of_submodule(source: SourceFiles, path: PurePosixPath) -> str:

@@ -4,13 +4,15 @@ It sees what the first deployment will see, and gets what that asks for: the fir
 this build. Without one, that is the present deployment of its model, which this build may replace.
 """
 
+from functools import partial
 from pathlib import Path
 
 import msgspec
+import trio
 
 import builder
 import store
-from builder import BuildSpec, Interpreter
+from builder import BuildSpec, Interpreter, Snapshot
 from gateway.control import failures, sandbox_uids
 from gateway.control.accounts.workload_keys import WorkloadKeys
 from gateway.control.failure_causes import SourceFiles
@@ -83,8 +85,9 @@ class Prober:
                 try:
                     await self._workers.probe(pool, log, example)
                 except (StartFailed, ProbeRaised) as error:
-                    source = source_of(spec.code, build, Path(project.path))
-                    raise failures.probe_failed(error, source) from error
+                    source = source_of(spec.code, build, Path(project.path), spec.snapshot)
+                    explain = partial(failures.probe_failed, error, source)
+                    raise await trio.to_thread.run_sync(explain) from error
 
         return probe
 
@@ -115,6 +118,11 @@ def _network(build: Build, wanted: list[Deployment]) -> Network:
     return max((build.network, *(each.network for each in wanted)), key=NETWORKS.index)
 
 
-def source_of(code: Path, build: Build, project: Path | None = None) -> SourceFiles:
+def source_of(
+    code: Path, build: Build, project: Path | None = None, snapshot: Snapshot | None = None
+) -> SourceFiles:
     """What the files of a build in `code` say that may explain why its model does not start."""
-    return SourceFiles(code, build.model_root, build.file, (code / build.script).is_file(), project)
+    has_script = (code / build.script).is_file()
+    return SourceFiles(
+        code, build.model_root, build.file, has_script, project=project, snapshot=snapshot
+    )

@@ -17,6 +17,7 @@ import trio
 
 import builder
 import store
+from builder import Snapshot
 from gateway.control import failures
 from gateway.control.accounts.workload_keys import WorkloadKeys
 from gateway.control.deployments.new_deployment import NewDeployment
@@ -180,7 +181,8 @@ class RunTask:
             raise
         failure = None
         if ended.status != 0 or ended.reason.cause is not None:
-            source = script_source(spec.code, experiment.script, Path(project.path))
+            snapshot = Snapshot(services.data.snapshots(project.id), experiment.snapshot)
+            source = script_source(spec.code, experiment.script, Path(project.path), snapshot)
             explain = partial(failures.script_failed, ended, self.log.tail(20), source)
             failure = await trio.to_thread.run_sync(explain)
         event = "succeeded" if failure is None else "failed"

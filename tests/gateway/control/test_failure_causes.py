@@ -7,6 +7,7 @@ import pytest
 
 from gateway.control.failure_causes import CORRECT, SourceFiles, remedy
 from gateway.control.failures import script_failed
+from tests.support.builder import Bench
 from workers import Ended, Line
 from workers.limits import ExitReason
 
@@ -126,6 +127,31 @@ def test_each_cause_has_its_remedy(
 ) -> None:
     """The advice fits the cause, not just the exception."""
     assert advice in remedy(summary, detail, source)
+
+
+async def test_missing_file_names_the_line_of_the_gitignore(tmp_path: Path) -> None:
+    """A file that a .gitignore keeps out of the build is told with file, line and pattern."""
+    bench = Bench(tmp_path)
+    for name in ("model.py", "model.joblib", "data/set.csv", "hidden.py"):
+        bench.write(name)
+    bench.write(".gitignore", "*.joblib\n# data\ndata/\nhidden*\n")
+    source = SourceFiles(tmp_path, "", "model.py", has_script=True, snapshot=await bench.take())
+    for path, line in (
+        ("model.joblib", "line 1 of .gitignore (`*.joblib`)"),
+        ("/home/cdsw/data/set.csv", "line 3 of .gitignore (`data/`)"),
+    ):
+        missing = f"FileNotFoundError: [Errno 2] No such file or directory: {path!r}"
+        assert f"because {line} excludes it" in remedy(missing, "", source)
+    missing = "ModuleNotFoundError: No module named 'hidden'"
+    assert "because line 4 of .gitignore (`hidden*`) excludes it" in remedy(missing, "", source)
+
+
+def test_path_of_another_copy_of_the_project_is_told(source: SourceFiles) -> None:
+    """A path in a home folder is told with the path of the same file in the build."""
+    (source.code / "data").mkdir()
+    (source.code / "data/set.csv").touch()
+    missing = "FileNotFoundError: [Errno 2] No such file or directory: '/home/me/p/data/set.csv'"
+    assert "open 'data/set.csv' instead" in remedy(missing, "", source)
 
 
 def test_advice_does_not_reveal_files_of_the_machine(source: SourceFiles, tmp_path: Path) -> None:
