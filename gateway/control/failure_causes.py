@@ -7,19 +7,10 @@ Each cause has its advice in `_CAUSES`; the first cause that matches is used.
 
 import re
 from collections.abc import Callable
-from contextlib import suppress
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
-import msgspec
-
-from builder import (
-    DEFAULT_SCRIPT,
-    BuilderError,
-    Snapshot,
-    contents_of,
-    resolve_beneath,
-    submodules,
-)
+from builder import submodules
+from gateway.control.source_files import SourceFiles, has, has_module, own_path, rule_for
 from gateway.suggested_command import suggested
 
 # Modules whose distribution has another name.
@@ -36,33 +27,6 @@ _DISTRIBUTIONS = {
 _LONGEST = 8000  # of a traceback's end, in characters, that are searched
 _HOME = "/home/cdsw/"
 CORRECT = "Correct the file. The log has the full traceback."
-
-
-class SourceFiles(msgspec.Struct, frozen=True):
-    """The files of a build: `file` is below `model_root`, which is below `code`. `project` is the
-    project's own folder, and `snapshot` what was taken of it, if known. `is_script` for the script
-    of an experiment."""
-
-    code: Path
-    model_root: str
-    file: str
-    has_script: bool
-    project: Path | None = None
-    is_script: bool = False
-    snapshot: Snapshot | None = None
-
-    @property
-    def root(self) -> str:
-        """The folder that relative paths begin at, in words."""
-        return "the project's root" if self.is_script else "the model's root"
-
-
-def script_source(code: Path, script: str, project: Path, snapshot: Snapshot) -> SourceFiles:
-    """The files of an experiment, whose script is run from the root of its project."""
-    has_script = (code / DEFAULT_SCRIPT).is_file()
-    return SourceFiles(
-        code, "", script, has_script, project=project, is_script=True, snapshot=snapshot
-    )
 
 
 def remedy(summary: str, detail: str, source: SourceFiles) -> str:
@@ -91,16 +55,16 @@ def _missing_module(found: re.Match[str], source: SourceFiles) -> str:
     top = module.partition(".")[0]
     folder = PurePosixPath(source.file).parent
     beside = PurePosixPath(source.model_root, folder)
-    if folder.parts and _has_module(source.code, beside, top):
+    if folder.parts and has_module(source.code, beside, top):
         return (
             f"`{top}` is beside the file, but modules are imported from the model's root: write "
             f"`from {'.'.join(folder.parts)} import {top}`, or make {str(beside)!r} the model's "
             "root."
         )
     in_root = PurePosixPath(source.model_root, top)
-    rule = _rule_for(source, in_root) or _rule_for(source, in_root.with_name(f"{top}.py"))
+    rule = rule_for(source, in_root) or rule_for(source, in_root.with_name(f"{top}.py"))
     if rule or (
-        source.project and _has_module(source.project, PurePosixPath(source.model_root), top)
+        source.project and has_module(source.project, PurePosixPath(source.model_root), top)
     ):
         return (
             f"`{top}` is a file of the project that is not in the build, because "
@@ -124,7 +88,7 @@ def _missing_file(found: re.Match[str], source: SourceFiles) -> str:
     path = found[1]
     inner = path.removeprefix(_HOME)
     if inner.startswith("/"):
-        if own := _own_path(path, source):
+        if own := own_path(path, source):
             return (
                 f"Models and scripts see the project at another path: open {own!r} instead of "
                 f"{path!r}, relative to {source.root}."
@@ -136,8 +100,8 @@ def _missing_file(found: re.Match[str], source: SourceFiles) -> str:
     inside = PurePosixPath("" if path != inner else source.model_root, inner)
     if advice := _of_submodule(source, inside):
         return advice
-    rule = _rule_for(source, inside)
-    if rule or (source.project and _has(source.project, inside)):
+    rule = rule_for(source, inside)
+    if rule or (source.project and has(source.project, inside)):
         return (
             f"{inner} is in the project, but not in the build, because {rule or 'a .gitignore'} "
             "excludes it: remove or narrow that line, or have cdsw-build.sh make the file."
@@ -146,26 +110,6 @@ def _missing_file(found: re.Match[str], source: SourceFiles) -> str:
         f"Add {inner} to the project, or have cdsw-build.sh make it. Paths are relative to "
         f"{source.root}."
     )
-
-
-def _rule_for(source: SourceFiles, path: PurePosixPath) -> str:
-    """The line of the .gitignore that kept the path out of the snapshot, "" if none did."""
-    if source.snapshot is None:
-        return ""
-    with suppress(BuilderError):
-        return contents_of(source.snapshot).rule_for(str(path))
-    return ""
-
-
-def _own_path(path: str, source: SourceFiles) -> str:
-    """The path of a file of the build that code opens by its place in another copy of the project,
-    as in a home folder: the longest end of the path that the build has."""
-    root = source.code / source.model_root
-    parts = PurePosixPath(path).parts[1:]
-    for start in range(1, len(parts)):
-        if _has(root, PurePosixPath(*parts[start:])):
-            return str(PurePosixPath(*parts[start:]))
-    return ""
 
 
 def _of_submodule(source: SourceFiles, path: PurePosixPath) -> str:
@@ -263,14 +207,3 @@ _CAUSES: list[tuple[str, Callable[[re.Match[str], SourceFiles], str]]] = [
         _always("Name one of the functions that the file defines, as FILE:FUNCTION."),
     ),
 ]
-
-
-def _has_module(root: Path, folder: PurePosixPath, name: str) -> bool:
-    return _has(root, folder / f"{name}.py") or _has(root, folder / name)
-
-
-def _has(root: Path, path: PurePosixPath) -> bool:
-    """Whether the file exists below `root`. The path comes from the model, so links that lead out
-    of `root` are not followed."""
-    found = resolve_beneath(root, str(path))
-    return found is not None and found.exists()

@@ -9,8 +9,9 @@ from collections.abc import Iterable
 import msgspec
 
 import builder
-from gateway.control.failure_causes import CORRECT, SourceFiles, remedy
+from gateway.control.failure_causes import CORRECT, remedy
 from gateway.control.resources import NotEnoughMemory
+from gateway.control.source_files import SourceFiles
 from gateway.encryption import CannotDecrypt
 from store import Build, Failure
 from workers import Ended, Line, Pool, ProbeRaised, StartFailed

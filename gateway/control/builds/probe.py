@@ -15,11 +15,11 @@ import store
 from builder import BuildSpec, Interpreter, Snapshot
 from gateway.control import failures, sandbox_uids
 from gateway.control.accounts.workload_keys import WorkloadKeys
-from gateway.control.failure_causes import SourceFiles
 from gateway.control.pool_spec import replica_spec, replica_with_settings
 from gateway.control.resources import ResourceRequest
 from gateway.control.runtime_settings import RuntimeSettings
 from gateway.control.sandbox import build_home
+from gateway.control.source_files import SourceFiles
 from gateway.control.variables import ProcessVariables, slug
 from gateway.data_folder import DataFolder
 from store import Build, Database, Deployment, Model, Project

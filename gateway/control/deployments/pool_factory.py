@@ -5,10 +5,10 @@ import trio
 from builder import BuildStore
 from gateway.control.builds.probe import source_of
 from gateway.control.deployments.replica_logs import prune_logs
-from gateway.control.failure_causes import SourceFiles
 from gateway.control.metrics.metrics_writer import MetricsWriter
 from gateway.control.pool_spec import PoolSpecs, with_settings
 from gateway.control.runtime_settings import RuntimeSettings
+from gateway.control.source_files import SourceFiles
 from gateway.set_aside import SetAside
 from store import Build, Deployment
 from workers import Pool, PoolSpec, Workers

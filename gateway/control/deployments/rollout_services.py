@@ -8,10 +8,10 @@ import msgspec
 
 from gateway.control.accounts.workload_keys import WorkloadKeys
 from gateway.control.change_notifier import ChangeNotifier
-from gateway.control.failure_causes import SourceFiles
 from gateway.control.operation import OperationTimeouts
 from gateway.control.resources import HostResources
 from gateway.control.retrying_writer import RetryingWriter
+from gateway.control.source_files import SourceFiles
 from gateway.control.variables import ProcessVariables
 from gateway.predictions.endpoints import Endpoints
 from store import Build, Database, Deployment

@@ -24,11 +24,11 @@ from gateway.control.deployments.new_deployment import NewDeployment
 from gateway.control.experiments.environments import Environments, SetupLog
 from gateway.control.experiments.metrics_file import not_kept, read_metrics_file
 from gateway.control.experiments.run_spec import RunSpecs
-from gateway.control.failure_causes import script_source
 from gateway.control.fair_semaphore import FairSemaphore
 from gateway.control.operation import Operation, OperationTimeouts
 from gateway.control.resources import HostResources, NotEnoughMemory, ScriptMemory
 from gateway.control.retrying_writer import RetryingWriter
+from gateway.control.source_files import script_source
 from gateway.data_folder import DataFolder
 from gateway.encryption import CannotDecrypt
 from store import Database, Experiment, Failure, Project

@@ -23,10 +23,10 @@ from gateway.control.deployments.deployments import Deployments
 from gateway.control.deployments.new_deployment import NewDeployment
 from gateway.control.deployments.rollout_services import RolloutServices
 from gateway.control.disk.free_space import FreeSpace
-from gateway.control.failure_causes import SourceFiles
 from gateway.control.operation import OperationTimeouts
 from gateway.control.resources import GIB, HostResources
 from gateway.control.sandbox import Sandbox
+from gateway.control.source_files import SourceFiles
 from store import Ballast, Build, Database, Deployment, Failure, Model, Project, StartReserve, User
 from store.sqlite.bridge import Bridge
 from tests.support.control_stage import Clock, ControlStage, opened

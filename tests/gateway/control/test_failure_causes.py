@@ -5,8 +5,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from gateway.control.failure_causes import CORRECT, SourceFiles, remedy
+from gateway.control.failure_causes import CORRECT, remedy
 from gateway.control.failures import script_failed
+from gateway.control.source_files import SourceFiles
 from tests.support.builder import Bench
 from workers import Ended, Line
 from workers.limits import ExitReason
