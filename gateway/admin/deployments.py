@@ -17,7 +17,7 @@ from gateway.admin.schemas import (
 from gateway.control import Control
 from gateway.control.deployments.new_deployment import NewDeployment
 from gateway.control.records import Deployment, Model
-from gateway.control.variables import ShownVariables
+from gateway.control.user_variables import ShownVariables
 from gateway.control.views import DeploymentView
 from gateway.errors import Refusal
 from gateway.identity.principal import is_allowed, principal

@@ -11,7 +11,7 @@ from gateway.admin.schemas import Json, Variables, creator_json, variables_json
 from gateway.control import Control
 from gateway.control.projects.new_project import NewProject
 from gateway.control.records import Project, User, Visibility
-from gateway.control.variables import ShownVariables
+from gateway.control.user_variables import ShownVariables
 from gateway.identity.principal import is_allowed, principal
 
 # A key for one clone: it is read, and never sent.

@@ -16,6 +16,7 @@ from gateway.admin.site import SiteRoutes
 from gateway.admin.site_models import SiteModelRoutes
 from gateway.admin.site_settings import SiteSettingRoutes
 from gateway.admin.users import UserRoutes
+from gateway.admin.variables import VariableRoutes
 from gateway.control import Control
 from gateway.http.context import ConnectionStats
 from gateway.route_declaration import bound_routes, routes_of
@@ -23,7 +24,7 @@ from gateway.route_declaration import bound_routes, routes_of
 NOUNS = (
     *(ProjectRoutes, CollaboratorRoutes, FileRoutes, ModelRoutes, BuildRoutes, DeploymentRoutes),
     *(ExperimentRoutes, MetricRoutes, UserRoutes, KeyRoutes, MaintenanceRoutes, AuditRoutes),
-    *(SiteModelRoutes, SiteSettingRoutes),
+    *(SiteModelRoutes, SiteSettingRoutes, VariableRoutes),
 )
 ROUTES = routes_of(AdminRoute, *NOUNS, SiteRoutes)
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import msgspec
 
 from gateway.control.records import Failure
-from gateway.control.variables import ShownVariables
+from gateway.control.user_variables import ShownVariables
 from gateway.errors import Refusal
 
 Json = dict[str, Any]

@@ -37,6 +37,15 @@ def variable(text: str) -> tuple[str, str]:
     return name, value
 
 
+def variable_name(text: str) -> str:
+    """The NAME of a variable, without a value: arguments are visible to all users."""
+    if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", text):
+        return text
+    if "=" in text:
+        raise ArgumentTypeError("give NAME only: its value is asked for, or read from stdin")
+    raise ArgumentTypeError(f"{text!r} is not the name of a variable")
+
+
 def memory(text: str) -> float:
     """An amount of memory in GiB, the default unit. GB means GiB, as in CDSW."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([gmt]?)(?:i?b)?", text.strip().lower())

@@ -30,6 +30,7 @@ from gateway.cli.commands import (
     deploy,
     deployment,
     doctor,
+    env,
     experiment,
     garbage,
     help_,
@@ -52,7 +53,7 @@ from gateway.suggested_command import suggested
 
 MODULES: tuple[ModuleType, ...] = (
     *(deploy, call, logs, metrics, status),
-    *(project, collaborator, model, build, deployment, experiment),
+    *(project, env, collaborator, model, build, deployment, experiment),
     *(login, open_page, key, user),
     *(demo, serve, doctor, unit, site, audit, backup, garbage),
     *(help_, completion, sdk_path),
@@ -68,6 +69,7 @@ class Noun(NamedTuple):
 
 NOUNS = {
     "project": Noun("manage projects", Group.MANAGE),
+    "env": Noun("manage environment variables and secrets", Group.MANAGE),
     "collaborator": Noun("manage who works in a project", Group.MANAGE),
     "model": Noun("act on one model", Group.MANAGE),
     "build": Noun("manage the builds of a model", Group.MANAGE),

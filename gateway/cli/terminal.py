@@ -125,6 +125,12 @@ class Terminal:
 
         return getpass(f"{question}: ", self._err)
 
+    def whole_secret(self, question: str) -> str:
+        """As `secret`, but without a terminal all of stdin, but for one line end at its end."""
+        if self.is_interactive:
+            return self.secret(question)
+        return self._stdin.read().removesuffix("\n").removesuffix("\r")
+
     @contextmanager
     def spinner(self, label: str) -> Iterator[Spinner]:
         """Shows a spinner while the block runs; its `label` may change."""

@@ -8,7 +8,8 @@ import store
 from builder import BuildStore
 from gateway.control import sandbox_uids
 from gateway.control.sandbox import Sandbox
-from gateway.control.variables import NAME_VARIABLES, ProcessVariables, slug
+from gateway.control.user_variables import NAME_VARIABLES
+from gateway.control.variables import ProcessVariables, slug
 from gateway.crn import crn
 from gateway.data_folder import DataFolder
 from gateway.settings import Settings

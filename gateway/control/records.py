@@ -116,6 +116,10 @@ class Records:
         found = await self._database.read(store.deployments.list_all, model.id)
         return [each for each in found if build is None or each.build_id == build.id]
 
+    async def wanted_deployments(self) -> list[Deployment]:
+        """Of all models: those that should be served."""
+        return await self._database.read(store.deployments.wanted)
+
     async def deployment(self, build: Build, deployment_id: str) -> Deployment:
         deployment = await self._database.read(store.deployments.get, deployment_id)
         if deployment.build_id != build.id:

@@ -17,6 +17,7 @@ import msgspec
 import trio
 
 import store
+from gateway.control.user_variables import VariableChanges, Variables
 from gateway.encryption import CannotDecrypt, Encryption
 from gateway.errors import Refusal
 from gateway.settings import SETTINGS, LoadedSettings, Settings, parse_value
@@ -32,7 +33,8 @@ _VARIABLES, _KIND = "environment", "site variables"
 
 class SettingState(msgspec.Struct, frozen=True, kw_only=True):
     """One setting. `source` says where its value is from, `takes_effect` when a change is felt. A
-    setting that is not `changeable` needs a restart, or is fixed at its source."""
+    setting that is not `changeable` needs a restart, or is fixed at its source. The value of
+    `environment` is a list of names."""
 
     name: str
     value: Any
@@ -97,6 +99,16 @@ class RuntimeSettings:
             await self._database.write(store.site.set_settings, _kept(new, self._encryption))
             self._put(self._set | new)
 
+    async def change_variables(self, changes: VariableChanges) -> None:
+        """Sets and removes variables of the site; the others stay. Raises Refusal as `change`
+        does."""
+        self._check_changeable(_VARIABLES)
+        async with self._turn:
+            before = Variables(plain=dict(self.current.environment))
+            new = {_VARIABLES: changes.applied_to(before).plain}
+            await self._database.write(store.site.set_settings, _kept(new, self._encryption))
+            self._put(self._set | new)
+
     async def reset(self, name: str) -> None:
         """Restores the default. Raises Refusal as `change` does."""
         self._check_changeable(name)
@@ -108,6 +120,9 @@ class RuntimeSettings:
         """All settings, in the order of the README."""
         base = msgspec.to_builtins(Settings(), enc_hook=str)
         now = msgspec.to_builtins(self.current, enc_hook=str)
+        # The values of variables may be secrets.
+        for values in (base, now):
+            values[_VARIABLES] = sorted(values[_VARIABLES])
         return [
             SettingState(
                 name=name,

@@ -7,6 +7,9 @@ passed on.
 The URLs are for requests from this machine. Behind a proxy the public URL may not be reachable from
 here. `PREDICTD_PUBLIC_URL` is for text that is shown to users.
 
+A change takes effect for builds, experiments and deployments that begin later: a deployment that
+serves keeps its variables until it is deployed again.
+
 The variables of projects and deployments are encrypted: the store has bytes, and `secret.key`
 decrypts them. Secrets can be set but not read back: only processes get their values.
 """
@@ -20,16 +23,19 @@ from urllib.parse import urlsplit
 import msgspec
 
 from gateway.control.runtime_settings import RuntimeSettings
+from gateway.control.user_variables import (
+    NAME_VARIABLES,
+    NO_VARIABLES,
+    ShownVariables,
+    VariableChanges,
+    Variables,
+    combine,
+)
 from gateway.data_folder import ExperimentFolder
 from gateway.encryption import CannotDecrypt, Encryption
-from gateway.errors import Refusal
-from gateway.setting_kinds import check_variables
 from store import Deployment, Experiment, Project
 
 logger = logging.getLogger(__name__)
-
-# They identify the process: a build's id, a replica's name.
-NAME_VARIABLES = ("CDSW_ENGINE_ID", "CDSW_MASTER_ID")
 
 # The kinds of the ciphertexts.
 _KINDS = {Project: "project variables", Deployment: "deployment variables"}
@@ -40,56 +46,6 @@ class GatewayUrls(NamedTuple):
 
     public: str
     local: str
-
-
-class Variables(msgspec.Struct, frozen=True):
-    """What users have set: `plain` values, which editors see, and `secrets`, which are never
-    shown."""
-
-    plain: dict[str, str] = {}
-    secrets: dict[str, str] = {}
-
-    def merged(self) -> dict[str, str]:
-        """All variables as a process gets them. No name is in both."""
-        return {**self.plain, **self.secrets}
-
-
-def _check(variables: Variables) -> None:
-    """Raises Refusal("argument.invalid") for a name that is not valid for a variable, or is in
-    both."""
-    try:
-        check_variables(variables.plain)
-    except ValueError as error:
-        raise Refusal("argument.invalid", f"environment: {error}") from error
-    try:
-        check_variables(variables.secrets)
-    except ValueError as error:
-        raise Refusal("argument.invalid", f"secrets: {error}") from error
-    if both := sorted(variables.plain.keys() & variables.secrets.keys()):
-        text = f"environment: {both[0]} is a secret; remove it from the secrets first"
-        raise Refusal("argument.invalid", text)
-
-
-_NONE = Variables()
-
-
-def combine(
-    plain: dict[str, str] | None, secrets: Mapping[str, str], before: Variables = _NONE
-) -> Variables:
-    """`before` with its plain values replaced by `plain` (None: unchanged) and `secrets` merged
-    into its secrets; an empty secret removes that one. Raises Refusal."""
-    merged = {name: value for name, value in {**before.secrets, **secrets}.items() if value}
-    made = Variables(before.plain if plain is None else plain, merged)
-    _check(made)
-    return made
-
-
-class ShownVariables(msgspec.Struct, frozen=True, kw_only=True):
-    """What editors see: values, names of secrets, and why they cannot be shown."""
-
-    environment: dict[str, str] = {}
-    secrets: list[str] = []
-    problem: str = ""
 
 
 class ProcessVariables:
@@ -104,28 +60,36 @@ class ProcessVariables:
 
     def encrypt(self, kind: type[Project] | type[Deployment], owner: str, new: Variables) -> bytes:
         """The ciphertext for the record with the id `owner`."""
-        if new == _NONE:
+        if new == NO_VARIABLES:
             return b""
         return self._encryption.encrypt(_KINDS[kind], owner, msgspec.json.encode(new))
 
     def decrypt(self, owner: Project | Deployment) -> Variables:
         """The variables that users have set for a record. Raises CannotDecrypt."""
         if not owner.variables:
-            return _NONE
+            return NO_VARIABLES
         plaintext = self._encryption.decrypt(_KINDS[type(owner)], owner.id, owner.variables)
         return msgspec.json.decode(plaintext, type=Variables)
 
     def encrypt_changes(self, project: Project, changes: Mapping[str, Any]) -> dict[str, Any]:
         """The changes of a project with `environment` and `secrets` replaced by the encrypted
         `variables`. Variables that cannot be decrypted are replaced as a whole. Raises Refusal."""
-        try:
-            before = self.decrypt(project)
-        except CannotDecrypt as error:
-            logger.warning("variables.replaced project=%s: %s", project.id, error)
-            before = _NONE
-        others = dict(changes)
+        before, others = self._before(project), dict(changes)
         new = combine(others.pop("environment", None), others.pop("secrets", {}), before)
         return {**others, "variables": self.encrypt(Project, project.id, new)}
+
+    def changed(self, project: Project, changes: VariableChanges) -> bytes:
+        """The ciphertext of a project's variables after the changes. Variables that cannot be
+        decrypted are replaced as a whole. Raises Refusal."""
+        new = changes.applied_to(self._before(project))
+        return self.encrypt(Project, project.id, new)
+
+    def _before(self, project: Project) -> Variables:
+        try:
+            return self.decrypt(project)
+        except CannotDecrypt as error:
+            logger.warning("variables.replaced project=%s: %s", project.id, error)
+            return NO_VARIABLES
 
     def problem_of(self, project: Project, deployment: Deployment) -> str:
         """Why the variables of a deployment cannot be decrypted; "" if they can be."""

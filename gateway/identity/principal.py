@@ -72,7 +72,7 @@ def _check(accounts: Accounts, who: Principal, right: Right) -> None:
         )
         advice = (
             "make one with `predictd key create`, keep it as a secret of the project "
-            "(`predictd project set-secret`), and send that"
+            "(`predictd env set NAME --secret`), and send that"
         )
         raise Refusal("auth.forbidden", text, advice=advice)
     raise Refusal("auth.forbidden", f"{who.user.name} may not do that: it needs {right.needs!r}")

@@ -79,6 +79,7 @@ ROUTES = {
         GET    /runtimes
     """,
     "run": f"""
+        GET    {P}/variables
         PUT    {P}/files
         DELETE {P}/files/<path:path>
         POST   {P}/models
@@ -100,6 +101,7 @@ ROUTES = {
     "user": f"""
         POST   /projects
         PATCH  {P}
+        PATCH  {P}/variables
         DELETE {P}
         PUT    {P}/collaborators/<collaborator>
         DELETE {P}/collaborators/<collaborator>
@@ -131,6 +133,8 @@ ROUTES = {
         GET    /audit
         GET    /site/models
         GET    /site/settings
+        GET    /site/variables
+        PATCH  /site/variables
         PATCH  /site/settings
         DELETE /site/settings/<name>
     """,

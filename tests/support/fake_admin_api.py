@@ -48,7 +48,7 @@ SETTINGS: list[tuple[str, Any, str, bool]] = [
     ("port", 8080, "default", False),
     ("max_replicas", 9, "default", False),
     ("max_request_size", 5 << 20, "default", True),
-    ("environment", {}, "default", False),
+    ("environment", [], "default", False),
     ("build_timeout", 60.0, "a.toml", False),
 ]
 MODEL = "/projects/([^/]+)/models/([^/]+)"

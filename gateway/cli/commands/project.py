@@ -1,4 +1,4 @@
-"""The verbs `predictd project ...`: create, ls, show, set-secret, rm."""
+"""The verbs `predictd project ...`: create, ls, show, rm."""
 
 from pathlib import Path
 
@@ -113,30 +113,6 @@ def show(context: Context) -> None:
     )
     text = f"{about}\n\n{model_table(models)}"
     context.terminal.result({"project": project, "models": models}, text)
-
-
-@command(
-    "project set-secret",
-    "set an environment variable that is never shown again",
-    PROJECT,
-    argument("name", metavar="NAME", help="the variable; its value is asked for"),
-    argument("--remove", action="store_true", help="remove the variable instead"),
-    examples=["predictd project set-secret iris DB_PASSWORD"],
-)
-def set_secret(context: Context) -> None:
-    """Sets a secret of a project: its value is typed without echo, or the first line of stdin."""
-    project, name = find_project(context.client, context.arguments.project), context.arguments.name
-    removed = context.arguments.remove
-    value = "" if removed else context.terminal.secret(f"Value of {name}")
-    if not value and not removed:
-        message = "the value is empty"
-        raise CommandFailed(message, "use --remove to remove the variable", Exit.USAGE)
-    changed = context.client.patch(f"/projects/{project['id']}", {"secrets": {name: value}})
-    text = (
-        f"{'Removed' if removed else 'Set'} {name}. Builds, experiments and deployments that "
-        f"start from now on see the change. Secrets: {', '.join(changed['secrets']) or 'none'}."
-    )
-    context.terminal.result({"project": changed["id"], "secrets": changed["secrets"]}, text)
 
 
 @command(

@@ -88,8 +88,8 @@ def _settings_table(settings: Sequence[Json]) -> str:
 def _value(setting: Json) -> str:
     """As users type it; of variables only the names, since their values may be secrets."""
     value = setting["value"]
-    if isinstance(value, dict):
-        return ", ".join(sorted(value)) or "none"
+    if setting["name"] == "environment":
+        return ", ".join(value) or "none"
     if setting["size"] and value and value % MIB == 0:
         return f"{value // MIB}MiB"
     return value if isinstance(value, str) and value else json.dumps(value)

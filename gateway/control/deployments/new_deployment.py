@@ -2,7 +2,7 @@
 
 import msgspec
 
-from gateway.control.variables import Variables, combine
+from gateway.control.user_variables import Variables, combine
 from gateway.errors import Refusal
 from workers import Network
 

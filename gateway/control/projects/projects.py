@@ -15,7 +15,8 @@ from gateway.control.projects.new_project import NewProject, address_of, refuse_
 from gateway.control.projects.project_files import ProjectFiles
 from gateway.control.projects.templates import TEMPLATES
 from gateway.control.runtime_settings import RuntimeSettings
-from gateway.control.variables import ProcessVariables, combine
+from gateway.control.user_variables import VariableChanges, combine
+from gateway.control.variables import ProcessVariables
 from gateway.errors import Refusal
 from store import Build, Experiment, Membership, Model, Project, User
 
@@ -117,6 +118,16 @@ class Projects:
                 now = await store.projects.get(connection, project.id)
                 encrypted = self._variables.encrypt_changes(now, changes)
             return await store.projects.update(connection, project.id, **encrypted)
+
+        return await self._permissions.apply(write, PermissionIndex.project_changed)
+
+    async def set_variables(self, project: Project, changes: VariableChanges) -> Project:
+        """Sets and removes variables; the others stay. Raises Refusal."""
+
+        async def write(connection: aiosqlite.Connection) -> Project:
+            now = await store.projects.get(connection, project.id)
+            variables = self._variables.changed(now, changes)
+            return await store.projects.update(connection, project.id, variables=variables)
 
         return await self._permissions.apply(write, PermissionIndex.project_changed)
 

@@ -234,17 +234,52 @@ def curl(line: str) -> str:
     return done.stdout
 
 
-def test_secrets_of_a_project(url: str, predictd: Predictd, typing: Callable[[str], None]) -> None:
-    """A secret is typed, never an argument, and never shown; without a value nothing is set."""
+def test_variables_of_a_project(
+    url: str, predictd: Predictd, typing: Callable[[str], None], tmp_path: Path
+) -> None:
+    """Values are typed or read, never arguments; secrets are never shown, others are."""
     assert predictd("project", "create", "secretive").code == 0
+    of = ("--project", "secretive")
     typing("hunter2\n")
-    made = predictd("project", "set-secret", "secretive", "TOKEN", "--json")
-    assert (made.code, made.json["secrets"]) == (0, ["TOKEN"])
-    shown = predictd("project", "show", "secretive", "--json")
-    assert "hunter2" not in made.out + made.err + shown.out
+    made = predictd("env", "set", "TOKEN", "--secret", *of, "--json")
+    assert (made.code, made.json["set"]) == (0, ["TOKEN"])
+    typing("two\nlines\n")
+    assert "Set KEY of project 'secretive'." in predictd("env", "set", "KEY", *of).out
+    (tmp_path / "value").write_text("from a file\n")
+    assert predictd("env", "set", "FILE", "--from", str(tmp_path / "value"), *of).code == 0
+    (tmp_path / ".env").write_text("A=1\nexport B='two $'\n")
+    assert "Set A, B of" in predictd("env", "set", "--file", str(tmp_path / ".env"), *of).out
+    listed = predictd("env", "ls", *of, "--json")
+    values = {each["name"]: each["value"] for each in listed.json["variables"]}
+    assert values == {
+        "A": "1", "B": "two $", "FILE": "from a file", "KEY": "two\nlines", "TOKEN": None,
+    }  # fmt: skip
+    assert "TOKEN  (secret)" in predictd("env", "ls", *of).out
+    assert "hunter2" not in made.out + made.err + listed.out
     typing("\n")
-    assert predictd("project", "set-secret", "secretive", "OTHER").code == 2
-    gone = predictd("project", "set-secret", "secretive", "TOKEN", "--remove")
-    assert "Removed TOKEN" in gone.out
-    assert "Secrets: none" in gone.out
+    assert predictd("env", "set", "OTHER", *of).code == 2
+    typing("x\n")
+    assert "predictd sets this variable itself" in predictd("env", "set", "CDSW_DOMAIN", *of).err
+    refused = predictd("env", "set", "NAME=hunter2", *of)
+    assert refused.code == 2
+    assert "hunter2" not in refused.out + refused.err
+    (tmp_path / ".env").write_text("A=1\nB=$hunter2\n")
+    refused = predictd("env", "set", "--file", str(tmp_path / ".env"), *of)
+    assert "line 2: the value of B" in refused.err
+    assert "hunter2" not in refused.err
+    assert "Removed TOKEN, KEY" in predictd("env", "rm", "TOKEN", "KEY", *of).out
+    assert predictd("env", "rm", "TOKEN", *of).code == 4
     assert predictd("project", "rm", "secretive", "--yes").code == 0
+
+
+def test_variables_of_the_site(url: str, predictd: Predictd, typing: Callable[[str], None]) -> None:
+    """The values of the site's variables are never shown, and one change keeps the others."""
+    for name in ("INDEX", "OTHER"):
+        typing("hunter2\n")
+        assert f"Set {name} of the site." in predictd("env", "set", name, "--site").out
+    shown = predictd("env", "ls", "--site").out + predictd("site", "show", "--json").out
+    assert "INDEX  (secret)" in shown
+    assert "hunter2" not in shown
+    assert predictd("env", "rm", "INDEX", "--site").code == 0
+    assert "OTHER" in predictd("env", "ls", "--site").out
+    assert predictd("env", "rm", "OTHER", "--site").code == 0

@@ -13,7 +13,7 @@ from tests.support.fake_admin_api import State
 
 def test_show(state: State, predictd: Predictd) -> None:
     """One line for each setting: its value as one would type it, from where, when it is felt."""
-    state.settings["environment"]["value"] = {"TOKEN": "secret", "A": "b"}
+    state.settings["environment"]["value"] = ["A", "TOKEN"]
     lines = predictd("site", "show").out.splitlines()[1:]
     assert [line.split()[:2] for line in lines] == [
         ["port", "8080"],
