@@ -197,9 +197,8 @@ class Deployments:
 
     def end_rollouts(self, ended: list[Deployment]) -> None:
         """Ends the rollouts of deployments whose rows say that they are not wanted any more."""
-        for deployment in ended:
-            if (rollout := self._rollouts.get(deployment.id)) is not None:
-                rollout.stop()
+        for rollout in filter(None, (self._rollouts.get(each.id) for each in ended)):
+            rollout.stop()
 
     async def end_all(self, model_id: str) -> None:
         """For a model whose rows are deleted. Returns when nothing of it runs."""
