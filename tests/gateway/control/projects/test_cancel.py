@@ -173,7 +173,7 @@ async def test_cancel_at_any_moment_ends_the_build_or_is_refused(
     await trio.sleep(pause)
     answer = await gateway.admin.post(f"{build}:cancel")
     shown: Json = await gateway.get(build)
-    folders = [each.name for each in (gateway.data / "builds").iterdir()]
+    folders = [each.name for each in (gateway.data / "builds").glob("*")]
     if answer.status_code == 200:
         assert (shown["status"], folders) == ("build failed", [])
     else:
