@@ -14,6 +14,7 @@ from builder.check.project_check import (
     CheckRequest,
     check_project,
 )
+from builder.environment.implicit_script import REQUIREMENT_FILES
 from builder.environment.seeds import Seeds, unused_seeds
 from builder.errors import (
     BuilderError,
@@ -51,6 +52,7 @@ from builder.spec import DEFAULT_SCRIPT, BuildSpec, Log, Probe, Run, SandboxPath
 __all__ = [
     "CHECK",
     "DEFAULT_SCRIPT",
+    "REQUIREMENT_FILES",
     "SEAL",
     "SNAPSHOT",
     "SNAPSHOT_TAKEN",

@@ -15,6 +15,7 @@ from builder import build_steps
 from builder.build_steps import SNAPSHOT_TAKEN, BuildSteps, now
 from builder.build_store import Manifest
 from builder.environment.build_script import check_script, normalize_script, run_script
+from builder.environment.implicit_script import find_implicit_script
 from builder.environment.pip.wrappers import write_wrappers
 from builder.environment.seeds import Seeds
 from builder.errors import BuilderError
@@ -179,7 +180,7 @@ class _Build:
         await self._seeds.make_environment(
             spec.virtualenv, interpreter, self._log, self._time_left()
         )
-        write_wrappers(spec, interpreter)
+        await trio.to_thread.run_sync(write_wrappers, spec, interpreter)
         self._before_script = await read_environment(spec, interpreter)
         return interpreter
 
@@ -189,9 +190,16 @@ class _Build:
                 self._log.write(f"{self._spec.script} has {odd}, which the build leaves out")
             self._log.write(f"Running {self._spec.script}")
             await run_script(self._spec, interpreter, self._run, self._log, self._time_left())
-        else:
+            return
+        implicit = await trio.to_thread.run_sync(find_implicit_script, self._spec)
+        if implicit is None:
             self._log.write(f"No {self._spec.script}: skipping this step")
             self._progress.skip()
+            return
+        self._log.write(implicit.told)
+        await run_script(
+            *(self._spec, interpreter, self._run, self._log, self._time_left()), implicit=implicit
+        )
 
     async def _seal_environment(self, interpreter: Interpreter) -> None:
         spec = self._spec

@@ -1,13 +1,13 @@
 """Which files that state requirements nothing of a build reads.
 
 A script that does not name a file may still read it by another script or by `pip install .`, so
-that is a note. Without a script, the files in `INSTALLED` are installed; others are not.
+that is a note. Without a script, the first of `INSTALLED` is installed; others are not.
 """
 
 from collections.abc import Collection
 
-# What a build without a script installs, the first of them that exists.
-INSTALLED = ("pylock.toml", "uv.lock", "requirements.txt", "pyproject.toml")
+from builder.environment.implicit_script import REQUIREMENT_FILES as INSTALLED
+
 _STATED = (*INSTALLED[:-1], "poetry.lock", "Pipfile.lock", "Pipfile")
 _CONDA = ("environment.yml", "environment.yaml", "conda.yml", "conda.yaml")
 

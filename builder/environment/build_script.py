@@ -1,12 +1,14 @@
 """Runs the project's build script by bash, in the build's environment.
 
-The exit status of the script decides, as bash without `-e` returns it. A project without a
-`cdsw-build.sh` needs no preparation; a script that was requested by another name must exist.
+The exit status of the script decides, as bash without `-e` returns it. In a project without a
+`cdsw-build.sh` an implicit script takes its place, if the project states requirements; a script
+that was requested by another name must exist.
 """
 
 from pathlib import Path
 
 from builder.environment.diagnosis import explain
+from builder.environment.implicit_script import ImplicitScript
 from builder.environment.pip.requests import start_record
 from builder.environment.pip.wrappers import script_variables, uv_program
 from builder.errors import ScriptFailed
@@ -88,13 +90,19 @@ def _script_path(spec: BuildSpec) -> Path | None:
 
 
 async def run_script(
-    spec: BuildSpec, interpreter: Interpreter, run: Run, log: Log, time_limit: float
+    spec: BuildSpec,
+    interpreter: Interpreter,
+    run: Run,
+    log: Log,
+    time_limit: float,
+    implicit: ImplicitScript | None = None,
 ) -> None:
-    """Run the script. Raises ScriptFailed, or TimeoutError after `time_limit` seconds."""
+    """Run the script, or the implicit one in its place. Raises ScriptFailed, or TimeoutError after
+    `time_limit` seconds."""
     tail = LogTail(log)
     start_record(spec)
     status = await run(
-        ["bash", spec.script],
+        ["bash", "-c", implicit.line] if implicit else ["bash", spec.script],
         cwd=spec.code,
         paths=SandboxPaths(
             home=spec.code,
@@ -104,9 +112,10 @@ async def run_script(
             write=(spec.virtualenv, spec.pip_cache, spec.tmp),
             prefix=interpreter.prefix,
         ),
-        variables=script_variables(spec),
+        variables=script_variables(spec) | (implicit.variables if implicit else {}),
         log=tail,
         time_limit=time_limit,
     )
     if status != 0:
-        raise ScriptFailed(SUMMARY, *explain(status, tail.lines))
+        summary = f"{implicit.file} could not be installed" if implicit else SUMMARY
+        raise ScriptFailed(summary, *explain(status, tail.lines))

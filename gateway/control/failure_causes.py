@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from pathlib import PurePosixPath
 
-from builder import submodules
+from builder import REQUIREMENT_FILES, submodules
 from gateway.control.source_files import SourceFiles, has, has_module, own_path, rule_for
 from gateway.suggested_command import suggested
 
@@ -75,13 +75,13 @@ def _missing_module(found: re.Match[str], source: SourceFiles) -> str:
     name = _DISTRIBUTIONS.get(top, top)
     if source.has_script:
         return f"Have cdsw-build.sh install the package of `{top}`, such as `pip install {name}`."
-    nothing = "Nothing is installed, because the project has no cdsw-build.sh"
-    if (source.code / "requirements.txt").is_file():
-        return (
-            f"{nothing}, and a requirements.txt alone installs nothing: add one with the line "
-            "`pip install -r requirements.txt`."
-        )
-    return f"{nothing}: add one with the line `pip install {name}`."
+    for file in REQUIREMENT_FILES:
+        if (source.code / file).is_file():
+            return f"Add the package of `{top}` to {file}, such as `{name}`."
+    return (
+        "Nothing is installed, because the project has no cdsw-build.sh and no requirements.txt: "
+        f"add a requirements.txt with the line `{name}`."
+    )
 
 
 def _missing_file(found: re.Match[str], source: SourceFiles) -> str:

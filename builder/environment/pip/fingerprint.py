@@ -8,7 +8,7 @@ again unless the index has said for how long an answer is good.
 
 import hashlib
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import trio
 
@@ -63,6 +63,8 @@ async def fingerprint(
     pins: dict[str, str] = {}
     try:
         for request in requests:
+            if _is_locked(request):
+                continue
             question = _Question(fill_in(request, spec), folder)
             await trio.to_thread.run_sync(question.write, pins)
             status = await run(
@@ -90,6 +92,15 @@ async def fingerprint(
         with trio.CancelScope(shield=True):
             await trio.to_thread.run_sync(remove_tree, folder)
     return digest.hexdigest()
+
+
+def _is_locked(request: PipRequest) -> bool:
+    """Whether it installs a pylock.toml, which names its files with hashes. uv takes no other
+    requirement beside it."""
+    sources = [
+        value for option, value in request.pairs if option in ("", "--requirements", "--editable")
+    ]
+    return all(PurePosixPath(value).match("pylock*.toml") for value in sources)
 
 
 class _Question:

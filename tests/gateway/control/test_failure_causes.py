@@ -171,10 +171,10 @@ def test_missing_module_without_a_build_script_names_the_script(source: SourceFi
     bare = SourceFiles(source.code, "", "code/model.py", has_script=False, project=source.project)
     told = remedy("ModuleNotFoundError: No module named 'yaml'", "", bare)
     assert told.startswith("Nothing is installed, because the project has no cdsw-build.sh")
-    assert "pip install pyyaml" in told
+    assert "requirements.txt with the line `pyyaml`" in told
     (source.code / "requirements.txt").touch()
     told = remedy("ModuleNotFoundError: No module named 'yaml'", "", bare)
-    assert "`pip install -r requirements.txt`" in told
+    assert told == "Add the package of `yaml` to requirements.txt, such as `pyyaml`."
 
 
 @pytest.mark.parametrize(

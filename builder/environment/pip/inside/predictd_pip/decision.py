@@ -19,6 +19,7 @@ SETTINGS = {
     "UV_NO_CONFIG": "1",
     "UV_NO_PROGRESS": "1",
     "UV_NO_SOURCES": "1",
+    "UV_PREVIEW_FEATURES": "pylock",
     "UV_PYTHON_DOWNLOADS": "never",
     "UV_SYSTEM_CERTS": "1",
 }

@@ -1,0 +1,98 @@
+"""What a project without a build script gets: an installation of the file that states its
+requirements.
+
+The first of `REQUIREMENT_FILES` is taken, at the project's root, else in the model's. A script of
+one line installs it, which the log shows: a project that needs more puts that line into a
+`cdsw-build.sh`. A pyproject.toml that describes neither a project nor how it is built states no
+requirements.
+"""
+
+import shlex
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+from builder.environment.pip.wrappers import link_mode, uv_cache, uv_program
+from builder.files.small_file import read_small_file
+from builder.safe_paths import resolve_beneath
+from builder.spec import DEFAULT_SCRIPT, BuildSpec
+
+# In this order.
+REQUIREMENT_FILES = ("pylock.toml", "uv.lock", "requirements.txt", "pyproject.toml")
+MOST_BYTES = 1024 * 1024
+# uv installs a lock into the environment that is there. It would make another one for a
+# `.python-version` that asks for another Python.
+_SYNC = 'sync --locked --inexact --no-dev --active --python "$VIRTUAL_ENV/bin/python"'
+
+
+class ImplicitScript(Struct, frozen=True):
+    """The file that is installed, the line for bash that does it, and its variables."""
+
+    file: str
+    line: str
+    variables: dict[str, str] = {}
+
+    @property
+    def told(self) -> str:
+        """The line of the log."""
+        return (
+            f"No {DEFAULT_SCRIPT}: installing {self.file} (write a {DEFAULT_SCRIPT} to do more; "
+            f"it could begin with `{self.shown}`)"
+        )
+
+    @property
+    def shown(self) -> str:
+        """The line as a user would write it."""
+        return self.line.replace(shlex.quote(str(uv_program())), "uv").replace(f" {_SYNC}", " sync")
+
+
+def find_implicit_script(spec: BuildSpec) -> ImplicitScript | None:
+    """Return what is run in the place of a script, None where the project states nothing.
+    Blocking."""
+    for root in dict.fromkeys(("", spec.model_root)):
+        folder = resolve_beneath(spec.code, root) if root else spec.code
+        for name in REQUIREMENT_FILES if folder is not None else ():
+            if folder and (command := _command(folder / name)):
+                enter = f"cd {shlex.quote(root)} && " if root else ""
+                line = f"{enter}{command}"
+                variables = _uv_variables(spec) if name == "uv.lock" else {}
+                return ImplicitScript(f"{root}/{name}" if root else name, line, variables)
+    return None
+
+
+def _command(file: Path) -> str:
+    """What installs a file, "" where it is not there or states nothing."""
+    if not file.is_file():
+        return ""
+    match file.name:
+        case "uv.lock":
+            return f"{shlex.quote(str(uv_program()))} {_SYNC}"
+        case "pyproject.toml":
+            described = _read_toml(file)
+            if "build-system" in described:
+                return "pip install -e ."
+            return "pip install -r pyproject.toml" if "project" in described else ""
+        case _:
+            return f"pip install -r {file.name}"
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    """A broken file counts as a project: its installation tells what is wrong."""
+    try:
+        return tomllib.loads(read_small_file(file, MOST_BYTES).decode())
+    except (OSError, ValueError, RecursionError):
+        return {"project": {}}
+
+
+def _uv_variables(spec: BuildSpec) -> dict[str, str]:
+    """The variables of uv, of which those of the project win."""
+    return {
+        "UV_CACHE_DIR": str(uv_cache(spec)),
+        "UV_COMPILE_BYTECODE": "1",
+        "UV_LINK_MODE": link_mode(spec),
+        "UV_NO_PROGRESS": "1",
+        "UV_PYTHON_DOWNLOADS": "never",
+        "UV_SYSTEM_CERTS": "1",
+    } | {name: value for name, value in spec.variables.items() if name.startswith("UV_")}
