@@ -35,9 +35,13 @@ from builder.git.address import RepositoryAddress, read_address
 from builder.git.clone import CloneGuard, clone
 from builder.git.ssh import with_identity
 from builder.interpreters import Interpreter, discover, inspect, match, release_of
+from builder.lock.difference import Change as PackageChange
+from builder.lock.difference import compare as compare_locks
+from builder.lock.pylock import Lock, LockText, Package, UnreadableLock, read_lock
 from builder.reuse.environment_store import EnvironmentManifest, EnvironmentStore
 from builder.safe_paths import resolve_beneath
 from builder.sealed_folders import SEAL
+from builder.snapshot.changed_files import ChangedFile, changed_files
 from builder.snapshot.contents import Contents, contents_of
 from builder.snapshot.missing_content import submodules
 from builder.snapshot.snapshot import (
@@ -62,6 +66,7 @@ __all__ = [
     "BuildSteps",
     "BuildStore",
     "BuilderError",
+    "ChangedFile",
     "CheckFailed",
     "CheckReport",
     "CheckRequest",
@@ -75,8 +80,12 @@ __all__ = [
     "Interpreter",
     "InterpreterUnusable",
     "Log",
+    "Lock",
+    "LockText",
     "Manifest",
     "NotAFile",
+    "Package",
+    "PackageChange",
     "Probe",
     "ProbeFailed",
     "RepositoryAddress",
@@ -87,9 +96,12 @@ __all__ = [
     "SnapshotFailed",
     "TooDeep",
     "UnknownKernel",
+    "UnreadableLock",
+    "changed_files",
     "check_depth",
     "check_project",
     "clone",
+    "compare_locks",
     "contents_of",
     "discover",
     "drop_snapshot",
@@ -99,6 +111,7 @@ __all__ = [
     "make_folder",
     "match",
     "read_address",
+    "read_lock",
     "read_small_file",
     "release_of",
     "remove_tree",

@@ -22,6 +22,7 @@ from builder.errors import BuilderError
 from builder.interpreters import Interpreter, inspect
 from builder.lock.installed import Installed
 from builder.lock.make import make_lock, read_environment
+from builder.lock.pylock import LockText
 from builder.reuse.environment_store import LOCK, EnvironmentManifest
 from builder.safe_paths import check_model_file, check_model_path
 from builder.sealed_folders import remove_sealed, seal, take_over
@@ -40,12 +41,12 @@ class BuildFailure(Struct, frozen=True):
 
 
 class BuildReport(Struct, frozen=True, kw_only=True):
-    """How a build ended. `lock` is the text of the environment's `pylock.toml`; "" for none."""
+    """How a build ended. `lock` is that of the environment."""
 
     outcome: Literal["built", "failed", "timed_out"]
     failure: BuildFailure | None
     steps: BuildSteps
-    lock: str = ""
+    lock: LockText | None = None
 
 
 async def build(
@@ -148,7 +149,7 @@ class _Build:
         self._progress = progress
         self._started_at = now()
         self._before_script: list[Installed] = []
-        self._lock = ""
+        self._lock: LockText | None = None
         self._deadline = trio.current_time() + spec.time_limit
 
     async def make(self) -> None:
@@ -210,7 +211,7 @@ class _Build:
             time_left=self._time_left(),
         )
         if self._lock:
-            (spec.environment / LOCK).write_text(self._lock)
+            (spec.environment / LOCK).write_text(self._lock.text)
         await trio.to_thread.run_sync(take_over, spec.virtualenv, spec.code)
         manifest = EnvironmentManifest(
             project=spec.project,
@@ -274,5 +275,5 @@ class _Build:
             outcome=outcome,
             failure=failure,
             steps=self._progress.steps,
-            lock=self._lock if outcome == "built" else "",
+            lock=self._lock if outcome == "built" else None,
         )

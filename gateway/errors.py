@@ -71,6 +71,7 @@ Code = Literal[
     "route.method",
     "project.notfound",
     "build.notfound",
+    "build.notlocked",
     "deployment.notfound",
     "prediction.notfound",
     "experiment.notfound",
@@ -160,6 +161,7 @@ CATALOGUE: dict[Code, ErrorKind] = {
     "route.method": ErrorKind(405, 12, "caller", "see /openapi.json for the methods of this route"),
     "project.notfound": ErrorKind(404, 5, "caller", "list the projects with `predictd project ls`"),
     "build.notfound": ErrorKind(404, 5, "caller", "list the builds with `predictd build ls MODEL`"),
+    "build.notlocked": ErrorKind(404, 5, "caller", "build the project again: new builds have one"),
     "deployment.notfound": ErrorKind(
         404, 5, "caller", "list them with `predictd deployment ls MODEL`"
     ),

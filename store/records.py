@@ -108,8 +108,17 @@ class Failure(Struct, frozen=True, kw_only=True):
     advice: str
 
 
+class StoredLock(Struct, frozen=True, kw_only=True):
+    """The lock of an environment: the text of a `pylock.toml`. `id` is the same for equal texts."""
+
+    id: str
+    text: str
+    packages: int
+
+
 class Build(StatefulRecord, frozen=True, kw_only=True):
-    """A snapshot with its environment. `number` counts from 1 in each model."""
+    """A snapshot with its environment. `number` counts from 1 in each model. `packages` counts
+    those of the lock; None for a build without one."""
 
     model_id: str
     comment: str = ""
@@ -123,6 +132,8 @@ class Build(StatefulRecord, frozen=True, kw_only=True):
     example: str | None = None  # JSON text
     status: BuildStatus = "pending"
     snapshot: str = ""  # the commit, once there is one
+    lock_id: str = ""
+    packages: int | None = None
     steps: list[Step] = field(default_factory=list)
     failure: Failure | None = None
     cancelled_by: str = ""  # the user who cancelled it; "": it was not cancelled

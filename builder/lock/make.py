@@ -19,7 +19,7 @@ from builder.lock.installed import (
     read_installed,
     site_packages,
 )
-from builder.lock.pylock import MOST_BYTES, Lock, write_lock
+from builder.lock.pylock import MOST_BYTES, Lock, LockText, write_lock
 from builder.lock.resolve import Found, resolve
 from builder.log_tail import LogTail, NullLog
 from builder.spec import BuildSpec, Log, Run, SandboxPaths
@@ -58,8 +58,8 @@ async def make_lock(
     run: Run,
     log: Log,
     time_left: float,
-) -> str:
-    """Return the text of the lock; "", and a line in the log, where there is too much for a lock.
+) -> LockText | None:
+    """Return the lock; None, and a line in the log, where there is too much for a lock.
     `before` are the packages before the script. Raises OSError."""
     try:
         installed = [
@@ -67,10 +67,10 @@ async def make_lock(
         ]
     except TooManyPackages as error:
         log.write(f"The environment is not locked: {error}")
-        return ""
+        return None
     found = await resolve(
         [each for each in installed if each.direct is None],
-        folder=spec.tmp / "lock",
+        folder=_folder(spec),
         python=spec.virtualenv / "bin/python",
         home=str(spec.home),
         run_uv=partial(
@@ -82,10 +82,15 @@ async def make_lock(
     if unhashed:
         log.write(f"Locked without hashes: {_shown(unhashed)} ({lock.unhashed_because})")
     text = write_lock(lock)
-    if len(text.encode()) > MOST_BYTES:
+    if len(text.text.encode()) > MOST_BYTES:
         log.write(f"The environment is not locked: its lock has more than {MOST_BYTES:,} bytes")
-        return ""
+        return None
     return text
+
+
+def _folder(spec: BuildSpec) -> Path:
+    """The folder of the questions to uv. The jail shows it at this path."""
+    return spec.tmp / "lock"
 
 
 def _read(folder: Path) -> list[Installed]:
@@ -128,7 +133,7 @@ async def _run_uv(
             home=spec.code,
             tmp=spec.tmp,
             read=(Path(sys.prefix), Path(sys.base_prefix), spec.virtualenv),
-            write=(spec.pip_cache,),
+            write=(spec.pip_cache, _folder(spec)),
             prefix=interpreter.prefix,
         ),
         variables=_variables(spec),

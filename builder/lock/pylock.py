@@ -24,6 +24,7 @@ from msgspec import Struct
 # The most bytes of a lock: about 3,000 packages.
 MOST_BYTES = 2 * 1024 * 1024
 MOST_PACKAGES = 3000
+_PACKAGE = re.compile(r"^\[\[(?:packages|tool\.predictd\.unhashed)\]\]$", re.MULTILINE)
 
 
 class UnreadableLock(ValueError):
@@ -100,9 +101,12 @@ class Lock(Struct, frozen=True, kw_only=True):
     unhashed_because: str = ""
 
 
-def lock_id(text: str) -> str:
-    """Return the id of a lock: the SHA-256 of its text, shortened."""
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+class LockText(Struct, frozen=True, kw_only=True):
+    """The text of a lock. `id` is its SHA-256, shortened; `packages` is how many it has."""
+
+    id: str
+    text: str
+    packages: int
 
 
 def normalized(name: str) -> str:
@@ -125,9 +129,15 @@ def shown_url(url: str) -> str:
     return urlunsplit(parts._replace(netloc=shown, query="", fragment=""))
 
 
-def write_lock(lock: Lock) -> str:
+def write_lock(lock: Lock) -> LockText:
     """Return the text of a lock."""
-    return "\n".join(_lines(lock)) + "\n"
+    return written_lock("\n".join(_lines(lock)) + "\n")
+
+
+def written_lock(text: str) -> LockText:
+    """Return what `write_lock` returned with this text."""
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return LockText(id=digest[:32], text=text, packages=len(_PACKAGE.findall(text)))
 
 
 def read_lock(text: str) -> Lock:

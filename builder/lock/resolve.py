@@ -23,6 +23,7 @@ from builder.lock.installed import Installed, local_path
 from builder.lock.pylock import LockedFile, Package, shown_url
 
 NO_ANSWER = "the package index did not answer"
+FAILED = "uv could not look them up"
 NOT_FOUND = "the package index does not have them"
 # Unknown packages that are left out one by one.
 _MOST_TRIES = 12
@@ -64,7 +65,8 @@ async def resolve(
             return Found(packages=packages, missing_because=because)
         unknown = [name for name in pins if _is_refused(name, printed)]
         if not unknown:
-            return Found(packages={}, missing_because=NO_ANSWER)
+            reason = NO_ANSWER if "Failed to fetch" in printed else FAILED
+            return Found(packages={}, missing_because=reason)
         because = NOT_FOUND
         pins = {name: version for name, version in pins.items() if name not in unknown}
     return Found(packages={}, missing_because=because)

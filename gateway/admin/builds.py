@@ -192,6 +192,7 @@ def build_json(view: BuildView) -> Json:
         "network": build.network,
         "example": msgspec.Raw(build.example.encode()) if build.example else None,
         "snapshot": build.snapshot,
+        "lock": None if not build.lock_id else {"id": build.lock_id, "packages": build.packages},
         "status": build.status,
         "steps": [msgspec.structs.asdict(step) for step in build.steps],
         "failure": failure_json(build.failure),

@@ -7,6 +7,7 @@ from gateway.admin.deployments import DeploymentRoutes
 from gateway.admin.experiments import ExperimentRoutes
 from gateway.admin.files import FileRoutes
 from gateway.admin.keys import KeyRoutes
+from gateway.admin.locks import LockRoutes
 from gateway.admin.maintenance import MaintenanceRoutes
 from gateway.admin.metrics import MetricRoutes
 from gateway.admin.models import ModelRoutes
@@ -22,9 +23,9 @@ from gateway.http.context import ConnectionStats
 from gateway.route_declaration import bound_routes, routes_of
 
 NOUNS = (
-    *(ProjectRoutes, CollaboratorRoutes, FileRoutes, ModelRoutes, BuildRoutes, DeploymentRoutes),
-    *(ExperimentRoutes, MetricRoutes, UserRoutes, KeyRoutes, MaintenanceRoutes, AuditRoutes),
-    *(SiteModelRoutes, SiteSettingRoutes, VariableRoutes),
+    *(ProjectRoutes, CollaboratorRoutes, FileRoutes, ModelRoutes, BuildRoutes, LockRoutes),
+    *(DeploymentRoutes, ExperimentRoutes, MetricRoutes, UserRoutes, KeyRoutes),
+    *(MaintenanceRoutes, AuditRoutes, SiteModelRoutes, SiteSettingRoutes, VariableRoutes),
 )
 ROUTES = routes_of(AdminRoute, *NOUNS, SiteRoutes)
 

@@ -188,6 +188,11 @@ def reason_of(failure: Json) -> str:
     return "\n".join(filter(None, (failure["summary"], failure["problem"])))
 
 
+def reason_line(failure: Json) -> str:
+    """`reason_of` on one line: a problem may have several."""
+    return ": ".join(filter(None, reason_of(failure).splitlines()))
+
+
 class _Steps:
     """Prints each step of a build once, when it has ended."""
 

@@ -215,7 +215,9 @@ class Client:
         self, method: str, path: str, *, query: Json | None = None, body: Any = None
     ) -> Json:
         content = None if body is None else _encoded(body)
-        headers = {} if body is None else {"Content-Type": "application/json"}
+        headers = {"Accept": "application/json"}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
         return _decoded(
             self._exchange(method, PREFIX + path + _query(query or {}), content, headers)
         )

@@ -12,6 +12,7 @@ from gateway.control.accounts.users import Users
 from gateway.control.assembly import Workloads, assemble
 from gateway.control.audit.audit_log import AuditLog
 from gateway.control.backup.create import Backups
+from gateway.control.builds.build_locks import BuildLocks
 from gateway.control.deployments.usage import ActiveModels
 from gateway.control.foundation import Foundation
 from gateway.control.logs.following import LogFollowers
@@ -55,6 +56,7 @@ class Control:
         self.following = LogFollowers(foundation.tasks)
         workloads = assemble(foundation)
         self.builds = workloads.builds
+        self.build_locks = BuildLocks(foundation.database, foundation.data)
         self.deployments = workloads.deployments
         self.experiments = workloads.experiments
         self.models = _models(foundation, workloads)

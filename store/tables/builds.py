@@ -1,13 +1,14 @@
 """Builds: snapshots with their environments, numbered from 1 in each model.
 
-A number is never used again, not even after its build was deleted.
+A number is never used again, not even after its build was deleted. The locks of builds are stored
+once for equal environments, until the last build of one is deleted.
 """
 
 import aiosqlite
 
 from store.errors import BuildInUse
 from store.lifecycles import BUILD
-from store.records import Build
+from store.records import Build, StoredLock
 from store.tables.models import models
 from store.tables.table import LifecycleTable
 
@@ -26,6 +27,30 @@ class Builds(LifecycleTable[Build]):
             (model_id,),
         )
         return next((str(example) for (example,) in rows), None)
+
+    async def finish(
+        self,
+        connection: aiosqlite.Connection,
+        key: str,
+        lock: StoredLock | None,
+        /,
+        **changes: object,
+    ) -> Build:
+        """Apply the event `built`, and store the lock of the build. Raises as `advance` does."""
+        if lock is not None:
+            await connection.execute_fetchall(
+                "INSERT OR IGNORE INTO locks (id, text) VALUES (?, ?)", (lock.id, lock.text)
+            )
+            changes |= {"lock_id": lock.id, "packages": lock.packages}
+        return await self._advance(connection, key, "built", changes)
+
+    async def lock(self, connection: aiosqlite.Connection, build_id: str) -> str:
+        """Return the text of a build's lock; "" where it has none, or no such build."""
+        rows = await connection.execute_fetchall(
+            "SELECT text FROM locks JOIN builds ON locks.id = lock_id WHERE builds.id = ?",
+            (build_id,),
+        )
+        return next((str(text) for (text,) in rows), "")
 
     async def delete(self, connection: aiosqlite.Connection, build_id: str) -> None:
         """Delete a build. Its deployments stay as history. Raises NotFound, BuildInUse."""

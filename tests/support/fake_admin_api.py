@@ -132,7 +132,7 @@ class State:
         build = {
             "id": identity, "model_id": model["id"], "build_number": number, "status": "queued",
             "failure": None, "cancelled_by": "", "kernel": "Python 3.11", "example": None,
-            "model_root_dir": "",
+            "model_root_dir": "", "lock": {"id": "ab", "packages": 23},
             "build_script_path": "cdsw-build.sh", "created_at": NOW, **wish,
         }  # fmt: skip
         model["example"] = build["example"]

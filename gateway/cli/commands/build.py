@@ -1,4 +1,4 @@
-"""The verbs `predictd build ...`: create, ls, log, cancel, rm."""
+"""The verbs `predictd build ...`: create, ls, show, lock, diff, log, cancel, rm."""
 
 from gateway.cli.arguments import count
 from gateway.cli.command import argument, command
@@ -6,12 +6,22 @@ from gateway.cli.commands.deploy import build_network
 from gateway.cli.context import Context
 from gateway.cli.lookup import build_path, find_build, find_model, full_name, model_path
 from gateway.cli.options import BUILD_OPTIONS, MODEL, TIMEOUT, WAIT, YES, network
-from gateway.cli.terminal import printable, table, when
-from gateway.cli.watch import cancel_started, detachable, end_if_detached, follow_build, log_events
+from gateway.cli.terminal import facts, plural, printable, table, when
+from gateway.cli.watch import (
+    cancel_started,
+    detachable,
+    end_if_detached,
+    follow_build,
+    log_events,
+    reason_line,
+)
 from gateway.client import Json
 from gateway.suggested_command import suggested
 
 _NUMBER = "number of the build"
+_NUMBER_OR_LAST = argument(
+    "number", metavar="N", nargs="?", type=count, help=f"{_NUMBER} (default: the last)"
+)
 
 
 @command(
@@ -61,22 +71,89 @@ def ls(context: Context) -> None:
             f"cancelled by {each['cancelled_by']}" if each["cancelled_by"] else each["status"],
             f"{each['file_path']}:{each['function_name']}",
             each["kernel"],
+            packages_of(each),
             when(each["created_at"]),
             each["comment"],
         )
         for each in builds
     ]
-    headings = ("BUILD", "STATUS", "FUNCTION", "KERNEL", "CREATED (UTC)", "COMMENT")
+    headings = ("BUILD", "STATUS", "FUNCTION", "KERNEL", "PACKAGES", "CREATED (UTC)", "COMMENT")
     first = suggested("deploy", "FILE:FUNCTION", "--name", model["name"])
     none = f"No builds. Create one with {first}."
     context.terminal.result({"builds": builds}, table(headings, rows) if rows else none)
 
 
 @command(
+    "build show",
+    "show a build: what it was made from, and its packages",
+    MODEL,
+    _NUMBER_OR_LAST,
+    examples=["predictd build show predict", "predictd build show predict 7"],
+)
+def show(context: Context) -> None:
+    """One build on one screen."""
+    model = find_model(context.client, context.arguments.model)
+    build = find_build(context.client, model, context.arguments.number)
+    lock = _lock(context, model, build) if build["lock"] else None
+    shown = facts(
+        {
+            "build": f"{full_name(model)}, build {build['build_number']}",
+            "status": build["status"],
+            "reason": build["failure"] and reason_line(build["failure"]),
+            "function": f"{build['file_path']}:{build['function_name']}",
+            "kernel": build["kernel"],
+            "python": lock and lock["python"],
+            "snapshot": build["snapshot"],
+            "created": f"{when(build['created_at'])} UTC by {build['creator']['username']}",
+            "comment": build["comment"],
+        }
+    )
+    parts = [shown, _package_table(lock["packages"]) if lock else ""]
+    document = {"build": build, "lock": lock}
+    context.terminal.result(document, "\n\n".join(filter(None, parts)))
+
+
+@command(
+    "build lock",
+    "print the pylock.toml of a build: its packages with their hashes",
+    MODEL,
+    _NUMBER_OR_LAST,
+    examples=["predictd build lock predict > pylock.toml", "predictd build lock predict 7"],
+)
+def lock(context: Context) -> None:
+    """The lock of a build, as PEP 751 has it."""
+    model = find_model(context.client, context.arguments.model)
+    build = find_build(context.client, model, context.arguments.number)
+    if context.terminal.as_json:
+        context.terminal.result(_lock(context, model, build), "")
+    else:
+        text = context.client.text(f"{build_path(model, build['id'])}/lock")
+        context.terminal.lines_for_programs(text.rstrip("\n"))
+
+
+@command(
+    "build diff",
+    "show which packages and files differ between two builds",
+    MODEL,
+    argument("number", metavar="N", type=count, help=_NUMBER),
+    argument("other", metavar="M", nargs="?", type=count, help="the other (default: the last)"),
+    examples=["predictd build diff predict 6 7", "predictd build diff predict 6"],
+)
+def diff(context: Context) -> None:
+    """What is different in build M, compared with build N."""
+    model = find_model(context.client, context.arguments.model)
+    before = find_build(context.client, model, context.arguments.number)
+    after = find_build(context.client, model, context.arguments.other)
+    path = build_path(model, before["id"])
+    compared = context.client.get(f"{path}/diff/{after['id']}")
+    context.terminal.result(compared, difference_text(compared))
+
+
+@command(
     "build log",
     "print the log of a build until it ends",
     MODEL,
-    argument("number", metavar="N", nargs="?", type=count, help=f"{_NUMBER} (default: the last)"),
+    _NUMBER_OR_LAST,
     TIMEOUT,
     examples=["predictd build log predict", "predictd build log predict 7"],
 )
@@ -105,7 +182,7 @@ def log(context: Context) -> None:
     "build cancel",
     "cancel a build that is queued or being made",
     MODEL,
-    argument("number", metavar="N", nargs="?", type=count, help=f"{_NUMBER} (default: the last)"),
+    _NUMBER_OR_LAST,
     examples=["predictd build cancel iris"],
 )
 def cancel(context: Context) -> None:
@@ -134,6 +211,54 @@ def rm(context: Context) -> None:
     context.confirm(f"Delete build {number} of {name}?")
     context.client.delete(build_path(model, build["id"]))
     context.terminal.result({"deleted": build["id"]}, f"Deleted build {number} of {name}.")
+
+
+def packages_of(build: Json) -> int | str:
+    """How many packages the lock of a build has; "" without a lock."""
+    return build["lock"]["packages"] if build["lock"] else ""
+
+
+def difference_text(compared: Json) -> str:
+    """Packages and files that differ between two builds, as tables."""
+    numbers = f"build {compared['build_number']} and build {compared['other_build_number']}"
+    packages = [
+        (each["name"], each["before"] or "-", each["after"] or "-", _CHANGES[each["kind"]])
+        for each in compared["packages"]
+    ]
+    files = [(each["path"], each["kind"]) for each in compared["files"]]
+    more = compared["files_changed"] - len(files)
+    parts = [
+        table(("PACKAGE", "BEFORE", "AFTER", "CHANGE"), packages) if packages else "",
+        table(("FILE", "CHANGE"), files) if files else "",
+        f"and {plural(more, 'other file')}" if more else "",
+    ]
+    return "\n\n".join(filter(None, parts)) or f"{numbers} have equal packages and files."
+
+
+# What the kinds of changes are called.
+_CHANGES = {
+    "added": "added",
+    "removed": "removed",
+    "version": "version",
+    "source": "source",
+    "files": "other bytes under the same name",
+}
+
+
+def _lock(context: Context, model: Json, build: Json) -> Json:
+    return context.client.get(f"{build_path(model, build['id'])}/lock")
+
+
+def _package_table(packages: list[Json]) -> str:
+    rows = [(each["name"], each["version"], _source(each)) for each in packages]
+    return table(("PACKAGE", "VERSION", "SOURCE"), rows) if rows else "No packages."
+
+
+def _source(package: Json) -> str:
+    """Where a package comes from, in words."""
+    if package["source"]:
+        return str(package["source"])
+    return "index" if package["files"] else "unknown: without hashes"
 
 
 def like_the_last(context: Context, model: Json, deployment: Json | None = None) -> Json:

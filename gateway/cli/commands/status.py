@@ -6,7 +6,7 @@ from gateway.cli.command import Group, argument, command
 from gateway.cli.context import Context
 from gateway.cli.lookup import find_model, full_name, model_path
 from gateway.cli.terminal import facts, mib, plural, table, when
-from gateway.cli.watch import progress_of, reason_of
+from gateway.cli.watch import progress_of, reason_line
 from gateway.client import Client, Json
 from gateway.suggested_command import suggested
 
@@ -127,10 +127,14 @@ def _model_facts(model: Json, deployment: Json | None, last: Json | None) -> str
         f"{deployment['deployment_number']}, build {deployment['build_number']}: "
         f"{deployment['status']}, {progress_of(deployment)}"
     )
-    latest = last and f"{last['build_number']}: {last['status']}"
+    latest = last and ", ".join(
+        [
+            f"{last['build_number']}: {last['status']}",
+            *([plural(last["lock"]["packages"], "package")] if last["lock"] else []),
+        ]
+    )
     failed = next((each for each in (deployment, last) if each and each["failure"]), None)
-    # The problem may have several lines.
-    reason = failed and ": ".join(filter(None, reason_of(failed["failure"]).splitlines()))
+    reason = failed and reason_line(failed["failure"])
     return facts(
         {
             "model": full_name(model),

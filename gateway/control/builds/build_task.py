@@ -28,7 +28,7 @@ from gateway.control.operation import Operation, OperationTimeouts
 from gateway.control.retrying_writer import RetryingWriter
 from gateway.data_folder import DataFolder
 from gateway.encryption import CannotDecrypt
-from store import Build, Database, Failure, Model, Project, Step
+from store import Build, Database, Failure, Model, Project, Step, StoredLock
 from workers import Log, Workers
 
 logger = logging.getLogger(__name__)
@@ -145,7 +145,7 @@ class BuildTask:
                 await self._advance("interrupted", failure=failures.BUILD_INTERRUPTED)
             raise
         if report.failure is None:
-            await self._advance("built")
+            await self._finish(report.lock)
         elif self._services.workers.ending:
             await self._advance("interrupted", failure=failures.BUILD_INTERRUPTED)
         else:
@@ -201,6 +201,18 @@ class BuildTask:
             self.build = await self._services.writer.write_until_accepted(
                 store.builds.advance, self.build.id, event, **changes
             )
+
+    async def _finish(self, lock: builder.LockText | None) -> None:
+        """The build is built. A rebuild keeps the lock of the build."""
+        if self.is_rebuild:
+            await self._advance("built")
+            return
+        stored = None
+        if lock is not None:
+            stored = msgspec.convert(lock, StoredLock, from_attributes=True)
+        self.build = await self._services.writer.write_until_accepted(
+            store.builds.finish, self.build.id, stored, steps=self.steps
+        )
 
     @property
     def interrupted_steps(self) -> list[Step]:

@@ -205,6 +205,8 @@ def refuse_writes(monkeypatch: pytest.MonkeyPatch, *events: str) -> list[str]:
         self: Database, work: Callable[..., Any], *args: Any, **named: Any
     ) -> Any:
         event = args[1] if work == store.builds.advance else ""
+        if work == store.builds.finish:
+            event = "built"
         if event in events and event not in refused:
             refused.append(event)
             raise store.StoreFailed("no room")

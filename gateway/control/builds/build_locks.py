@@ -1,0 +1,57 @@
+"""The locks of builds: what was installed, and what differs between two builds of a model."""
+
+import msgspec
+import trio
+
+import builder
+import store
+from builder import ChangedFile, Lock, PackageChange, Snapshot
+from gateway.data_folder import DataFolder
+from gateway.errors import Refusal
+from store import Build, Database
+
+# Files that a comparison names; it counts the others.
+MOST_FILES = 1000
+
+
+class BuildComparison(msgspec.Struct, frozen=True, kw_only=True):
+    """What differs between two builds. `files_changed` counts all files, `files` has the first."""
+
+    packages: list[PackageChange]
+    files: list[ChangedFile]
+    files_changed: int
+
+
+class BuildLocks:
+    """Reads and compares the locks of builds, which outlive their environments."""
+
+    def __init__(self, database: Database, data: DataFolder) -> None:
+        self._database = database
+        self._data = data
+
+    async def text(self, build: Build) -> str:
+        """The lock of a build, as the text of a `pylock.toml`. Raises Refusal for a build without
+        one."""
+        text = await self._database.read(store.builds.lock, build.id)
+        if not text:
+            raise Refusal("build.notlocked", f"build {build.number} has no lock")
+        return text
+
+    async def lock(self, build: Build) -> Lock:
+        """The lock of a build. Raises Refusal for a build without one."""
+        text = await self.text(build)
+        # It takes up to a second for the largest.
+        return await trio.to_thread.run_sync(builder.read_lock, text)
+
+    async def compare(self, project_id: str, before: Build, after: Build) -> BuildComparison:
+        """What differs between two builds of a project. Raises Refusal for a build without a lock,
+        and SnapshotFailed."""
+        locks = await self.lock(before), await self.lock(after)
+        packages = await trio.to_thread.run_sync(builder.compare_locks, *locks)
+        snapshots = self._data.snapshots(project_id)
+        files = await builder.changed_files(
+            Snapshot(snapshots, before.snapshot), Snapshot(snapshots, after.snapshot)
+        )
+        return BuildComparison(
+            packages=packages, files=files[:MOST_FILES], files_changed=len(files)
+        )
