@@ -36,6 +36,8 @@ _MOST_ENTRIES = 50_000
 # As PEP 508 and PEP 440 have them. What fails these is no package of an index.
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 _VERSION = re.compile(r"[A-Za-z0-9!+._-]{1,100}")
+# An address that is one word of a requirement.
+_ADDRESS = re.compile(r"[a-z]+:[!-~]{1,2000}")
 _FOLDER = re.compile(r"(?P<name>[^-]+)-(?P<version>[^-]+)(?:-.*)?\.(?:dist|egg)-info")
 
 
@@ -101,15 +103,24 @@ def package_of(installed: Installed, home: str) -> Package:
     return package
 
 
+def is_archive(installed: Installed) -> bool:
+    """Whether the package was installed from a single file at an address."""
+    direct = installed.direct or {}
+    return "archive_info" in direct and _ADDRESS.fullmatch(_text(direct, "url")) is not None
+
+
 def local_path(url: str, home: str) -> str:
     """Return the path of a `file:` address, from the project's root if it is in the project; "" for
     other addresses."""
     if not url.startswith("file:///"):
         return ""
-    path = unquote(url.removeprefix("file://")).rstrip("/")
-    if path == home:
-        return "."
-    return path.removeprefix(f"{home}/")
+    return project_path(unquote(url.removeprefix("file://")), home)
+
+
+def project_path(path: str, home: str) -> str:
+    """Return an absolute path from the project's root, if it is in the project."""
+    path = path.rstrip("/")
+    return "." if path == home else path.removeprefix(f"{home}/")
 
 
 def _read(packages: Folder, name: str) -> Installed | None:

@@ -4,23 +4,25 @@ What virtualenv itself puts into an environment (`pip`, and `setuptools` for old
 in the lock, unless the script has installed another version of it.
 """
 
-import sys
-from functools import partial
 from pathlib import Path
 
 import trio
 
-from builder.environment.pip.wrappers import script_variables
+from builder.environment.pip.inside.predictd_pip.decision import uv_variables
+from builder.environment.pip.requests import read_requests
+from builder.environment.pip.wrappers import script_variables, uv_cache, uv_program
 from builder.interpreters import Interpreter
+from builder.lock.index_options import CONSTRAINTS, index_options
 from builder.lock.installed import (
     Installed,
     TooManyPackages,
+    is_archive,
     package_of,
     read_installed,
     site_packages,
 )
 from builder.lock.pylock import MOST_BYTES, Lock, LockText, write_lock
-from builder.lock.resolve import Found, resolve
+from builder.lock.resolve import FAILED, Found, resolve
 from builder.log_tail import LogTail, NullLog
 from builder.spec import BuildSpec, Log, Run, SandboxPaths
 
@@ -28,20 +30,7 @@ from builder.spec import BuildSpec, Log, Run, SandboxPaths
 TIME_LIMIT = 30.0
 NOT_OF_INDEX = "they were not installed from an index"
 # Fails sooner than an installation: without an answer the lock has no hashes, and says so.
-_UV = {
-    "UV_HTTP_RETRIES": "1",
-    "UV_HTTP_TIMEOUT": "10",
-    "UV_INDEX_STRATEGY": "unsafe-best-match",
-    "UV_PYTHON_DOWNLOADS": "never",
-    "UV_SYSTEM_CERTS": "1",
-}
-_TRUE = ("1", "true", "yes", "on")
-_OF_PIP = {
-    "PIP_INDEX_URL": "UV_DEFAULT_INDEX",
-    "PIP_EXTRA_INDEX_URL": "UV_INDEX",
-    "PIP_FIND_LINKS": "UV_FIND_LINKS",
-    "PIP_TRUSTED_HOST": "UV_INSECURE_HOST",
-}
+_UV = {"UV_HTTP_RETRIES": "1", "UV_HTTP_TIMEOUT": "10"}
 
 
 async def read_environment(spec: BuildSpec, interpreter: Interpreter) -> list[Installed]:
@@ -68,15 +57,7 @@ async def make_lock(
     except TooManyPackages as error:
         log.write(f"The environment is not locked: {error}")
         return None
-    found = await resolve(
-        [each for each in installed if each.direct is None],
-        folder=_folder(spec),
-        python=spec.virtualenv / "bin/python",
-        home=str(spec.home),
-        run_uv=partial(
-            _run_uv, spec, interpreter, run, trio.current_time() + min(TIME_LIMIT, time_left)
-        ),
-    )
+    found = await _find(spec, interpreter, installed, run, min(TIME_LIMIT, time_left))
     lock = _lock_of(installed, found, interpreter, str(spec.home))
     unhashed = [each.name for each in lock.packages if each.is_unhashed]
     if unhashed:
@@ -86,6 +67,35 @@ async def make_lock(
         log.write(f"The environment is not locked: its lock has more than {MOST_BYTES:,} bytes")
         return None
     return text
+
+
+async def _find(
+    spec: BuildSpec, interpreter: Interpreter, installed: list[Installed], run: Run, limit: float
+) -> Found:
+    """Ask the indexes of the script's requests for the files that the environment does not tell."""
+    home = str(spec.home)
+    asked = [
+        each
+        for each in installed
+        if (each.direct is None or is_archive(each)) and package_of(each, home).is_unhashed
+    ]
+    requests = await trio.to_thread.run_sync(read_requests, spec, script_variables(spec))
+    deadline = trio.current_time() + limit
+    every = index_options(spec, requests)
+    # Not each requirements file can be used as constraints.
+    without_files = [each for each in every if not each.startswith(CONSTRAINTS)]
+    found = Found(packages={})
+    for options in dict.fromkeys((tuple(every), tuple(without_files))):
+        found = await resolve(
+            asked,
+            folder=_folder(spec),
+            python=spec.virtualenv / "bin/python",
+            home=home,
+            run_uv=_Uv(spec, interpreter, run, options, deadline),
+        )
+        if found.missing_because != FAILED:
+            break
+    return found
 
 
 def _folder(spec: BuildSpec) -> Path:
@@ -104,7 +114,7 @@ def _lock_of(installed: list[Installed], found: Found, interpreter: Interpreter,
     packages = []
     for each in installed:
         package = package_of(each, home)
-        if each.direct is None:
+        if package.is_unhashed:
             of_index = found.packages.get(each.name, package)
             # An index may have another package under this name, without this version.
             package = of_index if of_index.version == each.version else package
@@ -119,32 +129,39 @@ def _shown(names: list[str], most: int = 5) -> str:
     return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
-async def _run_uv(
-    spec: BuildSpec, interpreter: Interpreter, run: Run, deadline: float, *arguments: str
-) -> tuple[int, str]:
-    """Run uv with the paths and variables of the build script."""
-    tail = LogTail(NullLog())
-    uv = Path(sys.prefix) / "bin/uv"
-    no_index = ["--no-index"] if spec.variables.get("PIP_NO_INDEX", "") in _TRUE else []
-    status = await run(
-        [str(uv), *arguments, *no_index],
-        cwd=spec.code,
-        paths=SandboxPaths(
-            home=spec.code,
-            tmp=spec.tmp,
-            read=(Path(sys.prefix), Path(sys.base_prefix), spec.virtualenv),
-            write=(spec.pip_cache, _folder(spec)),
-            prefix=interpreter.prefix,
-        ),
-        variables=_variables(spec),
-        log=tail,
-        time_limit=max(0.0, deadline - trio.current_time()),
-    )
-    return status, "\n".join(tail.lines)
+class _Uv:
+    """uv with the paths, variables and indexes of the build script, until a deadline."""
 
+    def __init__(
+        self,
+        spec: BuildSpec,
+        interpreter: Interpreter,
+        run: Run,
+        options: tuple[str, ...],
+        deadline: float,
+    ) -> None:
+        self._spec = spec
+        self._interpreter = interpreter
+        self._run = run
+        self._options = options
+        self._deadline = deadline
 
-def _variables(spec: BuildSpec) -> dict[str, str]:
-    """Return the variables of the build script, with those of pip that name an index as uv's."""
-    given = script_variables(spec)
-    translated = {_OF_PIP[name]: value for name, value in given.items() if name in _OF_PIP}
-    return given | translated | _UV | {"UV_CACHE_DIR": str(spec.pip_cache / "uv")}
+    async def __call__(self, *arguments: str) -> tuple[int, str]:
+        spec = self._spec
+        tail = LogTail(NullLog())
+        given = uv_variables(script_variables(spec), _UV, str(uv_cache(spec)), "copy")
+        status = await self._run(
+            [str(uv_program()), *arguments, *self._options],
+            cwd=spec.code,
+            paths=SandboxPaths(
+                home=spec.code,
+                tmp=spec.tmp,
+                read=(uv_program(), spec.virtualenv),
+                write=(spec.pip_cache, _folder(spec)),
+                prefix=self._interpreter.prefix,
+            ),
+            variables=given,
+            log=tail,
+            time_limit=max(0.0, self._deadline - trio.current_time()),
+        )
+        return status, "\n".join(tail.lines)

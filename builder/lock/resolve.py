@@ -19,7 +19,7 @@ import trio
 from msgspec import Struct
 
 from builder.files.small_file import read_small_file
-from builder.lock.installed import Installed, local_path
+from builder.lock.installed import Installed, local_path, project_path
 from builder.lock.pylock import LockedFile, Package, shown_url
 
 NO_ANSWER = "the package index did not answer"
@@ -50,7 +50,7 @@ async def resolve(
 ) -> Found:
     """Ask the index for the files of packages. `folder` is for files of this question, which the
     program at `python` and uv can read and write. Raises OSError."""
-    pins = {each.name: each.version for each in installed}
+    pins = {each.name: each for each in installed}
     because = ""
     for _ in range(_MOST_TRIES):
         if not pins:
@@ -61,14 +61,15 @@ async def resolve(
         except TimeoutError:
             return Found(packages={}, missing_because=NO_ANSWER)
         if status == 0:
-            packages = await trio.to_thread.run_sync(_read_answer, folder / _ANSWER, home)
+            versions = {name: each.version for name, each in pins.items()}
+            packages = await trio.to_thread.run_sync(_read_answer, folder / _ANSWER, home, versions)
             return Found(packages=packages, missing_because=because)
         unknown = [name for name in pins if _is_refused(name, printed)]
         if not unknown:
             reason = NO_ANSWER if "Failed to fetch" in printed else FAILED
             return Found(packages={}, missing_because=reason)
         because = NOT_FOUND
-        pins = {name: version for name, version in pins.items() if name not in unknown}
+        pins = {name: each for name, each in pins.items() if name not in unknown}
     return Found(packages={}, missing_because=because)
 
 
@@ -80,28 +81,36 @@ def _arguments(folder: Path, python: Path) -> list[str]:
     ]
 
 
-def _write_question(folder: Path, pins: dict[str, str]) -> None:
+def _write_question(folder: Path, pins: dict[str, Installed]) -> None:
     folder.mkdir(exist_ok=True)
     folder.chmod(0o777)  # uv may run as another user
     (folder / _ANSWER).unlink(missing_ok=True)
-    pinned = "".join(f"{name}=={version}\n" for name, version in pins.items())
-    (folder / _PINS).write_text(pinned)
+    (folder / _PINS).write_text("".join(f"{_pin(each)}\n" for each in pins.values()))
     metadata = "".join(
-        f'[[dependency-metadata]]\nname = "{name}"\nversion = "{version}"\nrequires-dist = []\n'
-        for name, version in pins.items()
+        f'[[dependency-metadata]]\nname = "{each.name}"\nversion = "{each.version}"\n'
+        "requires-dist = []\n"
+        for each in pins.values()
     )
     (folder / _CONFIG).write_text(metadata)
     for name in (_PINS, _CONFIG):
         (folder / name).chmod(0o644)
 
 
+def _pin(package: Installed) -> str:
+    """Return the requirement of exactly this package: from an index, or an archive."""
+    if package.direct is None:
+        return f"{package.name}=={package.version}"
+    return f"{package.name} @ {package.direct['url']}"
+
+
 def _is_refused(name: str, printed: str) -> bool:
     """Whether uv names the package as the reason that there is no solution."""
-    reason = rf"(?<![\w.-]){re.escape(name)}(==| was not found| has no )"
-    return "No solution found" in printed and re.search(reason, printed) is not None
+    reason = rf"(?<![\w.-]){re.escape(name)}(==| was not found| has no | @ )"
+    says_why = "No solution found" in printed or "Failed to " in printed
+    return says_why and re.search(reason, printed) is not None
 
 
-def _read_answer(path: Path, home: str) -> dict[str, Package]:
+def _read_answer(path: Path, home: str, known: dict[str, str]) -> dict[str, Package]:
     """Return what uv wrote. Other programs of the project could write the file: it is not
     trusted."""
     try:
@@ -109,7 +118,8 @@ def _read_answer(path: Path, home: str) -> dict[str, Package]:
         return {
             each["name"]: Package(
                 name=each["name"],
-                version=each["version"],
+                version=each["version"] if "version" in each else known[each["name"]],
+                archive=_file(each["archive"], home) if "archive" in each else None,
                 sdist=_file(each["sdist"], home) if "sdist" in each else None,
                 wheels=_distinct([_file(wheel, home) for wheel in each.get("wheels", [])]),
             )
@@ -129,7 +139,7 @@ def _distinct(files: list[LockedFile]) -> list[LockedFile]:
 
 def _file(found: dict[str, Any], home: str) -> LockedFile:
     url = found.get("url", "")
-    path = found.get("path", "") or local_path(url, home)
+    path = project_path(found.get("path", ""), home) or local_path(url, home)
     return msgspec.convert(
         {
             "url": "" if path else shown_url(url),

@@ -70,6 +70,9 @@ def serving(index: PackageIndex) -> Iterator[PackageIndex]:
     allowed = "Basic " + base64.b64encode(f"user:{index.password}".encode()).decode()
 
     class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.do_GET()
+
         def do_GET(self) -> None:
             if index.password and self.headers.get("Authorization") != allowed:
                 self.send_response(401)
@@ -83,7 +86,8 @@ def serving(index: PackageIndex) -> Iterator[PackageIndex]:
             body = found[1] if found else b""
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(body)
+            if self.command == "GET":
+                self.wfile.write(body)
 
         def log_message(self, *_: object) -> None: ...
 

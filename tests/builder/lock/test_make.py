@@ -51,7 +51,9 @@ async def test_lock_has_all_that_was_installed(bench: Bench, index: PackageIndex
     report = await bench.build(variables={"PIP_INDEX_URL": index.url})
     assert report.outcome == "built", report.failure
     text = locked(report)
-    assert (bench.shelf.folder("one") / "pylock.toml").read_text() == text
+    manifest = bench.shelf.sealed("one")
+    assert manifest is not None
+    assert (bench.environments.folder(manifest.environment) / "pylock.toml").read_text() == text
     Pylock.from_dict(tomllib.loads(text))
     assert "secret" not in text
     assert str(bench.shelf.root) not in text
@@ -71,6 +73,31 @@ async def test_lock_has_all_that_was_installed(bench: Bench, index: PackageIndex
     assert packages["packed"].source == "wheels/packed-3.0-py3-none-any.whl"
 
 
+async def test_indexes_are_those_of_the_script(bench: Bench, index: PackageIndex) -> None:
+    """Files are found in the indexes and folders that the script itself names, also in a
+    requirements file; a folder of the project is named by its path there."""
+    index.add("greeting", "1.0")
+    bench.write("model.py", MODEL)
+    bench.write("deps/wheels/polite-2.0-py3-none-any.whl", wheel("polite", "2.0"))
+    bench.write("deps/requirements.txt", f"--index-url {index.url}\ngreeting\n")
+    bench.write(
+        "cdsw-build.sh",
+        """
+        set -e
+        cd deps
+        pip install --no-index -f wheels polite
+        pip install -r requirements.txt
+        """,
+    )
+    report = await bench.build()
+    lock = read_lock(locked(report))
+    assert [(each.name, each.wheels[0].url or each.wheels[0].path) for each in lock.packages] == [
+        ("greeting", f"http://127.0.0.1:{index.port}/files/greeting-1.0-py3-none-any.whl"),
+        ("polite", "deps/wheels/polite-2.0-py3-none-any.whl"),
+    ]
+    assert "secret" not in locked(report)
+
+
 @pytest.mark.parametrize(
     ("variables", "because"),
     [
@@ -86,7 +113,7 @@ async def test_lock_without_index_says_so(
     bench.write("model.py", MODEL)
     bench.write("wheels/greeting-1.0-py3-none-any.whl", wheel("greeting", "1.0"))
     bench.write("cdsw-build.sh", "pip install --no-index --find-links wheels greeting")
-    report = await bench.build(variables=variables)
+    report = await bench.build(variables=variables | {"PREDICTD_PIP": "pip"})
     assert report.outcome == "built", report.failure
     lock = read_lock(locked(report))
     assert lock.packages == [Package(name="greeting", version="1.0")]
