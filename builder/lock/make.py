@@ -8,9 +8,8 @@ from pathlib import Path
 
 import trio
 
-from builder.environment.pip.inside.predictd_pip.decision import uv_variables
 from builder.environment.pip.requests import read_requests
-from builder.environment.pip.wrappers import script_variables, uv_cache, uv_program
+from builder.environment.pip.wrappers import script_variables, uv_program, uv_script_variables
 from builder.interpreters import Interpreter
 from builder.lock.index_options import CONSTRAINTS, index_options
 from builder.lock.installed import (
@@ -149,7 +148,7 @@ class _Uv:
     async def __call__(self, *arguments: str) -> tuple[int, str]:
         spec = self._spec
         tail = LogTail(NullLog())
-        given = uv_variables(script_variables(spec), _UV, str(uv_cache(spec)), "copy")
+        given = uv_script_variables(spec, _UV)
         status = await self._run(
             [str(uv_program()), *arguments, *self._options],
             cwd=spec.code,

@@ -13,6 +13,7 @@ from tempfile import TemporaryFile
 
 from uv import find_uv_bin
 
+from builder.environment.pip.inside.predictd_pip.decision import uv_variables
 from builder.environment.pip.inside.predictd_pip.hook import set_hook
 from builder.environment.pip.requests import record_path
 from builder.git.git_store import SYSTEM_PATH
@@ -47,6 +48,11 @@ def script_variables(spec: BuildSpec) -> dict[str, str]:
     }
     path = spec.variables.get("PATH", SYSTEM_PATH)
     return own | spec.variables | {"PATH": f"{_folder(spec)}:{spec.virtualenv / 'bin'}:{path}"}
+
+
+def uv_script_variables(spec: BuildSpec, own: dict[str, str]) -> dict[str, str]:
+    """Return the variables of uv for the indexes of the script, and our `own`."""
+    return uv_variables(script_variables(spec), own, str(uv_cache(spec)), "copy")
 
 
 def uv_program() -> Path:
