@@ -43,7 +43,9 @@ from builder.safe_paths import resolve_beneath
 from builder.sealed_folders import SEAL
 from builder.snapshot.changed_files import ChangedFile, changed_files
 from builder.snapshot.contents import Contents, contents_of
+from builder.snapshot.hidden_path import hiding_line
 from builder.snapshot.missing_content import submodules
+from builder.snapshot.project_files import CACHES
 from builder.snapshot.snapshot import (
     drop_snapshot,
     rename_snapshot,
@@ -54,6 +56,7 @@ from builder.snapshot.snapshot import (
 from builder.spec import DEFAULT_SCRIPT, BuildSpec, Log, Probe, Run, SandboxPaths, Snapshot
 
 __all__ = [
+    "CACHES",
     "CHECK",
     "DEFAULT_SCRIPT",
     "REQUIREMENT_FILES",
@@ -106,6 +109,7 @@ __all__ = [
     "discover",
     "drop_snapshot",
     "find_path_reference",
+    "hiding_line",
     "inspect",
     "make_build",
     "make_folder",

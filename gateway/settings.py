@@ -160,6 +160,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_concurrent_experiments: Annotated[
         Count, "experiments that run at once, and the same again for idle projects", IMMEDIATELY
     ] = 2
+    max_experiment_files: Annotated[
+        CountOrZero, "new and changed files that one experiment keeps; 0 means none", IMMEDIATELY
+    ] = 1000
+    max_experiment_size: Annotated[
+        Bytes, "bytes of the new and changed files that one experiment keeps", IMMEDIATELY
+    ] = 1024 * MIB
     max_replicas: Annotated[Count, "replicas of one deployment", NEW_DEPLOYMENTS] = 9
     project_replicas: Annotated[Count, "replicas of all models of one project", NEW_DEPLOYMENTS] = (
         90

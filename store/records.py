@@ -173,6 +173,7 @@ class Experiment(StatefulRecord, frozen=True, kw_only=True):
     cpu_millicores: int
     memory_mb: int
     network: Network = "machine"
+    keep: list[str] = field(default_factory=lambda: ["*"])  # patterns of the files that it keeps
     status: ExperimentStatus = "queued"
     snapshot: str = ""  # the commit, once there is one
     environment_id: str = ""  # of the environment, which experiments may share

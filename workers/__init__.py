@@ -30,7 +30,7 @@ from workers.replica.ticket import (
     Ticket,
     TimedOut,
 )
-from workers.spec import Crns, ExperimentSpec, PoolSpec, ReplicaSpec
+from workers.spec import Crns, ExperimentSpec, Keep, PoolSpec, ReplicaSpec
 from workers.workers import Workers, open_workers
 
 __all__ = [
@@ -49,6 +49,7 @@ __all__ = [
     "Died",
     "Ended",
     "ExperimentSpec",
+    "Keep",
     "Limits",
     "Line",
     "Log",

@@ -49,11 +49,24 @@ class ReplicaSpec(msgspec.Struct, frozen=True, kw_only=True):
     crns: Crns = Crns()
 
 
+class Keep(msgspec.Struct, frozen=True, kw_only=True):
+    """Which files that a script wrote into its working copy are moved to `folder` at its end: those
+    that match one of the `patterns`, up to a number and bytes. Folders named in `left_out`, such as
+    caches, are not looked into."""
+
+    folder: Path
+    patterns: tuple[str, ...]
+    most_files: int
+    most_bytes: int
+    left_out: frozenset[str] = frozenset()
+
+
 class ExperimentSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One run of a script to its end: which file of a build, with which arguments.
 
     `folder` is the run's own. It has the working copy of `code` while the script runs. The script
-    may write to its `kept` folders, whose content stays. The other fields are as in `ReplicaSpec`.
+    may write to its `kept` folders, whose content stays; the folder of `keep` is one of them. The
+    other fields are as in `ReplicaSpec`.
     """
 
     code: Path
@@ -64,6 +77,7 @@ class ExperimentSpec(msgspec.Struct, frozen=True, kw_only=True):
     arguments: tuple[str, ...] = ()
     folder: Path
     kept: tuple[Path, ...] = ()
+    keep: Keep | None = None
     variables: dict[str, str] = {}
     limits: Limits = Limits()
     network: Network = "machine"

@@ -143,17 +143,18 @@ def make_plain(folder: Path) -> None:
     """Makes this process's user the owner of a folder and all its content, without permissions for
     others, and removes what is neither a file nor a folder. Raises OSError, also where its folders
     are too deep for paths."""
-    _take(str(folder), None, stat.S_IRWXU)
+    take(str(folder), None, stat.S_IRWXU)
     for above, name, found in entries(folder, deepest=_DEEPEST):
         if stat.S_ISDIR(found.st_mode):
-            _take(name, above, stat.S_IRWXU)
+            take(name, above, stat.S_IRWXU)
         elif stat.S_ISREG(found.st_mode):
-            _take(name, above, stat.S_IRUSR | stat.S_IWUSR)
+            take(name, above, stat.S_IRUSR | stat.S_IWUSR)
         else:
             os.unlink(name, dir_fd=above)
 
 
-def _take(name: str, above: int | None, mode: int) -> None:
+def take(name: str, above: int | None, mode: int) -> None:
+    """Makes this process's user the owner of an entry that is no link, with these permissions."""
     inode = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above)
     try:
         itself = f"/proc/self/fd/{inode}"

@@ -39,7 +39,8 @@ _IN_VENVS = {
     b"Lib": False,
     b"include": False,
 }
-_CACHES = (
+# Names of folders that tools make again.
+CACHES = (
     b"__pycache__",
     b"node_modules",
     b".ipynb_checkpoints",
@@ -206,7 +207,7 @@ def _environment_in_root(root: Folder, entries: list[ProjectFile]) -> set[bytes]
 
 
 def _is_cache(entry: ProjectFile) -> bool:
-    return entry.kind == "folder" and os.path.basename(entry.path) in _CACHES
+    return entry.kind == "folder" and os.path.basename(entry.path) in CACHES
 
 
 def _entries(

@@ -31,7 +31,8 @@ ONE = f"{MANY}/<experiment_id>"
 
 
 class CreateExperiment(msgspec.Struct, kw_only=True):
-    """`script` is a file of the project; `cpu` in cores, `memory` in GB."""
+    """`script` is a file of the project; `cpu` in cores, `memory` in GB. New and changed files that
+    match one of the patterns `keep` are kept; one without a slash is for names."""
 
     script: str
     arguments: Annotated[list[str], msgspec.Meta(max_length=1000)] = []
@@ -41,6 +42,9 @@ class CreateExperiment(msgspec.Struct, kw_only=True):
     cpu: float | None = None
     memory: float | None = None
     network: Network = "machine"
+    keep: Annotated[list[str], msgspec.Meta(max_length=100)] = msgspec.field(
+        default_factory=lambda: ["*"]
+    )
 
 
 class AddToProject(msgspec.Struct, kw_only=True):
@@ -82,6 +86,7 @@ class ExperimentRoutes:
             cpu_millicores=scaled("cpu", body.cpu, 1000, defaults.cpu_millicores),
             memory_mb=scaled("memory", body.memory, 1024, defaults.memory_mb),
             network=body.network,
+            keep=body.keep,
         )
         return await self._json(await self._experiments.create(project, new, principal().user))
 
@@ -173,7 +178,7 @@ class ExperimentRoutes:
             await trio.to_thread.run_sync(file_operations.save, file, root, target)
         usage.add(project, size)
         annotate(f"file {body.path}")
-        return {}
+        return {"hidden_by": await self._experiments.hiding_line(project, target)}
 
     async def _outputs(self, project_id: str, experiment_id: str) -> Path:
         """The folder of its files, which are complete when the experiment has ended."""
@@ -223,6 +228,7 @@ def experiment_json(view: ExperimentView) -> Json:
         "cpu": experiment.cpu_millicores / 1000,
         "memory": experiment.memory_mb / 1024,
         "network": experiment.network,
+        "keep": experiment.keep,
         "snapshot": experiment.snapshot,
         "status": experiment.status,
         "waiting_for": view.waiting_for,

@@ -184,6 +184,7 @@ def _experiments(foundation: Foundation, shared: _Shared, builds: Builds) -> Exp
             sandbox=foundation.sandbox,
             variables=foundation.variables,
             project_usage=foundation.project_usage,
+            settings=foundation.settings,
         ),
         keys=shared.keys,
         timeouts=foundation.operation_timeouts,

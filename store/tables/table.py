@@ -36,7 +36,7 @@ BOOL_COLUMNS = (
     "disabled",
     "by_link",
 )
-JSON_COLUMNS = ("steps", "failure", "arguments", "metrics")
+JSON_COLUMNS = ("steps", "failure", "arguments", "metrics", "keep")
 
 # Unique columns whose values users choose.
 CHOSEN_COLUMNS = ("name", "path")

@@ -86,6 +86,7 @@ class State:
         self.build_failure: Json | None = None
         self.deployment_failure: Json | None = None
         self.experiment_end: Json = {"status": "succeeded", "metrics": {"r2": 0.9371234567}}
+        self.hidden_by = ""
         self.log_lines = [f"{NOW} stdout Model ready", f"{NOW} stderr a warning"]
         self.metrics: list[Json] = []
         self.metrics_table = ""
@@ -429,7 +430,7 @@ class Handler(BaseHTTPRequestHandler):
     def add_to_project(self, body: bytes, project: str, identity: str) -> None:
         wish = _read(AddToProject, body)
         self.state.uploads[wish["target"]] = f"{identity}/{wish['path']}".encode()
-        self._json({})
+        self._json({"hidden_by": self.state.hidden_by})
 
     def compare(self, body: bytes, project: str) -> None:
         chosen = [self.state.experiments[each] for each in self.query["ids"].split(",")]

@@ -2,7 +2,8 @@
 
 The copy is removed when this returns, and every process of the script is dead. What it wrote into
 its kept folders stays, as plain files and folders of ours, so that a link cannot lead a later
-reader elsewhere.
+reader elsewhere. New and changed files of its copy are moved there, within bounds
+(`written_files.py`), however the script ended.
 """
 
 import os
@@ -17,6 +18,7 @@ from workers.process import workspace
 from workers.process.command import Ended, LineLog, run_command
 from workers.process.environment import INSIDE, environment_of
 from workers.process.tree import ProcessTree
+from workers.process.written_files import keep_written
 from workers.shortages import in_thread, is_shortage
 from workers.spec import ExperimentSpec
 
@@ -58,11 +60,16 @@ def clear_run(folder: Path, kept: Iterable[Path]) -> dict[Path, OSError]:
     """Leaves of a run's `folder` what is kept; also of a run whose gateway was killed. Returns what
     is left and cannot be read safely, or cannot be removed, with the reason. Blocking. Raises
     OSError in a shortage."""
-    left: dict[Path, OSError] = {}
+    left = _make_plain(kept)
     work = _work(folder)
     untrusted_tree.remove(work)
     if os.path.lexists(work):
         left[work] = OSError("it cannot be removed")
+    return left
+
+
+def _make_plain(kept: Iterable[Path]) -> dict[Path, OSError]:
+    left: dict[Path, OSError] = {}
     for each in kept:
         try:
             if os.path.lexists(each):
@@ -75,10 +82,22 @@ def clear_run(folder: Path, kept: Iterable[Path]) -> dict[Path, OSError]:
 
 
 def _end(spec: ExperimentSpec, log: LineLog) -> None:
+    _keep_written(spec, log)
     for each, error in clear_run(spec.folder, spec.kept).items():
         untrusted_tree.remove(each)  # what cannot be read safely is not kept
         if each in spec.kept:
             log.write(f"[predictd] what is in {each.name} is not kept: {error.strerror or error}")
+
+
+def _keep_written(spec: ExperimentSpec, log: LineLog) -> None:
+    copy = _work(spec.folder) / "code"
+    if spec.keep is None or not copy.is_dir() or _make_plain([spec.keep.folder]):
+        return
+    try:
+        for line in keep_written(spec.code, copy, spec.keep):
+            log.write(line)
+    except OSError as error:
+        log.write(f"[predictd] new and changed files are not kept: {error.strerror or error}")
 
 
 def _work(folder: Path) -> Path:

@@ -1,4 +1,4 @@
-"""The verbs `predictd experiment ...`: run, ls, log, stop, rm, compare, promote.
+"""The verbs `predictd experiment ...`: run, ls, log, stop, rm, compare, files, promote.
 
 An experiment is one run of a script, known by its number. What the script prints is the result of
 `experiment run` and goes to stdout as it comes. The exit code says whether the script succeeded.
@@ -17,7 +17,7 @@ from gateway.cli.commands.deploy import current_project
 from gateway.cli.context import CommandFailed, Context, Exit
 from gateway.cli.lookup import experiment_path, find_experiment, find_project
 from gateway.cli.options import KERNEL, OF_PROJECT, TIMEOUT, WAIT, YES, network
-from gateway.cli.terminal import plural, printable, table, when
+from gateway.cli.terminal import mib, plural, printable, table, when
 from gateway.cli.watch import detachable, end_if_detached, log_events, reason_of
 from gateway.client import Json
 from gateway.suggested_command import suggested
@@ -25,7 +25,7 @@ from gateway.suggested_command import suggested
 # The most files of an experiment that are named; the others are counted.
 _LISTED_FILES = 10
 # These are also recognized after SCRIPT. Others, such as --data, are common options of scripts.
-_RECOGNIZED = ("--kernel", "--cpu", "--memory", "--comment", "--network")
+_RECOGNIZED = ("--kernel", "--cpu", "--memory", "--comment", "--network", "--keep")
 _EXPERIMENT = argument("experiment", metavar="EXPERIMENT", help="its number or id")
 
 
@@ -80,6 +80,12 @@ def split_script_arguments(words: list[str]) -> tuple[list[str], list[str]]:
         help="memory limit (default 2GiB, or less on a small machine)",
     ),
     argument("--comment", metavar="TEXT", help="what changed in this run"),
+    argument(
+        "--keep",
+        metavar="PATTERN",
+        action="append",
+        help="new and changed files to keep, such as '*.pkl'; may be repeated (default: all)",
+    ),
     network("default: machine"),
     *WAIT,
     examples=[
@@ -92,7 +98,7 @@ def run(context: Context) -> None:
     arguments, client = context.arguments, context.client
     project = current_project(context, arguments.script)
     asked = {"script": arguments.script, "arguments": arguments.arguments}
-    for name in ("kernel", "comment", "cpu", "memory", "network"):
+    for name in ("kernel", "comment", "cpu", "memory", "network", "keep"):
         if (value := getattr(arguments, name)) is not None:
             asked[name] = value
     experiment = client.post(f"/projects/{project['id']}/experiments", asked)
@@ -207,6 +213,22 @@ def compare(context: Context) -> None:
 
 
 @command(
+    "experiment files",
+    "list the files that an experiment keeps",
+    _EXPERIMENT,
+    examples=["predictd experiment files 12"],
+)
+def files(context: Context) -> None:
+    """The files that it tracked, and the new and changed ones that are kept."""
+    experiment = find_experiment(context.client, context.arguments.experiment)
+    found = _files(context, experiment)
+    rows = [(each["path"], mib(int(each["file_size"]))) for each in found]
+    none = f"Experiment {experiment['experiment_number']} has no files."
+    text = table(("FILE", "SIZE"), rows) if rows else none
+    context.terminal.result({"files": found}, text)
+
+
+@command(
     "experiment promote",
     "copy a file of an experiment into its project",
     _EXPERIMENT,
@@ -219,10 +241,16 @@ def promote(context: Context) -> None:
     experiment = find_experiment(context.client, context.arguments.experiment)
     file, target = context.arguments.file, context.arguments.to or context.arguments.file
     body = {"path": file, "target": target}
-    context.client.post(f"{experiment_path(experiment)}:add_to_project", body)
+    added = context.client.post(f"{experiment_path(experiment)}:add_to_project", body)
     number = experiment["experiment_number"]
     text = f"Copied {file} of experiment {number} to {target} of the project."
-    context.terminal.result({"experiment": experiment["id"], "path": target}, text)
+    if hidden_by := added["hidden_by"]:
+        context.terminal.say(
+            f"warning: builds will not have {target}: {printable(hidden_by)} hides it. "
+            f"Add the line `!/{target}` at the end of the project's .gitignore."
+        )
+    document = {"experiment": experiment["id"], "path": target, "hidden_by": hidden_by}
+    context.terminal.result(document, text)
 
 
 def _follow(context: Context, experiment: Json, lines: list[str] | None = None) -> Json:
@@ -264,7 +292,8 @@ def _results(experiment: Json, files: Sequence[Json]) -> list[str]:
     if experiment["metrics"]:
         sentences.append(f"Metrics: {_metrics_line(experiment['metrics'])}.")
     if files:
-        names = ", ".join(each["path"] for each in files[:_LISTED_FILES])
+        named = files[:_LISTED_FILES]
+        names = ", ".join(f"{each['path']} ({mib(int(each['file_size']))})" for each in named)
         rest = len(files) - _LISTED_FILES
         more = f" and {plural(rest, 'more file')}" if rest > 0 else ""
         copy = suggested("experiment promote", number, "FILE")

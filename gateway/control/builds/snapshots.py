@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Protocol
 
-from builder import Snapshot, drop_snapshot, rename_snapshot, take_snapshot
+from builder import Snapshot, drop_snapshot, hiding_line, rename_snapshot, take_snapshot
 from gateway.control.builds.build_runner import BuildRunner
 from gateway.control.fair_semaphore import FairSemaphore
 from gateway.data_folder import DataFolder
@@ -39,6 +39,15 @@ class Snapshots:
         """Keep a snapshot by another name. Raises SnapshotFailed or OSError."""
         async with self._semaphore.acquire(project_id):
             await rename_snapshot(snapshot, old, new)
+
+    async def hiding_line(self, project: Project, path: str) -> str:
+        """The line of `.gitignore` that keeps a file out of the project's snapshots, in words; ""
+        if none does. Raises SnapshotFailed or OSError."""
+        async with self._semaphore.acquire(project.id):
+            return await hiding_line(
+                *(Path(project.path), path, self._data.snapshots(project.id).parent.absolute()),
+                run=await self._runner.for_git(project),
+            )
 
     def find(self, project_id: str, commit: str) -> Snapshot:
         """A snapshot that was taken."""

@@ -46,6 +46,8 @@ class NewExperiment(msgspec.Struct, frozen=True, kw_only=True):
     cpu_millicores: int
     memory_mb: int
     network: Network = "machine"
+    # Patterns of the new and changed files that it keeps.
+    keep: list[str] = msgspec.field(default_factory=lambda: ["*"])
 
 
 class Experiments:
@@ -76,6 +78,10 @@ class Experiments:
     @property
     def environments(self) -> Environments:
         return self._services.environments
+
+    async def hiding_line(self, project: Project, path: str) -> str:
+        """See `RunFiles.hiding_line`."""
+        return await self._files.hiding_line(project, path)
 
     async def recover(self) -> None:
         """Ends the experiments that ran in the last gateway, and continues those that waited."""

@@ -1,18 +1,22 @@
 """The files of experiments: what is left after a script, or after the gateway, has ended."""
 
+import logging
 from contextlib import AbstractContextManager
 from functools import partial
 
 import trio
 
+import builder
 from gateway.control.admission import Admission
 from gateway.control.builds.snapshots import Snapshots
 from gateway.control.disk.removal_queue import RemovalQueue, remove
 from gateway.control.experiments.metrics_file import ParsedMetrics, not_kept, read_metrics_file
 from gateway.data_folder import DataFolder
 from gateway.set_aside import LOOK, SetAside
-from store import Experiment
+from store import Experiment, Project
 from workers import Log, clear_run
+
+logger = logging.getLogger(__name__)
 
 
 class RunFiles:
@@ -53,6 +57,15 @@ class RunFiles:
             log.write(warning, "stderr")
             log.close()
         return metrics
+
+    async def hiding_line(self, project: Project, path: str) -> str:
+        """The line of `.gitignore` that keeps a file of the project out of its next builds, in
+        words; "" if none does, or if that cannot be found out."""
+        try:
+            return await self._snapshots.hiding_line(project, path)
+        except (builder.BuilderError, OSError) as error:
+            logger.warning("ignore_files.unread project=%s: %s", project.id, error)
+            return ""
 
     async def remove_metrics(self, experiment: Experiment) -> None:
         """Removes the file of the metrics, which the row has."""

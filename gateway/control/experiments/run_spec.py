@@ -1,14 +1,18 @@
 """What the script of an experiment is run from: its files, variables and limits."""
 
-from builder import BuildStore
+from builder import CACHES, BuildStore
 from gateway.control import sandbox_uids
 from gateway.control.disk.project_usage import ProjectUsage
+from gateway.control.runtime_settings import RuntimeSettings
 from gateway.control.sandbox import Sandbox
 from gateway.control.variables import ProcessVariables
 from gateway.data_folder import ExperimentFolder
 from store import Experiment, Project
-from workers import ExperimentSpec
+from workers import ExperimentSpec, Keep
 from workers.sizes import MIB
+
+# Folders whose files are not kept: git would run programs that its files name.
+_LEFT_OUT = frozenset({".git", *(name.decode() for name in CACHES)})
 
 
 class RunSpecs:
@@ -21,11 +25,13 @@ class RunSpecs:
         sandbox: Sandbox,
         variables: ProcessVariables,
         project_usage: ProjectUsage,
+        settings: RuntimeSettings,
     ) -> None:
         self._build_store = build_store
         self._sandbox = sandbox
         self._variables = variables
         self._project_usage = project_usage
+        self._settings = settings
 
     async def describe(
         self,
@@ -45,6 +51,13 @@ class RunSpecs:
             arguments=tuple(experiment.arguments),
             folder=folder.folder,
             kept=folder.kept,
+            keep=Keep(
+                folder=folder.outputs,
+                patterns=tuple(experiment.keep),
+                most_files=self._settings.current.max_experiment_files,
+                most_bytes=self._settings.current.max_experiment_size,
+                left_out=_LEFT_OUT,
+            ),
             variables=key | self._variables.of_experiment(project, experiment, folder),
             limits=await self._project_usage.within(project, limits),
             network=experiment.network,

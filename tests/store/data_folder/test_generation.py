@@ -52,6 +52,7 @@ def older_schema(path: Path) -> None:
         database.execute("ALTER TABLE site DROP COLUMN generation")
         database.execute("ALTER TABLE builds RENAME COLUMN steps TO journey")
         database.execute("ALTER TABLE builds DROP COLUMN cancelled_by")
+        database.execute("ALTER TABLE experiments DROP COLUMN keep")
         database.execute("PRAGMA user_version = 8")
 
 
