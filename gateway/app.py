@@ -204,6 +204,7 @@ def _add_hooks(
                 "request.failed method=%s path=%r", request.method, request.path, exc_info=error
             )
         if is_call(request.path):
+            g.request_id = refused.request_id or g.request_id
             return _response(refusal_response(refused, g.request_id))
         event = router.pending_audit() or website.router.pending_audit()
         if event is not None and _unread():

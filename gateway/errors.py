@@ -219,6 +219,7 @@ class Refusal(Exception):
         advice: str = "",
         headers: dict[str, str] | None = None,
         extra: dict[str, Any] | None = None,
+        request_id: str = "",
     ) -> None:
         super().__init__(message)
         self.code = code
@@ -229,6 +230,8 @@ class Refusal(Exception):
         if self.kind.status == HTTPStatus.UNAUTHORIZED:
             self.headers = {"WWW-Authenticate": CHALLENGE, **self.headers}
         self.extra = extra or {}
+        # The id of a request that a replica has failed, else "": any unique one.
+        self.request_id = request_id
 
 
 def refusal(error: Exception) -> Refusal:

@@ -1,30 +1,27 @@
 """/projects/{id}/models and /models: models, their replicas and logs."""
 
-from collections import deque
-from pathlib import Path
 from typing import ClassVar, Literal
 
 import msgspec
 import trio
 from quart import Response, request
 
-from gateway.admin import log_stream
+from gateway.admin import log_stream, model_logs
 from gateway.admin.builds import CreateBuild, build_json, launched_json, new_build
 from gateway.admin.deployments import new_deployment
 from gateway.admin.lookup import Lookup
 from gateway.admin.routing import route
 from gateway.admin.routing.json_body import FREE_BYTES
 from gateway.admin.routing.paging import PAGED, page
-from gateway.admin.routing.parameters import choice, limit, text
+from gateway.admin.routing.parameters import choice, limit, moment, text
 from gateway.admin.schemas import Amount, Json, creator_json
 from gateway.control import Control
 from gateway.control.projects.models import NewModel
-from gateway.control.records import Deployment, Model, Project, Visibility
+from gateway.control.records import Deployment, Model, Project, Visibility, as_text
 from gateway.control.views import ModelView
 from gateway.errors import Refusal
 from gateway.identity.principal import principal
-from workers import Line, Pool, process_info
-from workers.log import blocks_of, in_order
+from workers import Pool, process_info
 
 MANY = "/projects/<project_id>/models"
 ONE = f"{MANY}/<model_id>"
@@ -185,14 +182,16 @@ class ModelRoutes:
         f"{ONE}/logs",
         "project.view",
         "show the logs of a model's replicas; live as server-sent events",
-        query=("replica", "stream", "tail"),
-        media_types=log_stream.MEDIA_TYPES,
+        query=("replica", "stream", "tail", "since", "request"),
+        media_types=("text/plain", model_logs.LINES, "text/event-stream"),
         streams=True,
     )
     async def logs(self, project_id: str, model_id: str) -> Response:
         model = await self._lookup.model(project_id, model_id)
         replica, stream = text("replica"), choice("stream", ("stdout", "stderr"))
-        tail = limit("tail", _DEFAULT_LINES, most=_MAX_LINES)
+        since, wanted_request = moment("since"), text("request")
+        narrow = since is not None or wanted_request
+        tail = limit("tail", _MAX_LINES if narrow else _DEFAULT_LINES, most=_MAX_LINES)
         paths = await self._views.model_logs(model)
         pool = (await self._views.current_pool(model)).pool
         known = {path.stem for path in paths} | set(pool.logs if pool else ())
@@ -203,8 +202,16 @@ class ModelRoutes:
         if request.accept_mimetypes.best == "text/event-stream":
             return log_stream.follow_logs(self._control, model, replica, stream, tail)
         wanted = [path for path in paths if replica in ("", path.stem)]
-        lines = await trio.to_thread.run_sync(_tail_of, wanted, stream, tail)
-        return Response(lines, content_type="text/plain; charset=utf-8")
+        begin = as_text(since) if since else ""
+        chosen = model_logs.LogFilter(tail, stream, begin, wanted_request)
+        encode, kind = model_logs.as_text, "text/plain; charset=utf-8"
+        if request.accept_mimetypes.best == model_logs.LINES:
+            encode, kind = model_logs.as_json, model_logs.LINES
+
+        def read() -> bytes:
+            return encode(model_logs.last_lines(wanted, chosen))
+
+        return Response(await trio.to_thread.run_sync(read), content_type=kind)
 
     async def _json(self, model: Model, project: Project | None = None) -> Json:
         project = project or await self._lookup.project(model.project_id)
@@ -224,19 +231,6 @@ def _replicas_json(deployment: Deployment, pool: Pool) -> Json:
         replicas.append(fields)
     counts = {name: getattr(statistics, name) for name in _COUNTS}
     return {"replicas": replicas, **counts, "restarts_by_caller": statistics.restarts_by}
-
-
-def _tail_of(paths: list[Path], stream: str, tail: int) -> bytes:
-    """The last lines of several logs, merged. Blocking. It keeps at most twice `tail` lines in
-    memory: freeing more of them at once would block other threads."""
-    last: list[tuple[str, Line]] = []
-    for path in paths:
-        kept: deque[Line] = deque(maxlen=tail)
-        for block in blocks_of(path):
-            kept += [line for line in block if stream in ("", line.stream)]
-        last = in_order([*last, *((path.stem, line) for line in kept)])[-tail:] if tail else []
-    several = len({replica for replica, _ in last}) > 1
-    return "".join([f"{r} {line}\n" if several else f"{line}\n" for r, line in last]).encode()
 
 
 def model_json(view: ModelView, project: Project) -> Json:

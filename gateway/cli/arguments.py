@@ -13,6 +13,7 @@ from pathlib import Path
 
 _GIB_OF = {"": 1.0, "g": 1.0, "m": 1 / 1024, "t": 1024.0}
 _SPANS = {
+    "s": timedelta(seconds=1),
     "m": timedelta(minutes=1),
     "h": timedelta(hours=1),
     "d": timedelta(days=1),
@@ -116,7 +117,7 @@ def expiry(text: str) -> str:
 def _moment(text: str, sign: int, expected: str) -> str:
     """A duration from now, into the past or the future, or a date."""
     try:
-        if match := re.fullmatch(r"(\d{1,6})([mhdwy])", text):
+        if match := re.fullmatch(r"(\d{1,6})([smhdwy])", text):
             moment = datetime.now(UTC) + sign * int(match[1]) * _SPANS[match[2]]
         else:
             moment = datetime.fromisoformat(text)

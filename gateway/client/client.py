@@ -148,6 +148,12 @@ class Client:
         payload = self._exchange("GET", target, None, {"Accept": "text/plain, */*"})
         return payload.decode("utf-8", "replace")
 
+    def lines(self, path: str, **query: object) -> list[Json]:
+        """The lines of the log at `path`, an object each."""
+        target = PREFIX + path + _query(query)
+        payload = self._exchange("GET", target, None, {"Accept": "application/x-ndjson"})
+        return [_decoded(line) for line in payload.splitlines()]
+
     def blocks(self, path: str, **query: object) -> Iterator[bytes]:
         """The content at `path` in blocks. It may be cut short."""
         connection = self._connect(None)  # a disk may be slow

@@ -305,7 +305,7 @@ class ModelConnection:
     # Responses.
 
     def _refuse(self, refused: Refusal) -> None:
-        request_id = self._context.responses.new_id()
+        request_id = refused.request_id or self._context.responses.new_id()
         self._answer(refusal_response(refused, request_id), request_id)
 
     def _refuse_last(self, refused: Refusal) -> None:

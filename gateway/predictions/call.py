@@ -208,18 +208,18 @@ def refusal_response(refused: Refusal, request_id: str) -> CallResponse:
 
 def _refusal(outcome: Outcome) -> Refusal:
     match outcome:
-        case Raised(kind, message, replica):
+        case Raised(kind, message, replica, number):
             text = f"unexpected model shutdown: {kind}: {message}"
-            return Refusal("model.error", text, extra={"ReplicaID": replica})
-        case Died(reason, replica):
+            return Refusal("model.error", text, extra={"ReplicaID": replica}, request_id=number)
+        case Died(reason, replica, number):
             text = f"unexpected model shutdown: {reason}"
-            return Refusal("model.shutdown", text, extra={"ReplicaID": replica})
+            return Refusal("model.shutdown", text, extra={"ReplicaID": replica}, request_id=number)
         case Refused(message, replica):
             return Refusal("request.invalid", message, extra={"ReplicaID": replica})
-        case TimedOut(seconds, replica, because):
+        case TimedOut(seconds, replica, because, number):
             late = f"the prediction did not end within {seconds:.3g} s"
             text = "; ".join(filter(None, (late, because)))
-            return Refusal("model.timeout", text, extra={"ReplicaID": replica})
+            return Refusal("model.timeout", text, extra={"ReplicaID": replica}, request_id=number)
         case Busy(reason, retry_after):
             return Refusal("model.busy", reason, headers={"Retry-After": str(retry_after)})
         case NotReady(reason, retry_after):

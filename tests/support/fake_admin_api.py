@@ -81,6 +81,7 @@ class State:
         self.page_size = 1000
         self.busy = 0  # so many calls are refused for now
         self.restart_problem = ""
+        self.new_lines: list[Json] = []
         self.build_lines = ["Collecting scikit-learn", "Successfully installed"]
         self.build_status = "built"
         self.build_failure: Json | None = None
@@ -464,12 +465,16 @@ class Handler(BaseHTTPRequestHandler):
         self._json(self.state.replicas(self.state.models[model]))
 
     def logs(self, body: bytes, project: str, model: str) -> None:
-        if self.headers["Accept"] != "text/event-stream":
-            return self._send("\n".join(self.state.log_lines).encode(), "text/plain")
-        self._open_events()
+        found = []
         for line in self.state.log_lines:
             at, stream, text = line.split(" ", 2)
-            self._event("line", {"replica": "r1", "at": at, "stream": stream, "text": text})
+            found.append({"replica": "r1", "at": at, "stream": stream, "text": text})
+        if self.headers["Accept"] != "text/event-stream":
+            lines = "\n".join(map(json.dumps, found))
+            return self._send(lines.encode(), "application/x-ndjson")
+        self._open_events()
+        for each in found + self.state.new_lines:
+            self._event("line", each)
         self.state.while_building()
         return None
 

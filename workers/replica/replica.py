@@ -14,6 +14,7 @@ process and cleans up after it; `Pool` (pool.py) decides what happens next.
 """
 
 import os
+import secrets
 
 from workers.errors import StartFailed, WireError
 from workers.limits import Cause, ExitReason
@@ -82,6 +83,9 @@ class Replica:
         self._read_fd = -1
         self._read_size = _READ
         self._request_id = 0
+        self._request_prefix = secrets.token_hex(10)
+        # The request that it had when it ended, as its caller sees it.
+        self.failed_request = ""
         # Why it ends after its answer, where it was asked to.
         self._reason_to_leave = StopReason.STOPPED
         # The large answer that is being checked.
@@ -110,7 +114,13 @@ class Replica:
         self._writer = RequestWriter(write_fd, self._loop, self._on_end_of_pipe)
         spec = self.spec
         start = wire.Start(
-            spec.file, spec.function, root, spec.max_response_size, spec.raw, spec.crns
+            spec.file,
+            spec.function,
+            root,
+            spec.max_response_size,
+            spec.raw,
+            self._request_prefix,
+            spec.crns,
         )
         try:
             self._writer.send(wire.encode(start))
@@ -133,7 +143,7 @@ class Replica:
             text = f"the model did not become ready: {self.ending}"
             self.failure = StartFailed(text, cause=self.cause)
         self.state = advance(self.state, EXITED)
-        self._settle(Died(f"the process {self.exit_text}", self.name))
+        self._settle(Died(f"the process {self.exit_text}", self.name, self._caller_id))
         self._owner.replica_gone(self)
 
     @property
@@ -151,6 +161,11 @@ class Replica:
     def requests(self) -> int:
         """How many it has got."""
         return self._request_id
+
+    @property
+    def _caller_id(self) -> str:
+        """The id of the last request, as its caller sees it if it fails. It is unique."""
+        return f"{self._request_prefix}{self._request_id:012x}"
 
     # Called by the pool.
 
@@ -197,13 +212,15 @@ class Replica:
         self._deadline.clear()
         if self.process is not None:
             self.process.kill()
-        self._settle(outcome or Died(f"the replica was ended because {self.ending}", self.name))
+        because = f"the replica was ended because {self.ending}"
+        self._settle(outcome or Died(because, self.name, self._caller_id))
 
     def kill_for_limit(self, reason: ExitReason) -> None:
         """It exceeded a limit that the kernel does not enforce."""
         if self.state not in _OVER:
             self.exit_text, self.cause = reason.text, reason.cause
-            self.kill(StopReason.LIMIT, Died(f"the process {reason.text}", self.name))
+            outcome = Died(f"the process {reason.text}", self.name, self._caller_id)
+            self.kill(StopReason.LIMIT, outcome)
 
     # Callbacks.
 
@@ -321,7 +338,7 @@ class Replica:
             if because:
                 self.cause = Cause.PROCESSES
             text = f"{message.message} ({because})" if because else message.message
-            return Raised(message.type, text, self.name)
+            return Raised(message.type, text, self.name, self._caller_id)
         return Refused(message.message, self.name)
 
     def _answered(self, outcome: Outcome) -> None:
@@ -340,7 +357,8 @@ class Replica:
             because = self.monitored.throttling_note(seconds) if self.monitored else ""
             if because:
                 self.cause = Cause.CPU
-            self.kill(StopReason.TIMED_OUT, TimedOut(seconds, self.name, because))
+            outcome = TimedOut(seconds, self.name, because, self._caller_id)
+            self.kill(StopReason.TIMED_OUT, outcome)
         elif self.state is not STARTING:
             if self.process is not None:
                 self.process.kill()
@@ -363,6 +381,8 @@ class Replica:
         # Taken before its owner assigns the next ticket.
         tracked, self._tracked = self._tracked, None
         if ticket is not None:
+            if isinstance(outcome, Died | TimedOut):
+                self.failed_request = outcome.request_id
             self._loop.working -= 1
             self._owner.replica_settled(self, ticket, outcome, self._loop.now())
             # Metrics belong to answers that a caller got, one for one.

@@ -140,8 +140,12 @@ class _Owner:
         self._replica.exited(how.reason)
 
     def drained(self) -> None:
-        if self._replica.cause is not None:
-            self._log.write(f"[predictd] {self._replica.ending}", "stderr")
+        replica = self._replica
+        if replica.failed_request:
+            text = f"[predictd] request {replica.failed_request} ended the replica: "
+            self._log.write(f"{text}{replica.ending}", "stderr")
+        elif replica.cause is not None:
+            self._log.write(f"[predictd] {replica.ending}", "stderr")
 
 
 def _start(

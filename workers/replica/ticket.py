@@ -22,11 +22,14 @@ class Answered(msgspec.Struct, frozen=True):
 
 
 class Raised(msgspec.Struct, frozen=True):
-    """The function raised `type` with `message`, or returned a value that JSON cannot represent."""
+    """The function raised `type` with `message`, or returned a value that JSON cannot represent.
+
+    `request_id` is in the replica's log, beside the traceback."""
 
     type: str
     message: str
     replica: str
+    request_id: str = ""
 
 
 class Refused(msgspec.Struct, frozen=True):
@@ -37,21 +40,25 @@ class Refused(msgspec.Struct, frozen=True):
 
 
 class Died(msgspec.Struct, frozen=True):
-    """The process ended, or broke the protocol, while it had the ticket."""
+    """The process ended, or broke the protocol, while it had the ticket. `request_id` is in the
+    replica's log."""
 
     reason: str
     replica: str
+    request_id: str = ""
 
 
 class TimedOut(msgspec.Struct, frozen=True):
     """The prediction exceeded `seconds`; its replica was killed and is being replaced.
 
-    `because` is a continuation of that sentence where the CPU limit delayed it.
+    `because` is a continuation of that sentence where the CPU limit delayed it. `request_id` is in
+    the replica's log.
     """
 
     seconds: float
     replica: str
     because: str = ""
+    request_id: str = ""
 
 
 class Busy(msgspec.Struct, frozen=True):

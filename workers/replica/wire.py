@@ -39,6 +39,8 @@ class Start(Message, frozen=True):
     """To the replica, once and first: what to run. `file` is relative to `root`, a folder.
 
     `raw`: the function gets a request as bytes, unread. `crns`: whose predictions these are.
+    `request_prefix`: how the ids of its requests begin, as its callers see them; 12 digits of the
+    frame's id in hexadecimal follow.
     """
 
     kind = 1
@@ -47,6 +49,7 @@ class Start(Message, frozen=True):
     root: str
     max_response_size: int
     raw: bool
+    request_prefix: str
     crns: Crns
 
 

@@ -5,8 +5,10 @@ import json
 from gateway.cli.arguments import json_value
 from gateway.cli.command import Group, argument, command
 from gateway.cli.context import Context
-from gateway.cli.lookup import find_model
+from gateway.cli.lookup import find_model, full_name
 from gateway.cli.options import MODEL, TIMEOUT
+from gateway.client import ModelFailed
+from gateway.suggested_command import suggested
 
 
 @command(
@@ -24,5 +26,10 @@ from gateway.cli.options import MODEL, TIMEOUT
 def call(context: Context) -> None:
     """Calls a model as any client would, and prints what its function returned, as JSON."""
     model = find_model(context.client, context.arguments.model)
-    reply = context.client.call(model["access_key"], context.arguments.request)
+    try:
+        reply = context.client.call(model["access_key"], context.arguments.request)
+    except ModelFailed as error:
+        lines = suggested("logs", full_name(model), "--request", error.request_id)
+        error.advice = f"{error.advice}: {lines}"
+        raise
     context.terminal.result(reply, json.dumps(reply["response"], ensure_ascii=False))

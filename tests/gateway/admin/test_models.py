@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from tests.gateway.conftest import Samples
-from tests.support.gateway import Gateway, copy_of, refusal, running, settings_for
+from tests.support.gateway import Gateway, copy_of, refusal, running, settings_for, until
 
 FILE = {"file_path": "add.py", "function_name": "add"}
 
@@ -173,6 +173,45 @@ async def test_replicas_and_logs(shared: Gateway, samples: Samples) -> None:
     for tail in ("-1", "x", "٣", "9" * 5000):
         answer = await shared.admin.get(f"{model}/logs", params={"tail": tail})
         assert refusal(answer) == (400, "argument.invalid")
+
+
+@pytest.mark.parametrize("server", ["the reactor's", "Hypercorn"])
+@pytest.mark.parametrize(
+    ("request_", "first", "last"),
+    [
+        ({"do": "raise", "text": "no luck"}, "failed, ", "ValueError: no luck"),
+        ({"do": "os_exit"}, "ended the replica", "exited with status 4"),
+    ],
+    ids=["raise", "os_exit"],
+)
+async def test_request_id_of_an_error_leads_to_its_lines(
+    shared: Gateway, samples: Samples, request_: object, first: str, last: str, server: str
+) -> None:
+    """`logs?request=` has the lines of a failed request and no others, as text or an object each,
+    whichever server has answered."""
+    models = (await shared.get("/models", page_size=100))["models"]
+    (badly,) = [m for m in models if m["access_key"] == samples.badly]
+    logs = f"/projects/{badly['project']['id']}/models/{badly['id']}/logs"
+    if server == "Hypercorn":
+        await shared.models.get("/livez")  # its connection is Hypercorn's from now on
+    response = await shared.call(samples.badly, request_)
+    number = response.json()["request_id"]
+    assert number == response.headers["x-request-id"]
+
+    async def found() -> list[dict[str, str]]:
+        headers = {"Accept": "application/x-ndjson"}
+        answer = await shared.admin.get(logs, params={"request": number}, headers=headers)
+        return [json.loads(line) for line in answer.text.splitlines()]
+
+    lines = await until(found, bool)
+    assert {each["request_id"] for each in lines} == {number}
+    assert {each["stream"] for each in lines} == {"stderr"}
+    assert f"request {number} {first}" in lines[0]["text"]
+    assert last in lines[-1]["text"]
+    text = (await shared.admin.get(logs, params={"request": number})).text
+    assert len(text.splitlines()) == len(lines)
+    answer = await shared.admin.get(logs, params={"since": lines[-1]["at"], "tail": 1000})
+    assert last in answer.text
 
 
 async def test_requests_without_an_answer_are_counted_by_reason(

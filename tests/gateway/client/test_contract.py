@@ -58,7 +58,7 @@ def talk(client: Client, folder: Path) -> dict[str, Any]:
     ask("metrics", lambda: get("/metrics", model_crn=crn, start_timestamp_ms=0))
     ask("models", lambda: get("/models", page_size=1))
     ask("site models", lambda: get("/site/models"))
-    ask("logs", lambda: client.text(f"{model}/logs"))
+    ask("logs", lambda: client.lines(f"{model}/logs"))
     access_key = say.answers["model"]["access_key"]
     ask("call", lambda: client.call(access_key, {"a": 1, "b": 2}))
     ask("call: access key", lambda: client.call("mnone", None))

@@ -17,6 +17,7 @@ START, PREDICT = 1, 2
 HELLO, READY, FAILED, ANSWER, RAISED, REFUSED, TRACKED = 16, 17, 18, 19, 20, 21, 22
 CRNS = {name: f"crn:cdp:ml:local:a:workspace:w/{name}" for name in ("model", "build", "deployment")}
 HEADER = struct.Struct("<IBQ")
+REQUEST_PREFIX = "9f86d081884c7d659a2f"
 PATIENCE = 20.0  # seconds for anything to happen; only a failing test waits that long
 
 
@@ -76,6 +77,7 @@ class Conversation:
         assert self.receive().kind == HELLO
         model = {"file": file, "function": function, "root": str(project)}
         told = {**model, "max_response_size": max_response_size, "raw": raw, "crns": CRNS}
+        told["request_prefix"] = REQUEST_PREFIX
         self.send(START, 0, json.dumps(told).encode())
 
     def predict(self, argument: object, number: int = 1) -> Frame:

@@ -17,6 +17,7 @@ from tests.workers.inside.conversation import (
     RAISED,
     READY,
     REFUSED,
+    REQUEST_PREFIX,
     TRACKED,
     Conversation,
 )
@@ -69,6 +70,9 @@ def test_exception_is_an_answer(badly: Conversation) -> None:
     )
     assert badly.stderr.count("  File ") == 2
     assert 'badly.py", line ' in badly.stderr
+    about, *trace = badly.stderr.splitlines()
+    number = f"{REQUEST_PREFIX}{raised.id:012x}"
+    assert about == f"[predictd] request {number} failed, {len(trace)} lines:"
     assert badly.predict({"do": "echo"}).kind == ANSWER
 
 

@@ -428,7 +428,9 @@ def test_replica_that_dies_is_reported_and_replaced_at_once(stage: Stage) -> Non
     stage.actors[0].hang_up()  # the pipe tells first, the status comes later
     assert caller.outcomes == []
     stage.actors[0].end("was killed by SIGSEGV")
-    assert caller.outcome == Died("the process was killed by SIGSEGV", stage.actors[0].replica.name)
+    replica = stage.actors[0].replica
+    failed = replica.failed_request
+    assert caller.outcome == Died("the process was killed by SIGSEGV", replica.name, failed)
     assert len(stage.actors) == 2
     stage.actors[1].get_ready()
     stage.actors[1].answer()
@@ -444,7 +446,8 @@ def test_a_prediction_past_its_time_is_killed(stage: Stage) -> None:
     stage.pass_time(1.9)
     assert not stage.actors[0].process.killed
     stage.pass_time(0.2)
-    assert caller.outcome == TimedOut(2.0, stage.actors[0].replica.name)
+    replica = stage.actors[0].replica
+    assert caller.outcome == TimedOut(2.0, replica.name, request_id=replica.failed_request)
     assert stage.actors[0].process.killed
     assert len(stage.actors) == 2
     assert counts(pool) == {

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 from collections.abc import Callable, Iterator
 
 import msgspec
@@ -77,9 +78,12 @@ def test_start_is_the_first_frame(play: Play) -> None:
     """START comes first, with the root that the keeper chose."""
     [(kind, number, body)] = play.actor.hear()
     assert (kind, number) == (wire.Start.kind, 0)
-    assert wire.Start(
-        "model.py", "predict", "/root", REPLICA.max_response_size, False, REPLICA.crns
-    ) == msgspec.json.decode(body, type=wire.Start)
+    start = msgspec.json.decode(body, type=wire.Start)
+    prefix = start.request_prefix
+    assert start == wire.Start(
+        "model.py", "predict", "/root", REPLICA.max_response_size, False, prefix, REPLICA.crns
+    )
+    assert re.fullmatch("[0-9a-f]{20}", prefix)
 
 
 @fault(
@@ -319,7 +323,9 @@ def test_replica_that_closes_its_pipe_and_ends_has_its_status(play: Play) -> Non
     play.assign()
     play.actor.hang_up()
     play.actor.end("exited with status 3")
-    assert play.audience.outcomes == [Died("the process exited with status 3", "sample-abcde")]
+    assert play.audience.outcomes == [
+        Died("the process exited with status 3", "sample-abcde", play.replica.failed_request)
+    ]
     assert play.audience.heard[-3:] == ["settled", "gone", "cleaned"]
 
 
@@ -347,7 +353,9 @@ def test_a_prediction_past_its_time_is_killed(play: Play) -> None:
     """The deadline settles the ticket and kills; an answer that comes later is dropped."""
     play.assign()
     play.stage.pass_time(30.0)
-    assert play.audience.outcomes == [TimedOut(30.0, "sample-abcde")]
+    assert play.audience.outcomes == [
+        TimedOut(30.0, "sample-abcde", request_id=play.replica.failed_request)
+    ]
     assert play.actor.process.killed
 
 
@@ -455,3 +463,14 @@ def test_output_after_the_last_answer_is_ignored(stage: Stage) -> None:
     assert actor.told_to_end
     assert not actor.process.killed
     assert actor.replica.wire_error == ""
+
+
+def test_a_failed_request_has_the_id_that_the_model_prints(play: Play) -> None:
+    """The id of a request that raised is the prefix that START gave and the number of its frame,
+    so the model can print it beside the traceback."""
+    start = msgspec.json.decode(play.actor.hear()[0][2], type=wire.Start)
+    play.assign()
+    play.actor.say(wire.Raised("KeyError", "'x'"), 1)
+    [outcome] = play.audience.outcomes
+    assert isinstance(outcome, Raised)
+    assert outcome.request_id == f"{start.request_prefix}{1:012x}"

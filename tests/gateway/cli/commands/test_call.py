@@ -46,7 +46,35 @@ def test_logs(state: State, folder: Path, predictd: Predictd) -> None:
     assert predictd("logs", "add").out == "at stdout \ufffd[2Jcleared\ttab\n"
     predictd("logs", "add", "--stream", "stderr", "--replica", "r 1", "--tail", "3")
     assert state.requests[-1].endswith("/logs?replica=r+1&stream=stderr&tail=3")
-    assert predictd("logs", "add", "--json").json == {"lines": state.log_lines}
+    predictd("logs", "add", "--since", "2027-01-31", "--request", "f00")
+    assert state.requests[-1].endswith("?since=2027-01-31T00%3A00%3A00%2B00%3A00&request=f00")
+
+
+def test_logs_json_is_one_document_a_line(state: State, folder: Path, predictd: Predictd) -> None:
+    """With --json each line is a document with its time, replica and stream, and the request that
+    it belongs to."""
+    predictd("deploy", "model.py:add")
+    request = "0123456789abcdef" * 2
+    about = f"[predictd] request {request} failed, 1 lines:"
+    state.log_lines = ["t1 stdout one", f"t2 stderr {about}", "t3 stderr KeyError: 'x'"]
+    first, *_ = [json.loads(line) for line in predictd("logs", "add", "--json").out.splitlines()]
+    assert first == {"time": "t1", "replica": "r1", "stream": "stdout", "text": "one"}
+
+
+def test_logs_follow_prints_each_line_once(state: State, folder: Path, predictd: Predictd) -> None:
+    """A followed log begins with lines that are printed already; only the new ones follow, and with
+    --request only those of the request."""
+    predictd("deploy", "model.py:add")
+    request = "0123456789abcdef" * 2
+    state.log_lines = ["t1 stdout one", "t2 stdout two"]
+    new = [f"[predictd] request {request} failed, 1 lines:", "KeyError: 'x'", "another"]
+    state.new_lines = [{"replica": "r1", "at": "t3", "stream": "stderr", "text": e} for e in new]
+    shown = predictd("logs", "add", "-f").out.splitlines()
+    assert shown == ["t1 r1 stdout one", "t2 r1 stdout two", *(f"t3 r1 stderr {e}" for e in new)]
+    outcome = predictd("logs", "add", "-f", "--json", "--request", request)
+    lines = [json.loads(line) for line in outcome.out.splitlines()]
+    assert [each["text"] for each in lines if each["time"] == "t3"] == new[:2]
+    assert lines[-1]["request_id"] == request
 
 
 class Impatient(io.StringIO):

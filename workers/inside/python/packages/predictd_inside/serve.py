@@ -30,6 +30,7 @@ from .wire import ANSWER, FAILED, HELLO, PREDICT, RAISED, READY, REFUSED, START,
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from typing import Any
 
 PROTOCOL = 1
 
@@ -53,7 +54,7 @@ def main(inlet: int, outlet: int) -> None:
             wire.idle = loop.run_until_readable
         function, say = book.served(function, loop.awaiting if loop is not None else _as_it_is)
         read = bytes if start["raw"] else _decode
-        _answer(wire, frames, read, function, say, start["max_response_size"])
+        _answer(wire, frames, read, function, say, start)
         _run_handler_of_sigterm()
         if loop is not None:
             loop.close()
@@ -68,7 +69,7 @@ def _introduction() -> dict[str, object]:
     return {"protocol": PROTOCOL, "language": "python", "version": version, "pid": os.getpid()}
 
 
-def _load(wire: Wire, start: dict[str, str]) -> Callable[[object], object]:
+def _load(wire: Wire, start: Mapping[str, Any]) -> Callable[[object], object]:
     """The model's function; on failure, sends the reason and ends the process."""
     output.log("Start Model initialization")
     began = time.perf_counter()
@@ -91,12 +92,13 @@ def _answer(
     read: Callable[[bytes], object],
     function: Callable[[object], object],
     say: Callable[[object], bytes],
-    max_response_size: int,
+    start: Mapping[str, Any],  # the body of START
 ) -> None:
+    max_response_size, prefix = start["max_response_size"], start["request_prefix"]
     for kind, number, body in frames:
         _expect(PREDICT, kind)
         book.asked = True
-        outcome, reply = _predict(read, function, say, body, max_response_size)
+        outcome, reply = _predict(read, function, say, body, max_response_size, prefix, number)
         book.asked = False
         output.flush()
         page = book.page
@@ -116,6 +118,8 @@ def _predict(
     say: Callable[[object], bytes],
     body: bytes,
     max_response_size: int,
+    prefix: str,
+    number: int,
 ) -> tuple[int, bytes]:
     """One prediction: the kind of frame that answers it, and its body."""
     try:
@@ -130,7 +134,10 @@ def _predict(
                 f"at most {max_response_size} are allowed"
             )
     except Exception as problem:
-        output.write_stderr(failures.traceback_text(problem))
+        trace = failures.traceback_text(problem)
+        # As `gateway/request_lines.py` reads it.
+        about = "[predictd] request {}{:012x} failed, {} lines:"
+        output.write_stderr(about.format(prefix, number, trace.count("\n")) + "\n" + trace)
         return RAISED, _json(failures.describe(problem))
     return ANSWER, reply
 
