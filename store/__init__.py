@@ -14,6 +14,7 @@ from store.errors import (
     IllegalTransition,
     NameTaken,
     NotFound,
+    RuntimeInUse,
     SchemaTooNew,
     StoreDamaged,
     StoreError,
@@ -37,6 +38,7 @@ from store.records import (
     Record,
     Role,
     RunMetric,
+    Runtime,
     Session,
     Step,
     StoredLock,
@@ -57,6 +59,7 @@ from store.tables.keys import keys
 from store.tables.memberships import memberships
 from store.tables.models import models
 from store.tables.projects import projects
+from store.tables.runtimes import runtimes
 from store.tables.sessions import sessions
 from store.tables.users import users
 
@@ -87,6 +90,8 @@ __all__ = [
     "Record",
     "Role",
     "RunMetric",
+    "Runtime",
+    "RuntimeInUse",
     "SchemaTooNew",
     "Session",
     "StartReserve",
@@ -120,6 +125,7 @@ __all__ = [
     "projects",
     "replace_file",
     "retention",
+    "runtimes",
     "sessions",
     "site",
     "users",

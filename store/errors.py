@@ -50,6 +50,14 @@ class BuildInUse(StoreError):
         super().__init__(f"build {number} is in use by deployment {users}")
 
 
+class RuntimeInUse(StoreError):
+    """A runtime cannot be deleted while records of `noun` name it. Nothing was changed."""
+
+    def __init__(self, identifier: str, noun: str, count: int) -> None:
+        self.identifier = identifier
+        super().__init__(f"runtime {identifier!r} is in use by {count} {noun}")
+
+
 class SchemaTooNew(StoreError):
     """A newer predictd wrote this database; it was read and not changed."""
 

@@ -1,4 +1,4 @@
-"""The lifecycles of builds, deployments and experiments: tables of `state -> event -> state`.
+"""The lifecycles of builds, deployments, experiments and runtimes: tables of `state -> event -> state`.
 
 The status of a record changes by an event and in no other way. A state without events is final. The
 README has the same tables; a test compares the two.
@@ -72,6 +72,15 @@ EXPERIMENT = Lifecycle(
         "succeeded": {},
         "failed": {},
         "stopped": {},
+    },
+)
+
+RUNTIME = Lifecycle(
+    "runtime",
+    {
+        "building": {"made": "ready", "failed": "failed"},
+        "ready": {},
+        "failed": {},
     },
 )
 

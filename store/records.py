@@ -20,6 +20,7 @@ DeploymentStatus = Literal["pending", "deploying", "deployed", "stopping", "stop
 # The network that processes may use, from least to most.
 Network = Literal["none", "outward", "machine", "listen"]
 ExperimentStatus = Literal["queued", "running", "succeeded", "failed", "stopped"]
+RuntimeStatus = Literal["building", "ready", "failed"]
 StepState = Literal["waiting", "running", "done", "failed", "skipped"]
 Wanted = Literal["serve", "stop"]
 # The last two are not in the store: one is in a file, the other is created at each start.
@@ -72,6 +73,7 @@ class Project(Record, frozen=True, kw_only=True):
     variables: bytes = b""  # encrypted; empty: none
     creation_status: CreationStatus = "success"
     creation_error: str = ""
+    runtime: str = ""  # of its builds and experiments, unless they say otherwise; "": the site's
     creator: str
 
 
@@ -159,6 +161,28 @@ class Deployment(StatefulRecord, frozen=True, kw_only=True):
     deployer: str
     deployed_at: str | None = None
     stopped_at: str | None = None
+
+
+class Runtime(StatefulRecord, frozen=True, kw_only=True):
+    """An interpreter with packages, which environments start from. `version` counts from 1 for each
+    name. A runtime never changes: other requirements are another version."""
+
+    name: str
+    version: int = 0
+    edition: str = "Standard"
+    description: str = ""
+    interpreter: str  # the identifier of the interpreter
+    requirements: str  # the text of a requirements file
+    disabled: bool = False  # True: new builds cannot use it
+    status: RuntimeStatus = "building"
+    failure: Failure | None = None
+    creator: str
+    ready_at: str | None = None
+
+    @property
+    def identifier(self) -> str:
+        """The name of this version."""
+        return f"{self.name}@{self.version}"
 
 
 class Experiment(StatefulRecord, frozen=True, kw_only=True):

@@ -173,7 +173,7 @@ class LifecycleTable(Table[S]):
         lifecycle: Lifecycle,
         *,
         immutable: Sequence[str],
-        parent: tuple[Table[Any], str],
+        parent: tuple[Table[Any], str] | None = None,
     ) -> None:
         times = [f"{state}_at" for state in lifecycle.moves]
         super().__init__(name, record, immutable=["status", *times, *immutable], parent=parent)

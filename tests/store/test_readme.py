@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from store.lifecycles import BUILD, DEPLOYMENT, EXPERIMENT, Lifecycle
+from store.lifecycles import BUILD, DEPLOYMENT, EXPERIMENT, RUNTIME, Lifecycle
 
 FOLDER = Path(__file__).parents[2] / "store"
 README = (FOLDER / "README.md").read_text("utf-8")
@@ -23,7 +23,7 @@ def documented_moves(table: str) -> dict[str, dict[str, str]]:
 
 
 @pytest.mark.parametrize(
-    "lifecycle", [BUILD, DEPLOYMENT, EXPERIMENT], ids=lambda lifecycle: lifecycle.noun
+    "lifecycle", [BUILD, DEPLOYMENT, EXPERIMENT, RUNTIME], ids=lambda lifecycle: lifecycle.noun
 )
 def test_readme_has_the_lifecycle_tables(lifecycle: Lifecycle) -> None:
     """The README's table of a lifecycle is the code's table."""
