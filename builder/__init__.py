@@ -34,6 +34,7 @@ from builder.files.small_file import read_small_file
 from builder.git.address import RepositoryAddress, read_address
 from builder.git.clone import CloneGuard, clone
 from builder.git.ssh import with_identity
+from builder.interpreter_download import MIRROR, download_interpreter, version_in
 from builder.interpreters import Interpreter, discover, inspect, match, release_of
 from builder.lock.difference import Change as PackageChange
 from builder.lock.difference import compare as compare_locks
@@ -59,6 +60,7 @@ __all__ = [
     "CACHES",
     "CHECK",
     "DEFAULT_SCRIPT",
+    "MIRROR",
     "REQUIREMENT_FILES",
     "SEAL",
     "SNAPSHOT",
@@ -107,6 +109,7 @@ __all__ = [
     "compare_locks",
     "contents_of",
     "discover",
+    "download_interpreter",
     "drop_snapshot",
     "find_path_reference",
     "hiding_line",
@@ -128,5 +131,6 @@ __all__ = [
     "take_snapshot",
     "tree_of",
     "unused_seeds",
+    "version_in",
     "with_identity",
 ]

@@ -86,6 +86,18 @@ class InterpreterUnusable(BuilderError):
         )
 
 
+class InterpreterUnavailable(BuilderError):
+    """An interpreter that this machine does not have could not be downloaded."""
+
+    def __init__(self, version: str, reason: str) -> None:
+        super().__init__(
+            f"Python {version} is not on this machine, and could not be downloaded",
+            reason,
+            f"Install Python {version} with its venv module on this machine, or give the machine "
+            "access to a mirror: `predictd site set environment=UV_PYTHON_INSTALL_MIRROR=URL`.",
+        )
+
+
 class EnvironmentFailed(BuilderError):
     """The virtual environment could not be created."""
 

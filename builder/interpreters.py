@@ -64,13 +64,13 @@ def release_of(version: str) -> tuple[int, ...]:
     return tuple(map(int, version.split(".")))
 
 
-async def discover(default: Path | None = None) -> list[Interpreter]:
+async def discover(default: Path | None = None, downloads: Path | None = None) -> list[Interpreter]:
     """Return all usable interpreters, oldest first; exactly one is the default.
 
-    The default is the one at `default`, else the one that runs predictd. Raises
-    InterpreterUnusable when it does not work.
+    The default is the one at `default`, else the one that runs predictd. Those in `downloads` are
+    found beside those of the machine. Raises InterpreterUnusable when the default does not work.
     """
-    return await trio.to_thread.run_sync(_discover, default or Path(sys.executable))
+    return await trio.to_thread.run_sync(_discover, default or Path(sys.executable), downloads)
 
 
 async def inspect(path: Path) -> Interpreter:
@@ -90,10 +90,10 @@ def match(kernel: str, interpreters: Sequence[Interpreter]) -> Interpreter:
     raise UnknownKernel(kernel, [interpreter.kernel for interpreter in interpreters])
 
 
-def _discover(default: Path) -> list[Interpreter]:
+def _discover(default: Path, downloads: Path | None) -> list[Interpreter]:
     chosen = replace(_inspect(default), default=True)
     best = {chosen.identifier: chosen}
-    for path in _unseen(_candidates(), {os.path.realpath(chosen.path)}):
+    for path in _unseen(_candidates(downloads), {os.path.realpath(chosen.path)}):
         try:
             found = _inspect(path)
         except InterpreterUnusable:
@@ -104,8 +104,9 @@ def _discover(default: Path) -> list[Interpreter]:
     return sorted(best.values(), key=lambda interpreter: interpreter.release)
 
 
-def _candidates() -> Iterator[Path]:
-    for folder in _folders():
+def _candidates(downloads: Path | None) -> Iterator[Path]:
+    found = sorted(downloads.glob("*/bin")) if downloads else []
+    for folder in (*_folders(), *found):
         # A shim starts the version that its tool selects, slowly.
         if folder.name != "shims" and os.access(folder, os.R_OK | os.X_OK):
             yield from sorted(path for path in folder.glob("python3*") if _runs(path))

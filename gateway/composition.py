@@ -134,7 +134,7 @@ async def open_control(
                 encryption=encryption,
                 workers=workers,
                 build_store=build_store,
-                interpreters=Interpreters(interpreter, discover),
+                interpreters=Interpreters(interpreter, discover, data.interpreters),
                 resources=resources,
                 accounts=accounts,
                 operation_timeouts=operation_timeouts or OperationTimeouts(),

@@ -70,6 +70,11 @@ class DataFolder(msgspec.Struct, frozen=True):
         return self.root / "seeds"
 
     @property
+    def interpreters(self) -> Path:
+        """The interpreters that were downloaded for runtimes."""
+        return self.root / "interpreters"
+
+    @property
     def replicas(self) -> Path:
         return self.root / "replicas"
 
@@ -112,9 +117,11 @@ class DataFolder(msgspec.Struct, frozen=True):
             self.ballast,
             self.start_room,
             *self.remade,
+            self.runtimes,
             *(self.root / name for name in ("projects", "snapshots", "experiments")),
             *(self.root / name for name in ("cache", "cache/pip")),
             *(self.root / "logs" / name for name in ("", "builds", "models", "experiments")),
+            self.root / "logs" / "runtimes",
             self.parser_logs,
         ]
 
@@ -131,8 +138,8 @@ class DataFolder(msgspec.Struct, frozen=True):
 
     @property
     def entity_folders(self) -> list[Path]:
-        """The folders whose entries are named by the id of a project, a model, a build or an
-        experiment."""
+        """The folders whose entries are named by the id of a project, a model, a build, an
+        experiment or a runtime."""
         some_id = "-"
         of_one = (
             self.projects / some_id,
@@ -142,6 +149,8 @@ class DataFolder(msgspec.Struct, frozen=True):
             self.model_logs(some_id),
             self.experiment(some_id).folder,
             self.experiment_log(some_id),
+            self.runtime(some_id),
+            self.runtime_log(some_id),
         )
         return [path.parent for path in of_one]
 
@@ -150,6 +159,21 @@ class DataFolder(msgspec.Struct, frozen=True):
 
     def experiment_log(self, experiment_id: str) -> Path:
         return self.root / "logs" / "experiments" / f"{experiment_id}.log"
+
+    @property
+    def runtimes(self) -> Path:
+        return self.root / "runtimes"
+
+    @property
+    def runtime_snapshots(self) -> Path:
+        """The git store with the requirements of runtimes."""
+        return self.root / "runtimes.git"
+
+    def runtime(self, runtime_id: str) -> Path:
+        return self.runtimes / runtime_id
+
+    def runtime_log(self, runtime_id: str) -> Path:
+        return self.root / "logs" / "runtimes" / f"{runtime_id}.log"
 
     def snapshots(self, project_id: str) -> Path:
         return self.root / "snapshots" / f"{project_id}.git"

@@ -81,6 +81,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     default_python: Annotated[
         str, "path of the interpreter for kernel `python3`; default: that of predictd"
     ] = ""
+    default_runtime: Annotated[
+        str,
+        "runtime of builds and experiments whose project has none; default: the default "
+        "interpreter without packages",
+        NEW_BUILDS,
+    ] = ""
     model_request_timeout: Annotated[
         Amount,
         "how long a request may wait for a replica, and how long it may then run",

@@ -1,4 +1,5 @@
-"""The lifecycles of builds, deployments, experiments and runtimes: tables of `state -> event -> state`.
+"""The lifecycles of builds, deployments, experiments and runtimes, as tables:
+`state -> event -> state`.
 
 The status of a record changes by an event and in no other way. A state without events is final. The
 README has the same tables; a test compares the two.

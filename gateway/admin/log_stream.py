@@ -13,7 +13,7 @@ from gateway.control import Control
 from gateway.control.builds.build_task import STEPS_STREAM
 from gateway.control.experiments.environments import PREPARING
 from gateway.control.logs.following import Follower
-from gateway.control.records import Build, Experiment, Model, NotFound
+from gateway.control.records import Build, Experiment, Model, NotFound, Runtime
 from gateway.identity.principal import principal
 from workers import Line, Log, Pool
 
@@ -42,6 +42,16 @@ def follow_experiment(control: Control, experiment: Experiment) -> Response:
         return (await control.experiments.wait(experiment.id)).status
 
     return _to_its_end(control, experiment.id, control.experiments.log(experiment.id), end)
+
+
+def follow_runtime(control: Control, runtime: Runtime) -> Response:
+    """Sends `line` for each line from the first one, last `end`. Raises Refusal if too many clients
+    follow the log."""
+
+    async def end() -> str:
+        return (await control.runtimes.wait(runtime.id)).status
+
+    return _to_its_end(control, runtime.id, control.runtimes.log(runtime.id), end)
 
 
 def _to_its_end(

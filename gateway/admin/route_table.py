@@ -13,6 +13,7 @@ from gateway.admin.metrics import MetricRoutes
 from gateway.admin.models import ModelRoutes
 from gateway.admin.projects import ProjectRoutes
 from gateway.admin.routing.route import AdminRoute
+from gateway.admin.runtimes import RuntimeRoutes
 from gateway.admin.site import SiteRoutes
 from gateway.admin.site_models import SiteModelRoutes
 from gateway.admin.site_settings import SiteSettingRoutes
@@ -25,7 +26,8 @@ from gateway.route_declaration import bound_routes, routes_of
 NOUNS = (
     *(ProjectRoutes, CollaboratorRoutes, FileRoutes, ModelRoutes, BuildRoutes, LockRoutes),
     *(DeploymentRoutes, ExperimentRoutes, MetricRoutes, UserRoutes, KeyRoutes),
-    *(MaintenanceRoutes, AuditRoutes, SiteModelRoutes, SiteSettingRoutes, VariableRoutes),
+    *(MaintenanceRoutes, AuditRoutes, RuntimeRoutes, SiteModelRoutes, SiteSettingRoutes),
+    VariableRoutes,
 )
 ROUTES = routes_of(AdminRoute, *NOUNS, SiteRoutes)
 

@@ -1,11 +1,10 @@
-"""/runtimes and /site: what this machine and this gateway offer."""
+"""/site: the gateway and its machine."""
 
 from urllib.parse import urlsplit
 
 import msgspec
 
 from gateway.admin.routing import route
-from gateway.admin.routing.paging import PAGED, page
 from gateway.admin.schemas import Json
 from gateway.control import Control
 from gateway.control.records import now
@@ -19,26 +18,6 @@ class SiteRoutes:
         self._control = control
         self._connections = connections
         self._started_at = now()
-
-    @route.get("/runtimes", "any", "list the interpreters that builds can use", query=PAGED)
-    async def runtimes(self) -> Json:
-        shows_paths = principal().user.administrator
-        return await page(
-            "runtimes",
-            [
-                {
-                    "runtime_identifier": interpreter.identifier,
-                    "image_identifier": interpreter.identifier,
-                    "kernel": interpreter.kernel,
-                    "edition": "Standard",
-                    "editor": "",
-                    "full_version": interpreter.version,
-                    "path": str(interpreter.path) if shows_paths else "",
-                    "default": interpreter.default,
-                }
-                for interpreter in await self._control.interpreters.all()
-            ],
-        )
 
     @route.get("/site", "user", "show the gateway: version, machine; to administrators its state")
     async def show(self) -> Json:

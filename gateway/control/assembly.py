@@ -7,7 +7,7 @@
 
 from typing import NamedTuple
 
-from builder import Seeds
+from builder import EnvironmentStore, Seeds
 from gateway.control.accounts.workload_keys import WorkloadKeys
 from gateway.control.admission import Admission
 from gateway.control.builds.build_executor import BuildExecutor
@@ -27,6 +27,9 @@ from gateway.control.experiments.run_spec import RunSpecs
 from gateway.control.experiments.run_task import RunServices
 from gateway.control.foundation import Foundation
 from gateway.control.pool_spec import PoolSpecs
+from gateway.control.runtimes.catalogue import RuntimeCatalogue
+from gateway.control.runtimes.runtime_task import RuntimeServices
+from gateway.control.runtimes.runtimes import Runtimes
 
 
 class Workloads(NamedTuple):
@@ -36,6 +39,8 @@ class Workloads(NamedTuple):
     builds: Builds
     deployments: Deployments
     experiments: Experiments
+    catalogue: RuntimeCatalogue
+    runtimes: Runtimes
 
 
 class _Shared(NamedTuple):
@@ -44,6 +49,8 @@ class _Shared(NamedTuple):
     runner: BuildRunner
     snapshots: Snapshots
     executor: BuildExecutor
+    catalogue: RuntimeCatalogue
+    runtimes: Runtimes
     admission: Admission
     keys: WorkloadKeys
 
@@ -56,6 +63,8 @@ def assemble(foundation: Foundation) -> Workloads:
         builds,
         _deployments(foundation, shared, builds),
         _experiments(foundation, shared, builds),
+        shared.catalogue,
+        shared.runtimes,
     )
 
 
@@ -67,11 +76,30 @@ def _shared(foundation: Foundation) -> _Shared:
         project_usage=foundation.project_usage,
     )
     snapshots = Snapshots(foundation.data, runner)
+    catalogue = RuntimeCatalogue(
+        database=foundation.database,
+        interpreters=foundation.interpreters,
+        settings=foundation.settings,
+    )
+    runtimes = Runtimes(
+        RuntimeServices(
+            writer=foundation.writer,
+            data=foundation.data,
+            made=BuildStore(foundation.data.runtimes),
+            interpreters=foundation.interpreters,
+            runner=runner,
+            settings=foundation.settings,
+        ),
+        database=foundation.database,
+        tasks=foundation.tasks,
+        removal_queue=foundation.removal_queue,
+    )
     executor = BuildExecutor(
         runner=runner,
         seeds=Seeds(foundation.data.seeds, runner.for_seeds),
         snapshots=snapshots,
-        interpreters=foundation.interpreters,
+        catalogue=catalogue,
+        runtimes=runtimes,
         build_store=foundation.build_store,
         data=foundation.data,
         sandbox=foundation.sandbox,
@@ -82,6 +110,8 @@ def _shared(foundation: Foundation) -> _Shared:
         runner,
         snapshots,
         executor,
+        catalogue,
+        runtimes,
         Admission(foundation.disk, foundation.project_usage),
         WorkloadKeys(foundation.accounts, foundation.permissions),
     )
@@ -103,8 +133,9 @@ def _builds(foundation: Foundation, shared: _Shared) -> Builds:
         data=foundation.data,
         build_store=foundation.build_store,
         interpreters=foundation.interpreters,
+        catalogue=shared.catalogue,
         snapshots=shared.snapshots,
-        checks=ProjectChecks(shared.snapshots, shared.runner, foundation.interpreters),
+        checks=ProjectChecks(shared.snapshots, shared.runner, shared.catalogue),
         executor=shared.executor,
         prober=prober,
         timeouts=foundation.operation_timeouts,
@@ -168,7 +199,7 @@ def _experiments(foundation: Foundation, shared: _Shared, builds: Builds) -> Exp
         variables=foundation.variables,
         sandbox=foundation.sandbox,
         snapshots=shared.snapshots,
-        interpreters=foundation.interpreters,
+        catalogue=shared.catalogue,
         executor=shared.executor,
         semaphore=builds.semaphore,
     )
@@ -194,7 +225,7 @@ def _experiments(foundation: Foundation, shared: _Shared, builds: Builds) -> Exp
         settings=foundation.settings,
         tasks=foundation.tasks,
         sandbox=foundation.sandbox,
-        interpreters=foundation.interpreters,
+        catalogue=shared.catalogue,
         admission=shared.admission,
         files=RunFiles(
             data=foundation.data,

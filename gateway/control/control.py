@@ -59,6 +59,8 @@ class Control:
         self.build_locks = BuildLocks(foundation.database, foundation.data)
         self.deployments = workloads.deployments
         self.experiments = workloads.experiments
+        self.catalogue = workloads.catalogue
+        self.runtimes = workloads.runtimes
         self.models = _models(foundation, workloads)
         self.projects = _projects(foundation, workloads, self.models)
         self.launcher = Launcher(self.models, self.builds, self.deployments)
@@ -91,6 +93,7 @@ class Control:
         await self.sign_in.recover()
         await self.projects.recover()
         await self.models.recover()
+        await self.runtimes.recover()
         await self.builds.recover()
         await self.deployments.recover()
         await self.experiments.recover()

@@ -13,15 +13,22 @@ import trio
 from builder import Interpreter, discover
 from gateway.background import Tasks
 
-# The usable interpreters, of which one is the default: the one at this path, if it is given.
-Discover = Callable[[Path | None], Awaitable[list[Interpreter]]]
+# The usable interpreters of the machine and of a folder of downloads. One of them is the default:
+# the one at the first path, if it is given.
+Discover = Callable[[Path | None, Path | None], Awaitable[list[Interpreter]]]
 
 
 class Interpreters:
     """The result of the discovery; callers wait until it is there."""
 
-    def __init__(self, default: Path | None, discover: Discover = discover) -> None:
+    def __init__(
+        self,
+        default: Path | None,
+        discover: Discover = discover,
+        downloads: Path | None = None,
+    ) -> None:
         self._default = default
+        self._downloads = downloads
         self._discover = discover
         self._discovered = trio.Event()
         self._found: list[Interpreter] | None = None
@@ -31,14 +38,14 @@ class Interpreters:
 
     async def _first_discovery(self) -> None:
         try:
-            self._found = await self._discover(self._default)
+            self._found = await self._discover(self._default, self._downloads)
         finally:
             self._discovered.set()
 
     async def rediscover(self) -> list[Interpreter]:
         """Discovers them again: some may have been removed or installed. Raises
         InterpreterUnusable."""
-        self._found = await self._discover(self._default)
+        self._found = await self._discover(self._default, self._downloads)
         return self._found
 
     async def all(self) -> list[Interpreter]:

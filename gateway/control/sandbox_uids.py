@@ -1,10 +1,11 @@
 """Whose a confined process is, as a number: those of equal numbers could meddle with each other."""
 
-from store import Deployment, Experiment, Project
+from store import Deployment, Experiment, Project, Runtime
 
 # The identities below are those of deployments, by their numbers.
 _BUILDERS = 50_000_000
 _EXPERIMENTS = 75_000_000
+_RUNTIMES = 90_000_000
 # What makes the seeds of environments, which all projects share.
 OF_SEEDS = 99_999_999
 
@@ -22,3 +23,8 @@ def of_builds(project: Project) -> int:
 def of_experiment(experiment: Experiment) -> int:
     """Of its script."""
     return _EXPERIMENTS + experiment.number
+
+
+def of_runtime(runtime: Runtime) -> int:
+    """Of the program that installs its packages."""
+    return _RUNTIMES + runtime.number

@@ -21,8 +21,9 @@ from builder import (
 )
 from gateway.control.builds.build_runner import BuildRunner
 from gateway.control.builds.snapshots import BuildLog, Snapshots
-from gateway.control.interpreters import Interpreters
 from gateway.control.runtime_settings import RuntimeSettings
+from gateway.control.runtimes.catalogue import RuntimeCatalogue
+from gateway.control.runtimes.runtimes import Runtimes
 from gateway.control.sandbox import Sandbox
 from gateway.control.variables import ProcessVariables
 from gateway.data_folder import DataFolder
@@ -52,7 +53,8 @@ class BuildExecutor:
         runner: BuildRunner,
         seeds: Seeds,
         snapshots: Snapshots,
-        interpreters: Interpreters,
+        catalogue: RuntimeCatalogue,
+        runtimes: Runtimes,
         build_store: BuildStore,
         data: DataFolder,
         sandbox: Sandbox,
@@ -62,7 +64,8 @@ class BuildExecutor:
         self._runner = runner
         self._seeds = seeds
         self._snapshots = snapshots
-        self._interpreters = interpreters
+        self._catalogue = catalogue
+        self._runtimes = runtimes
         self._build_store = build_store
         self._data = data
         self._sandbox = sandbox
@@ -94,14 +97,15 @@ class BuildExecutor:
             )
 
     async def _spec(self, project: Project, request: BuildRequest) -> BuildSpec:
-        interpreter = builder.match(request.interpreter, await self._interpreters.all())
+        choice = await self._catalogue.find(request.interpreter)
         return BuildSpec(
             project=project.id,
             snapshot=self._snapshots.find(project.id, request.snapshot),
             folder=self._build_store.folder(request.id),
             environment=self._build_store.environments.folder(store.new_id()),
             home=self._sandbox.home_of(request.id),
-            interpreter=interpreter.path,
+            interpreter=choice.interpreter.path,
+            base=await self._runtimes.base(choice),
             file=request.file,
             function=request.function,
             model_root=request.model_root,

@@ -9,7 +9,7 @@ from gateway.control import sandbox_uids
 from gateway.control.disk.project_usage import ProjectUsage
 from gateway.control.resources import HostResources
 from gateway.control.runtime_settings import RuntimeSettings
-from store import Project
+from store import Project, Runtime
 from workers import Limits, Network, Workers
 
 # In thousandths of a core: the kernel takes no quota that is much less.
@@ -42,6 +42,15 @@ class BuildRunner:
             limits=await self._project_usage.within(project, self._limits()),
             folders=(spec.folder, spec.environment, spec.pip_cache),
             network=network,
+        )
+
+    def for_runtime(self, runtime: Runtime, *folders: Path) -> builder.Run:
+        """Runs the programs that make a runtime. `folders` are what they fill."""
+        return partial(
+            self._workers.run,
+            identity=sandbox_uids.of_runtime(runtime),
+            limits=self._limits(),
+            folders=folders,
         )
 
     async def for_git(self, project: Project) -> builder.Run:

@@ -26,6 +26,7 @@ from gateway.control.fair_semaphore import FairSemaphore
 from gateway.control.interpreters import Interpreters
 from gateway.control.operation import Operation, OperationTimeouts
 from gateway.control.retrying_writer import RetryingWriter
+from gateway.control.runtimes.catalogue import RuntimeCatalogue
 from gateway.data_folder import DataFolder
 from gateway.encryption import CannotDecrypt
 from store import Build, Database, Failure, Model, Project, Step, StoredLock
@@ -46,6 +47,7 @@ class BuildServices(msgspec.Struct, frozen=True, kw_only=True):
     data: DataFolder
     build_store: BuildStore
     interpreters: Interpreters
+    catalogue: RuntimeCatalogue
     snapshots: Snapshots
     checks: ProjectChecks
     executor: BuildExecutor
@@ -165,11 +167,8 @@ class BuildTask:
             failed = next(each.name for each in self.steps if each.state == "failed")
             await self._fail(failures.build_error(failed, error))
             return False
-        found = await self._services.interpreters.all()
-        interpreter = builder.match(self.build.kernel, found)
-        await self._advance(
-            "snapshotted", snapshot=snapshot.commit, interpreter=interpreter.identifier
-        )
+        choice = await self._services.catalogue.choose(self.build.kernel, project)
+        await self._advance("snapshotted", snapshot=snapshot.commit, interpreter=choice.identifier)
         return True
 
     @contextmanager

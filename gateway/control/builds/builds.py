@@ -14,7 +14,6 @@ import trio
 
 import builder
 import store
-from builder import match
 from gateway.background import Tasks
 from gateway.control import failures
 from gateway.control.admission import Admission
@@ -80,6 +79,7 @@ class Builds:
             database=services.database,
             build_store=services.build_store,
             interpreters=services.interpreters,
+            catalogue=services.catalogue,
             check_pause=services.timeouts.interpreter_check,
         )
 
@@ -133,7 +133,7 @@ class Builds:
                 "state.conflict",
                 f"project {project.name!r} is still being created (or failed to be)",
             )
-        match(asked.kernel, await self._services.interpreters.all())
+        await self._services.catalogue.choose(asked.kernel, project)
         check_paths(asked)
         self._sandbox.check_network(asked.network)
         self._backlog.check(project.id, await self._unended(project))

@@ -17,7 +17,7 @@ from builder import CheckReport, CheckRequest, Snapshot
 from gateway.control.builds.build_runner import BuildRunner
 from gateway.control.builds.snapshots import BuildLog, Snapshots
 from gateway.control.fair_semaphore import FairSemaphore
-from gateway.control.interpreters import Interpreters
+from gateway.control.runtimes.catalogue import RuntimeCatalogue
 from gateway.errors import Refusal
 from store import Project
 
@@ -55,11 +55,11 @@ class ProjectChecks:
     """Checks snapshots, a few at a time."""
 
     def __init__(
-        self, snapshots: Snapshots, runner: BuildRunner, interpreters: Interpreters
+        self, snapshots: Snapshots, runner: BuildRunner, catalogue: RuntimeCatalogue
     ) -> None:
         self._snapshots = snapshots
         self._runner = runner
-        self._interpreters = interpreters
+        self._catalogue = catalogue
         self._semaphore = FairSemaphore(_LIMIT, per_holder=1)
 
     @asynccontextmanager
@@ -113,10 +113,12 @@ class ProjectChecks:
             model_root=asked.model_root,
             script=asked.script,
         )
-        interpreter = builder.match(asked.kernel, await self._interpreters.all())
+        choice = await self._catalogue.choose(asked.kernel, project)
         run = await self._runner.for_git(project)
         async with self._semaphore.acquire(project.id):
-            return await builder.check_project(request, snapshot, interpreter=interpreter, run=run)
+            return await builder.check_project(
+                request, snapshot, interpreter=choice.interpreter, run=run
+            )
 
 
 class Lines:

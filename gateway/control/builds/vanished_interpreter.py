@@ -15,6 +15,7 @@ import store
 from builder import BuildStore
 from gateway.control import failures
 from gateway.control.interpreters import Interpreters
+from gateway.control.runtimes.catalogue import RuntimeCatalogue
 from store import Build, Database, Deployment
 from workers import Pool
 
@@ -31,11 +32,13 @@ class VanishedInterpreters:
         database: Database,
         build_store: BuildStore,
         interpreters: Interpreters,
+        catalogue: RuntimeCatalogue,
         check_pause: float,
     ) -> None:
         self._database = database
         self._build_store = build_store
         self._interpreters = interpreters
+        self._catalogue = catalogue
         self._check_pause = check_pause
         # Builds whose interpreter was replaced by one of another version.
         self._outdated: set[str] = set()
@@ -54,7 +57,8 @@ class VanishedInterpreters:
         if manifest is None or not self.why(build.id, manifest):
             return
         try:
-            builder.match(build.interpreter, await self._interpreters.rediscover())
+            await self._interpreters.rediscover()
+            await self._catalogue.find(build.interpreter)
         except builder.BuilderError as error:
             gone = failures.interpreter_gone(build, manifest, error)
             raise failures.InterpreterGone(gone) from error

@@ -18,12 +18,12 @@ import trio
 
 import builder
 import store
-from builder import BuildStore, Interpreter
+from builder import BuildStore
 from gateway.control import failures
 from gateway.control.builds.build_executor import BuildExecutor, BuildRequest
 from gateway.control.builds.snapshots import Snapshots
 from gateway.control.fair_semaphore import FairSemaphore
-from gateway.control.interpreters import Interpreters
+from gateway.control.runtimes.catalogue import RuntimeCatalogue, RuntimeChoice
 from gateway.control.sandbox import Sandbox
 from gateway.control.variables import ProcessVariables
 from gateway.encryption import Encryption
@@ -66,7 +66,7 @@ class Environments:
         variables: ProcessVariables,
         sandbox: Sandbox,
         snapshots: Snapshots,
-        interpreters: Interpreters,
+        catalogue: RuntimeCatalogue,
         executor: BuildExecutor,
         semaphore: FairSemaphore,
     ) -> None:
@@ -76,7 +76,7 @@ class Environments:
         self._variables = variables
         self._sandbox = sandbox
         self._snapshots = snapshots
-        self._interpreters = interpreters
+        self._catalogue = catalogue
         self._executor = executor
         self._semaphore = semaphore
         # Each is locked while it is looked for, made or removed.
@@ -90,16 +90,18 @@ class Environments:
         else:
             log.write("Taking a snapshot of the project")
             snapshot = await self._snapshots.take(project, experiment.id, log)
-        kernel = experiment.interpreter or experiment.kernel
-        interpreter = builder.match(kernel, await self._interpreters.all())
+        if experiment.interpreter:
+            choice = await self._catalogue.find(experiment.interpreter)
+        else:
+            choice = await self._catalogue.choose(experiment.kernel, project)
         return ResolvedRun(
             snapshot=snapshot.commit,
-            interpreter=interpreter.identifier,
+            interpreter=choice.identifier,
             environment_id=environment_id_of(
                 self._encryption,
                 project.id,
                 await builder.tree_of(snapshot),
-                interpreter,
+                choice,
                 self._variables.set_by_users(project),
             ),
         )
@@ -168,12 +170,12 @@ def environment_id_of(
     encryption: Encryption,
     project_id: str,
     tree: str,
-    interpreter: Interpreter,
+    choice: RuntimeChoice,
     variables: dict[str, str],
 ) -> str:
     """The id of the environment that the tree of a snapshot runs in. Keyed: the id is shown, and
     from a plain hash the values of variables could be guessed."""
-    parts = [tree, interpreter.identifier, interpreter.version, sorted(variables.items())]
+    parts = [tree, choice.identifier, choice.interpreter.version, sorted(variables.items())]
     keyed = encryption.keyed_hash("environment", msgspec.json.encode(parts))
     return str(uuid5(UUID(project_id), keyed))
 

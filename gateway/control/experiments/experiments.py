@@ -13,7 +13,7 @@ import msgspec
 import trio
 
 import store
-from builder import Folder, match
+from builder import Folder
 from gateway.background import Tasks
 from gateway.control import failures
 from gateway.control.admission import Admission
@@ -24,9 +24,9 @@ from gateway.control.experiments.metrics_file import read_metrics_file
 from gateway.control.experiments.run_files import RunFiles
 from gateway.control.experiments.run_task import RunServices, RunTask
 from gateway.control.fair_semaphore import FairSemaphore
-from gateway.control.interpreters import Interpreters
 from gateway.control.operation import Operations, ended_log
 from gateway.control.runtime_settings import RuntimeSettings
+from gateway.control.runtimes.catalogue import RuntimeCatalogue
 from gateway.control.sandbox import Sandbox
 from gateway.errors import Refusal
 from store import Experiment, Project, RunMetric, User
@@ -60,13 +60,13 @@ class Experiments:
         settings: RuntimeSettings,
         tasks: Tasks,
         sandbox: Sandbox,
-        interpreters: Interpreters,
+        catalogue: RuntimeCatalogue,
         admission: Admission,
         files: RunFiles,
     ) -> None:
         self._services = services
         self._sandbox = sandbox
-        self._interpreters = interpreters
+        self._catalogue = catalogue
         self._admission = admission
         self._files = files
         self._semaphore = FairSemaphore(settings.current.max_concurrent_experiments)
@@ -117,7 +117,7 @@ class Experiments:
         return task.experiment
 
     async def _check(self, project: Project, asked: NewExperiment) -> None:
-        match(asked.kernel, await self._interpreters.all())
+        await self._catalogue.choose(asked.kernel, project)
         size = NewDeployment(
             cpu_millicores=asked.cpu_millicores, memory_mb=asked.memory_mb, replicas=1
         )

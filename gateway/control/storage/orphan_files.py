@@ -50,10 +50,12 @@ async def ids(connection: aiosqlite.Connection) -> Ids:
     models = await store.models.list_all(connection)
     builds = [b for m in models for b in await store.builds.list_all(connection, m.id)]
     experiments = await store.experiments.list_all(connection)
+    runtimes = await store.runtimes.list_all(connection)
+    rows = (*projects, *models, *builds, *experiments, *runtimes)
     environments = {each.environment_id for each in experiments} - {""}
     names = {model.id: model.name for model in models}
     return Ids(
-        known={each.id for each in (*projects, *models, *builds, *experiments)} | environments,
+        known={each.id for each in rows} | environments,
         built={each.id for each in builds if each.status == "built"},
         environments=environments,
         deleted=await store.deleted.list_all(connection),

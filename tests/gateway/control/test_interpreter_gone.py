@@ -34,7 +34,7 @@ class Machine:
         self.copy.unlink()
         self.paths = list(others)
 
-    async def discover(self, default: Path | None) -> list[Interpreter]:
+    async def discover(self, default: Path | None, downloads: Path | None) -> list[Interpreter]:
         found = [await inspect(path) for path in self.paths]
         changes = {"identifier": self.version} if self.version else {}
         return [msgspec.structs.replace(each, default=True, **changes) for each in found]

@@ -11,6 +11,7 @@ import pytest
 
 from builder import Interpreter
 from gateway.control.experiments.environments import environment_id_of
+from gateway.control.runtimes.catalogue import RuntimeChoice
 from gateway.encryption import Encryption
 from tests.gateway.conftest import Samples
 from tests.support.gateway import (
@@ -169,9 +170,11 @@ def test_an_environments_id_does_not_tell_its_variables() -> None:
         path=Path("/p"), kernel="Python 3.11", identifier="python3.11", version="3.11.2"
     )
 
+    choice = RuntimeChoice(identifier=python.identifier, interpreter=python)
+
     def identify(secret: str, value: str) -> str:
         project_id = str(UUID(int=0))
-        return environment_id_of(Encryption(secret), project_id, "tree", python, {"TOKEN": value})
+        return environment_id_of(Encryption(secret), project_id, "tree", choice, {"TOKEN": value})
 
     assert identify("5f" * 32, "a") == identify("5f" * 32, "a")
     ids = {identify(secret, value) for secret in ("5f" * 32, "60" * 32) for value in "ab"}

@@ -1,0 +1,1 @@
+"""Runtimes: what the environments of builds and experiments start from."""
