@@ -33,7 +33,7 @@ ALLOWED = re.compile(r"\bNOBODY\b|`nobody`|[\"']nobody[\"']|\buser nobody\b")
 # Names of two classes in the production packages, and why.
 SAME_NAME = {
     **dict.fromkeys(
-        ("Builds", "Deployments", "Experiments", "Keys", "Models", "Projects"),
+        ("Builds", "Deployments", "Experiments", "Keys", "Models", "Projects", "Runtimes"),
         "the table in store, and what control does with its rows",
     ),
     **dict.fromkeys(("IllegalTransition", "Log"), "of two packages that do not import each other"),

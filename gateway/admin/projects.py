@@ -32,6 +32,7 @@ class CreateProject(msgspec.Struct, kw_only=True):
     git_key: KeyText = ""
     git_host_key: KeyText = ""
     path: str = ""
+    runtime_identifier: str = ""
     environment: Variables = {}
     secrets: Variables = {}
 
@@ -44,6 +45,9 @@ class UpdateProject(msgspec.Struct, kw_only=True, omit_defaults=True):
     name: str | msgspec.UnsetType = msgspec.UNSET
     description: str | msgspec.UnsetType = msgspec.UNSET
     visibility: Visibility | msgspec.UnsetType = msgspec.UNSET
+    runtime: str | msgspec.UnsetType = msgspec.field(
+        default=msgspec.UNSET, name="runtime_identifier"
+    )
     environment: Variables | msgspec.UnsetType = msgspec.UNSET
     secrets: Variables | msgspec.UnsetType = msgspec.UNSET
 
@@ -63,7 +67,8 @@ class ProjectRoutes:
 
     @route.post("/projects", "user", "create a project", audit="project.create")
     async def create(self, body: CreateProject) -> Json:
-        new = NewProject(**msgspec.structs.asdict(body))
+        given = msgspec.structs.asdict(body)
+        new = NewProject(runtime=given.pop("runtime_identifier"), **given)
         return self._json(await self._projects.create(new, principal().user))
 
     @route.get("/projects/<project_id>", "project.view", "show a project")
@@ -75,7 +80,12 @@ class ProjectRoutes:
     )
     async def update(self, project_id: str, body: UpdateProject) -> Json:
         project = await self._lookup.project(project_id)
-        return self._json(await self._projects.update(project, msgspec.to_builtins(body)))
+        changes = {
+            name: value
+            for name, value in msgspec.structs.asdict(body).items()
+            if value is not msgspec.UNSET
+        }
+        return self._json(await self._projects.update(project, changes))
 
     @route.delete(
         "/projects/<project_id>",
@@ -110,6 +120,7 @@ def project_json(
         "git_ref": project.git_ref,
         "path": project.path if with_path else "",
         "linked": project.linked,
+        "runtime_identifier": project.runtime,
         **variables_json(variables),
         "creation_status": project.creation_status,
         "creation_error": project.creation_error,

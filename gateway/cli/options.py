@@ -26,7 +26,9 @@ HOST_AND_PORT = (
     argument("--host", metavar="HOST", help="address to listen on (default 127.0.0.1)"),
     argument("--port", metavar="PORT", type=int, help="port to listen on (default 8080)"),
 )
-KERNEL = argument("--kernel", metavar="KERNEL", help="such as python3.11; see `predictd doctor`")
+KERNEL = argument(
+    "--kernel", metavar="KERNEL", help="a runtime, such as python3.11; see `predictd runtime ls`"
+)
 
 # A new model's sizes. The gateway chooses the memory, since it knows the machine.
 NEW_SIZES = {"replicas": 2, "cpu": 1.0}

@@ -41,6 +41,7 @@ from gateway.cli.commands import (
     model,
     open_page,
     project,
+    runtime,
     sdk_path,
     serve,
     site,
@@ -55,7 +56,7 @@ MODULES: tuple[ModuleType, ...] = (
     *(deploy, call, logs, metrics, status),
     *(project, env, collaborator, model, build, deployment, experiment),
     *(login, open_page, key, user),
-    *(demo, serve, doctor, unit, site, audit, backup, garbage),
+    *(demo, serve, doctor, unit, site, runtime, audit, backup, garbage),
     *(help_, completion, sdk_path),
 )
 
@@ -76,6 +77,7 @@ NOUNS = {
     "deployment": Noun("list the deployments of a model", Group.MANAGE),
     "experiment": Noun("run scripts and manage their results", Group.MANAGE),
     "context": Noun("manage the gateways that commands can use", Group.ACCESS),
+    "runtime": Noun("manage the interpreters that builds start from", Group.GATEWAY),
     "key": Noun("manage API keys", Group.ACCESS),
     "user": Noun("manage users (site administrators)", Group.ACCESS),
     "site": Noun("manage settings and active models (site administrators)", Group.GATEWAY),

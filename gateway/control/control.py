@@ -137,6 +137,7 @@ def _projects(foundation: Foundation, workloads: Workloads, models: Models) -> P
         files=files,
         models=models,
         experiments=workloads.experiments,
+        catalogue=workloads.catalogue,
     )
 
 

@@ -158,7 +158,7 @@ _discovered: dict[Path | None, list[Interpreter]] = {}
 async def discovered(default: Path | None, downloads: Path | None) -> list[Interpreter]:
     """The interpreters of this machine, discovered once: starting each one takes half a second of
     CPU time, which was two thirds of the start of a gateway. Downloads are discovered each time."""
-    if downloads and await trio.to_thread.run_sync(lambda: any(downloads.glob("*/bin"))):
+    if downloads is not None and list(downloads.glob("*/bin")):
         return await builder.discover(default, downloads)
     if default not in _discovered:
         _discovered[default] = await builder.discover(default)

@@ -21,6 +21,7 @@ class NewProject(msgspec.Struct, frozen=True, kw_only=True):
     git_key: str = ""
     git_host_key: str = ""
     path: str = ""
+    runtime: str = ""
     environment: dict[str, str] = {}
     secrets: dict[str, str] = {}
 

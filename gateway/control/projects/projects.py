@@ -17,6 +17,7 @@ from gateway.control.projects.templates import TEMPLATES
 from gateway.control.runtime_settings import RuntimeSettings
 from gateway.control.user_variables import VariableChanges, combine
 from gateway.control.variables import ProcessVariables
+from gateway.control.runtimes.catalogue import RuntimeCatalogue
 from gateway.errors import Refusal
 from store import Build, Experiment, Membership, Model, Project, User
 
@@ -38,6 +39,7 @@ class Projects:
         files: ProjectFiles,
         models: Models,
         experiments: Experiments,
+        catalogue: RuntimeCatalogue,
     ) -> None:
         self._permissions = permissions
         self._settings = settings
@@ -46,6 +48,7 @@ class Projects:
         self._files = files
         self._models = models
         self._experiments = experiments
+        self._catalogue = catalogue
 
     async def recover(self) -> None:
         """Completes what an earlier gateway did not finish."""
@@ -63,6 +66,8 @@ class Projects:
         if template not in ("git", "local", *TEMPLATES):
             raise Refusal("argument.invalid", f"template: there is no {asked.template!r}")
         address = await trio.to_thread.run_sync(address_of, asked, template)
+        if asked.runtime:
+            await self._catalogue.check(asked.runtime)
         await self._disk.check_free("a project")
         project_id = store.new_id()
         project = await self.insert(
@@ -79,6 +84,7 @@ class Projects:
                 visibility=asked.visibility,
                 git_url=address.url if address else "",
                 git_ref=asked.git_ref,
+                runtime=asked.runtime,
                 variables=self._variables.encrypt(Project, project_id, given_variables),
             ),
         )
@@ -108,9 +114,12 @@ class Projects:
         return made
 
     async def update(self, project: Project, changes: dict[str, Any]) -> Project:
-        """Changes name, description, visibility, environment or secrets. Raises NameTaken."""
+        """Changes name, description, visibility, runtime, environment or secrets. Raises NameTaken,
+        UnknownKernel."""
         if isinstance(name := changes.get("name"), str):
             check_name(name)
+        if runtime := changes.get("runtime"):
+            await self._catalogue.check(runtime)
 
         async def write(connection: aiosqlite.Connection) -> Project:
             encrypted = changes

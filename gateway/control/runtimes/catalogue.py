@@ -50,6 +50,12 @@ class RuntimeCatalogue:
         except UnknownKernel:
             return await self._bare("", made)
 
+    async def check(self, name: str) -> None:
+        """Raises UnknownKernel if new builds cannot use a runtime of this name."""
+        usable = await self._usable()
+        if named(name, usable) is None:
+            await self._bare(name, usable)
+
     async def choose(self, name: str, project: Project) -> RuntimeChoice:
         """The runtime of a new build or experiment. Raises UnknownKernel."""
         wanted = name or project.runtime or self._settings.current.default_runtime

@@ -72,6 +72,7 @@ class People(ControlStage):
             files=cast(Any, None),
             models=self.models,
             experiments=cast(Any, None),
+            catalogue=cast(Any, None),
         )
         asked = Project(name="p", path="/p", linked=True, creator="Ada")
         self.project = await self.projects.insert(self.ada, asked)
