@@ -18,7 +18,7 @@ from builder.log_tail import LogTail
 from builder.spec import Log, Run
 
 MIRROR = "UV_PYTHON_INSTALL_MIRROR"
-_VERSION = re.compile(r"(?:python\s*)?(3\.\d{1,2}(?:\.\d{1,3})?)", re.IGNORECASE)
+_VERSION = re.compile(r"(?:python\s*)?(3\.\d{1,2})", re.IGNORECASE)
 
 
 def version_in(kernel: str) -> str:

@@ -271,6 +271,7 @@ _FROM_PACKAGES: dict[type[Exception], Code] = {
     store.NameTaken: "name.taken",
     store.IllegalTransition: "state.conflict",
     store.BuildInUse: "build.inuse",
+    store.RuntimeInUse: "state.conflict",
     store.StoreFull: "disk.full",
     store.StoreFailed: "disk.failed",
     builder.UnknownKernel: "kernel.unknown",

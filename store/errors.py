@@ -55,7 +55,7 @@ class RuntimeInUse(StoreError):
 
     def __init__(self, identifier: str, noun: str, count: int) -> None:
         self.identifier = identifier
-        super().__init__(f"runtime {identifier!r} is in use by {count} {noun}")
+        super().__init__(f"runtime {identifier!r} is used by {noun} ({count})")
 
 
 class SchemaTooNew(StoreError):

@@ -53,16 +53,16 @@ async def test_runtime_in_use_cannot_be_deleted(
     made = await database.write(runtimes.insert, a_runtime())
     build = await database.write(builds.insert, a_build(model))
     await database.write(builds.update, build.id, interpreter=made.identifier)
-    with pytest.raises(RuntimeInUse, match="1 builds"):
+    with pytest.raises(RuntimeInUse, match="used by builds"):
         await database.write(runtimes.delete, made.id)
     await database.write(builds.update, build.id, interpreter="python3.11")
     run = await database.write(experiments.insert, an_experiment(project))
     await database.write(experiments.update, run.id, interpreter=made.identifier)
-    with pytest.raises(RuntimeInUse, match="1 experiments"):
+    with pytest.raises(RuntimeInUse, match="used by experiments"):
         await database.write(runtimes.delete, made.id)
     await database.write(experiments.update, run.id, interpreter="python3.11")
     await database.write(projects.update, project.id, runtime=made.identifier)
-    with pytest.raises(RuntimeInUse, match="1 projects"):
+    with pytest.raises(RuntimeInUse, match="used by projects"):
         await database.write(runtimes.delete, made.id)
     await database.write(projects.update, project.id, runtime="")
     await database.write(runtimes.delete, made.id)
