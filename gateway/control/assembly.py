@@ -85,7 +85,7 @@ def _shared(foundation: Foundation) -> _Shared:
         RuntimeServices(
             writer=foundation.writer,
             data=foundation.data,
-            made=BuildStore(foundation.data.runtimes),
+            made=EnvironmentStore(foundation.data.runtimes),
             interpreters=foundation.interpreters,
             runner=runner,
             settings=foundation.settings,

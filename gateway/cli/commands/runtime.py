@@ -40,7 +40,7 @@ def create(context: Context) -> None:
     identifier = runtime["runtime_identifier"]
     context.terminal.say(f"Making runtime {identifier}.")
     with (
-        detachable(f"runtime {identifier!r}", suggested("runtime log", identifier)),
+        detachable(context, f"runtime {identifier!r}", suggested("runtime log", identifier)),
         context.terminal.spinner(f"runtime {identifier}"),
     ):
         for _, line in log_events(client, _path(runtime["id"]), "runtime"):

@@ -15,9 +15,9 @@ from gateway.control.projects.new_project import NewProject, address_of, refuse_
 from gateway.control.projects.project_files import ProjectFiles
 from gateway.control.projects.templates import TEMPLATES
 from gateway.control.runtime_settings import RuntimeSettings
+from gateway.control.runtimes.catalogue import RuntimeCatalogue
 from gateway.control.user_variables import VariableChanges, combine
 from gateway.control.variables import ProcessVariables
-from gateway.control.runtimes.catalogue import RuntimeCatalogue
 from gateway.errors import Refusal
 from store import Build, Experiment, Membership, Model, Project, User
 

@@ -17,7 +17,7 @@ import trio
 
 import builder
 import store
-from builder import BuildSpec, BuildStore, Interpreter, UnknownKernel
+from builder import BuildSpec, EnvironmentStore, Interpreter, UnknownKernel
 from gateway.control import failures
 from gateway.control.interpreters import Interpreters
 from gateway.control.operation import Operation
@@ -41,11 +41,11 @@ class RuntimeRunner(Protocol):
 
 
 class RuntimeServices(msgspec.Struct, frozen=True, kw_only=True):
-    """What each runtime task works with. `made` has the folders of the runtimes."""
+    """What each runtime task works with. `made` has the environments of the runtimes."""
 
     writer: RetryingWriter
     data: DataFolder
-    made: BuildStore
+    made: EnvironmentStore
     interpreters: Interpreters
     runner: RuntimeRunner
     settings: RuntimeSettings
@@ -91,19 +91,27 @@ class RuntimeTask:
         )
 
     async def _make(self) -> None:
-        services, folder = self._services, self._services.made.folder(self.runtime.id)
+        services, environment = self._services, self._services.made.folder(self.runtime.id)
         await services.made.remove(self.runtime.id)
+        # The requirements, which nothing needs afterwards.
+        requirements = f"{self.runtime.id}.build"
+        await services.made.remove(requirements)
         async with self._turn:
             interpreter = await self._interpreter()
-            report = await builder.make_build(
-                await self._spec(interpreter, folder),
-                run=services.runner.for_runtime(
-                    self.runtime, folder, services.data.pip_cache(self.runtime.id)
-                ),
-                probe=None,
-                log=self.log,
-                changed=lambda _: None,
-            )
+            try:
+                report = await builder.make_build(
+                    await self._spec(interpreter, services.made.folder(requirements), environment),
+                    run=services.runner.for_runtime(
+                        *(self.runtime, services.made.folder(requirements), environment),
+                        services.data.pip_cache(self.runtime.id),
+                    ),
+                    probe=None,
+                    log=self.log,
+                    changed=lambda _: None,
+                )
+            finally:
+                with trio.CancelScope(shield=True):
+                    await services.made.remove(requirements)
         if report.failure is not None:
             self.failure = failures.of_report(report.failure)
 
@@ -126,7 +134,7 @@ class RuntimeTask:
         )
         return builder.match(kernel, await services.interpreters.rediscover())
 
-    async def _spec(self, interpreter: Interpreter, folder: Path) -> BuildSpec:
+    async def _spec(self, interpreter: Interpreter, folder: Path, environment: Path) -> BuildSpec:
         services, settings = self._services, self._services.settings.current
         with TemporaryDirectory(dir=services.data.temporary_files) as project:
             await trio.to_thread.run_sync(_write_project, Path(project), self.runtime)
@@ -138,8 +146,10 @@ class RuntimeTask:
                 run=services.runner.for_runtime(self.runtime),
             )
         return BuildSpec(
+            project=self.runtime.id,
             snapshot=snapshot,
             folder=folder,
+            environment=environment,
             home=HOME,
             interpreter=interpreter.path,
             variables=settings.environment,

@@ -22,10 +22,10 @@ async def created(gateway: Gateway, name: str, **asked: object) -> Json:
     return await gateway.until(path, lambda now: now["status"] != "building", pause=0.1)
 
 
-async def a_project(gateway: Gateway, folder: Path, **more: object) -> str:
+async def a_project(gateway: Gateway, folder: Path) -> str:
     folder.mkdir()
     (folder / "model.py").write_text(MODEL)
-    return await gateway.project(folder, **more)
+    return await gateway.project(folder)
 
 
 async def version_served(gateway: Gateway, model: str, build: str) -> object:
