@@ -179,7 +179,7 @@ class _Build:
             self._log.write(notice)
         self._log.write(f"Creating an environment for Python {interpreter.version}")
         await self._seeds.make_environment(
-            spec.virtualenv, interpreter, self._log, self._time_left()
+            *(spec.virtualenv, interpreter, self._log, self._time_left()), base=spec.base
         )
         await trio.to_thread.run_sync(write_wrappers, spec, interpreter)
         self._before_script = await read_environment(spec, interpreter)

@@ -42,7 +42,7 @@ class BuildSpec(Struct, frozen=True, kw_only=True):
     others do not share the environment.
     `home` is the path at which programs of the build see the project. `script` and `model_root` are
     relative to the project's root, `file` to `model_root`. `variables` are for the script only.
-    The environment starts with the packages of `base`, the folder of a sealed build of a runtime.
+    The environment starts as a copy of `base`, the virtual environment of a runtime.
     `time_limit` is in seconds and covers the whole build.
     """
 

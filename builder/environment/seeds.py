@@ -28,7 +28,6 @@ from weakref import WeakValueDictionary
 
 import msgspec
 import trio
-from msgspec import Struct
 
 from builder.errors import EnvironmentFailed
 from builder.files.copy_tree import copy_tree
@@ -42,6 +41,8 @@ from builder.spec import Log, Run, SandboxPaths
 
 # Stands for the path of an environment in `bin/activate` of a seed.
 _PATH = "/predictd-seed"
+# The folder of the build script's `pip`, written by `pip/wrappers.py`.
+WRAPPERS = "predictd-bin"
 _ACTIVATE = Path("bin/activate")
 _SETTINGS = "pyvenv.cfg"
 _VARIABLES = {
@@ -58,15 +59,10 @@ _RELOCATABLE = b"""#!/bin/sh
 # How many lines of a script name its interpreter; the second form is for long paths and blanks.
 _SHEBANG_LINES = {b"#!/bin/sh\n": 3}
 _UNFINISHED = ".new-"
+# The most bytes that the first line of a script may have.
+_LONGEST_LINE = 4096
 # In seconds.
 _HOUR, _MONTH = 3600.0, 30 * 24 * 3600.0
-
-
-class BasePackages(Struct, frozen=True):
-    """Packages that an environment begins with: the content of its `site-packages`."""
-
-    id: str
-    site_packages: Path
 
 
 class Seeds:
@@ -83,19 +79,20 @@ class Seeds:
         interpreter: Interpreter,
         log: Log,
         time_limit: float,
-        base: BasePackages | None = None,
+        base: Path | None = None,
     ) -> None:
-        """Make an environment at `virtualenv`, which must not exist, with pip and the packages of
-        `base`. Raises EnvironmentFailed, TimeoutError, OSError."""
+        """Make an environment at `virtualenv`, which must not exist, with pip: a copy of `base`, or
+        of the interpreter's seed. `base` is a sealed environment of the same interpreter. Raises
+        EnvironmentFailed, TimeoutError, OSError."""
+        if base is not None:
+            await trio.to_thread.run_sync(_copy_base, base, virtualenv)
+            return
         seed = self._folder / await trio.to_thread.run_sync(_name, interpreter)
         async with self._locks.setdefault(seed.name, trio.Lock()):
             if not await trio.to_thread.run_sync(seed.is_dir):
                 log.write(f"Preparing Python {interpreter.version} for its first environment")
                 await self._make(seed, interpreter, log, time_limit)
         await trio.to_thread.run_sync(_copy, seed, virtualenv)
-        if base is not None:
-            [site_packages] = (virtualenv / "lib").glob("python*/site-packages")
-            await trio.to_thread.run_sync(copy_tree, base.site_packages, site_packages)
 
     async def _make(
         self, seed: Path, interpreter: Interpreter, log: Log, time_limit: float
@@ -212,6 +209,20 @@ def _copy(seed: Path, virtualenv: Path) -> None:
     os.utime(seed)  # unused ones are garbage
     copy_tree(seed, virtualenv)
     _replace(virtualenv / _ACTIVATE, _PATH, shlex.quote(str(virtualenv)))
+
+
+def _copy_base(base: Path, virtualenv: Path) -> None:
+    copy_tree(base, virtualenv)
+    _replace(virtualenv / _ACTIVATE, shlex.quote(str(base)), shlex.quote(str(virtualenv)))
+    remove_tree(virtualenv / WRAPPERS)
+    for script in (virtualenv / "bin").iterdir():
+        if script.is_symlink() or not script.is_file():
+            continue
+        with script.open("rb") as file:
+            first = file.readline(_LONGEST_LINE)
+        # What pip itself has installed names its interpreter by its path.
+        if first.startswith(b"#!") and os.fsencode(base) in first:
+            _make_relocatable(script)
 
 
 def _replace(file: Path, old: str, new: str) -> None:

@@ -16,7 +16,8 @@ def copy_tree(source: Path, target: Path) -> None:
     """Copy a folder with its modes and symbolic links into `target`, which may exist; its own files
     must not.
 
-    For trusted folders only: it recurses. Raises OSError.
+    Other entries, such as pipes, are left out. For sealed folders only: it recurses. Raises
+    OSError.
     """
     _copy_tree(str(source), str(target))
 
@@ -33,7 +34,7 @@ def _copy_tree(source: str, target: str) -> None:
                 os.symlink(os.readlink(entry.path), inner)
             elif entry.is_dir():
                 _copy_tree(entry.path, inner)
-            else:
+            elif entry.is_file():
                 _copy_file(entry.path, inner)
 
 

@@ -76,6 +76,7 @@ def _shared(foundation: Foundation) -> _Shared:
         project_usage=foundation.project_usage,
     )
     snapshots = Snapshots(foundation.data, runner)
+    seeds = Seeds(foundation.data.seeds, runner.for_seeds)
     catalogue = RuntimeCatalogue(
         database=foundation.database,
         interpreters=foundation.interpreters,
@@ -88,6 +89,7 @@ def _shared(foundation: Foundation) -> _Shared:
             made=EnvironmentStore(foundation.data.runtimes),
             interpreters=foundation.interpreters,
             runner=runner,
+            seeds=seeds,
             settings=foundation.settings,
         ),
         database=foundation.database,
@@ -96,7 +98,7 @@ def _shared(foundation: Foundation) -> _Shared:
     )
     executor = BuildExecutor(
         runner=runner,
-        seeds=Seeds(foundation.data.seeds, runner.for_seeds),
+        seeds=seeds,
         snapshots=snapshots,
         catalogue=catalogue,
         runtimes=runtimes,

@@ -16,6 +16,7 @@ from uv import find_uv_bin
 from builder.environment.pip.inside.predictd_pip.decision import uv_variables
 from builder.environment.pip.inside.predictd_pip.hook import set_hook
 from builder.environment.pip.requests import record_path
+from builder.environment.seeds import WRAPPERS
 from builder.git.git_store import SYSTEM_PATH
 from builder.interpreters import Interpreter
 from builder.spec import BuildSpec
@@ -100,4 +101,4 @@ def write_wrappers(spec: BuildSpec, interpreter: Interpreter) -> None:
 
 
 def _folder(spec: BuildSpec) -> Path:
-    return spec.virtualenv / "predictd-bin"
+    return spec.virtualenv / WRAPPERS

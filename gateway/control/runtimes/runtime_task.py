@@ -17,7 +17,7 @@ import trio
 
 import builder
 import store
-from builder import BuildSpec, EnvironmentStore, Interpreter, UnknownKernel
+from builder import BuildSpec, EnvironmentStore, Interpreter, Seeds, UnknownKernel
 from gateway.control import failures
 from gateway.control.interpreters import Interpreters
 from gateway.control.operation import Operation
@@ -48,6 +48,7 @@ class RuntimeServices(msgspec.Struct, frozen=True, kw_only=True):
     made: EnvironmentStore
     interpreters: Interpreters
     runner: RuntimeRunner
+    seeds: Seeds
     settings: RuntimeSettings
 
 
@@ -105,6 +106,7 @@ class RuntimeTask:
                         *(self.runtime, services.made.folder(requirements), environment),
                         services.data.pip_cache(self.runtime.id),
                     ),
+                    seeds=services.seeds,
                     probe=None,
                     log=self.log,
                     changed=lambda _: None,

@@ -137,7 +137,7 @@ class Runtimes:
         await trio.to_thread.run_sync(self.log(runtime_id).remove)
 
     async def base(self, choice: RuntimeChoice) -> Path | None:
-        """The folder of the packages that environments of this runtime start from; None for a bare
+        """The virtual environment that those of this runtime start from; None for a bare
         interpreter.
 
         A runtime whose folder was lost, as after a restore, is made again first. Raises
@@ -145,9 +145,9 @@ class Runtimes:
         """
         if (runtime := choice.runtime) is None:
             return None
-        folder = self._services.made.folder(runtime.id)
+        virtualenv = self._services.made.virtualenv(runtime.id)
         if self._services.made.sealed(runtime.id) and not self._operations.get(runtime.id):
-            return folder
+            return virtualenv
         task = self._operations.get(runtime.id) or self._start(runtime)
         await task.operation.ended.wait()
         if task.failure is not None:
@@ -156,7 +156,7 @@ class Runtimes:
                 f"{task.failure.summary}: {task.failure.problem}",
                 task.failure.advice,
             )
-        return folder
+        return virtualenv
 
     async def wait(self, runtime_id: str) -> Runtime:
         """The runtime, once nothing makes it. Raises NotFound."""

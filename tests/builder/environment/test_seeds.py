@@ -12,7 +12,7 @@ import pytest
 import trio
 from msgspec.structs import replace
 
-from builder.environment.seeds import BasePackages, Seeds, unused_seeds
+from builder.environment.seeds import Seeds, unused_seeds
 from builder.errors import EnvironmentFailed
 from builder.interpreters import Interpreter, discover, inspect
 from tests.faults.matrix import fault
@@ -153,15 +153,24 @@ trio.run(main)
     assert (tmp_path / "one/bin/pip").exists()
 
 
-async def test_base_packages_are_in_the_environment(tmp_path: Path) -> None:
-    """An environment with a base begins with its packages."""
-    packages = tmp_path / "base"
-    (packages / "greeting").mkdir(parents=True)
-    (packages / "greeting/__init__.py").write_text("WORD = 'hello'\n")
+async def test_environment_starts_as_a_copy_of_its_base(tmp_path: Path) -> None:
+    """An environment with a base has its packages and its programs, which run with its own
+    interpreter, and changes nothing of the base."""
     seeds, interpreter = Seeds(tmp_path / "seeds", run), await this_python()
-    await make(seeds, tmp_path / "one", interpreter, base=BasePackages("base-1", packages))
+    base, copy = tmp_path / "base", tmp_path / "copy"
+    await make(seeds, base, interpreter)
+    [packages] = base.glob("lib/python*/site-packages")
+    (packages / "greeting.py").write_text("WORD = 'hello'\n")
+    by_pip = base / "bin/greet"
+    by_pip.write_text(f"#!{base}/bin/python\nimport greeting, sys\nprint(sys.prefix)\n")
+    by_pip.chmod(0o755)
+    await make(seeds, copy, interpreter, base=base)
     code = "import greeting, pip; print(greeting.WORD)"
-    assert output(tmp_path / "one/bin/python", "-c", code) == "hello"
+    assert output(copy / "bin/python", "-c", code) == "hello"
+    assert output(copy / "bin/greet") == str(copy)
+    assert output(base / "bin/greet") == str(base)
+    activated = f". {copy}/bin/activate && echo $VIRTUAL_ENV"
+    assert output("bash", "-c", activated) == str(copy)
 
 
 def test_unused_seeds(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.support.gateway import Gateway, Json, refusal, running, settings_for, until
+from tests.support.gateway import Gateway, Json, refusal, running, settings_for
 from tests.support.package_index import PackageIndex, serving
 
 MODEL = "import greeting\n\n\ndef version(_):\n    return greeting.VERSION\n"
@@ -118,9 +118,7 @@ async def test_disabled_runtime_serves_and_takes_no_new_builds(
     refused = await gateway.admin.post(f"{model}/builds", json=asked)
     assert refusal(refused) == (400, "kernel.unknown")
     assert await version_served(gateway, model, build) == "1.0"
-    await gateway.post(f"{model}/stop")
-    await until(lambda: gateway.get(model), lambda now: now["status"] == "stopped")
-    await gateway.delete(build)
+    await gateway.delete(model)
     await gateway.delete(path)
     assert (await gateway.admin.get(path)).status_code == 404
     assert not (gateway.data / "runtimes" / made["id"]).exists()
