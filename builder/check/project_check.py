@@ -42,7 +42,7 @@ class CheckRequest(Struct, frozen=True, kw_only=True):
         return str(PurePosixPath(self.model_root, self.file))
 
 
-class Problem(Struct, frozen=True):
+class ProjectProblem(Struct, frozen=True):
     """What would fail, and what to do about it."""
 
     problem: str
@@ -53,7 +53,7 @@ class CheckReport(Struct, frozen=True, kw_only=True):
     """What was found. `contents` is what the snapshot has; a build fails if there are problems."""
 
     contents: Contents
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[ProjectProblem, ...] = ()
     notes: tuple[str, ...] = ()
 
     def raise_problems(self) -> None:
@@ -65,7 +65,7 @@ class CheckReport(Struct, frozen=True, kw_only=True):
 class CheckFailed(BuilderError):
     """The build would certainly fail."""
 
-    def __init__(self, problems: tuple[Problem, ...]) -> None:
+    def __init__(self, problems: tuple[ProjectProblem, ...]) -> None:
         self.problems = problems
         text = problems[0].problem
         if len(problems) > 1:
@@ -113,7 +113,7 @@ def report_of(
     request: CheckRequest, tree: ProjectTree, facts: SourceFacts, version: str
 ) -> CheckReport:
     """Decide what is a problem and what is a note."""
-    problems: list[Problem] = []
+    problems: list[ProjectProblem] = []
     notes: list[str] = []
     problems += _script_problems(request, tree)
     found, uncertain = _model_problems(request, tree, facts, version)
@@ -126,11 +126,11 @@ def report_of(
     if request.script == DEFAULT_SCRIPT or tree.script is not None:
         notes += unused_requirements(tree.entries, request.script, tree.script)
         if refused := requirement_problem(tree.entries, tree.script):
-            problems.append(Problem(*refused))
+            problems.append(ProjectProblem(*refused))
     return CheckReport(contents=tree.contents, problems=tuple(problems), notes=tuple(notes))
 
 
-def _script_problems(request: CheckRequest, tree: ProjectTree) -> list[Problem]:
+def _script_problems(request: CheckRequest, tree: ProjectTree) -> list[ProjectProblem]:
     path = str(PurePosixPath(request.script))
     if tree.has_link_in(path) or (request.script == DEFAULT_SCRIPT and not tree.mode(path)):
         return []
@@ -138,14 +138,14 @@ def _script_problems(request: CheckRequest, tree: ProjectTree) -> list[Problem]:
         rule = tree.contents.rule_for(path)
         because = f": {rule} excludes it" if rule else ""
         advice = "Remove or narrow that line." if rule else "Check the name of the build script."
-        return [Problem(f"{request.script} is not a file of the project{because}", advice)]
+        return [ProjectProblem(f"{request.script} is not a file of the project{because}", advice)]
     found = script_problem(request.script, tree.script)
-    return [Problem(*found)] if found else []
+    return [ProjectProblem(*found)] if found else []
 
 
 def _model_problems(
     request: CheckRequest, tree: ProjectTree, facts: SourceFacts, version: str
-) -> tuple[list[Problem], str]:
+) -> tuple[list[ProjectProblem], str]:
     """The problems of the model's file, and why they are not certain, or ""."""
     path = request.path
     if tree.has_link_in(path):
@@ -154,7 +154,7 @@ def _model_problems(
         refuse_no_python(request.file)
     except BuilderError as error:
         similar = _did_you_mean(path, tree.entries)
-        return [Problem(error.problem, similar or error.advice)], ""
+        return [ProjectProblem(error.problem, similar or error.advice)], ""
     if not tree.mode(path):
         rule = tree.contents.rule_for(path)
         if rule:
@@ -165,9 +165,11 @@ def _model_problems(
             similar = _did_you_mean(path, tree.entries)
             advice = similar or "Name a file by its path from the model's root."
         made = f"{request.script} has to make it" if tree.script is not None else ""
-        return [Problem(problem, advice)], made
+        return [ProjectProblem(problem, advice)], made
     if tree.mode(path) == _FOLDER:
-        return [Problem(f"{path!r} is a folder", "Name the file in it that has the function.")], ""
+        return [
+            ProjectProblem(f"{path!r} is a folder", "Name the file in it that has the function.")
+        ], ""
     changed = ""
     if tree.script is not None and PurePosixPath(path).name.encode() in tree.script:
         changed = f"{request.script} names the file, and may correct it"
@@ -175,20 +177,22 @@ def _model_problems(
     return ([found] if found else []), changed
 
 
-def _source_problem(request: CheckRequest, facts: SourceFacts, version: str) -> Problem | None:
+def _source_problem(
+    request: CheckRequest, facts: SourceFacts, version: str
+) -> ProjectProblem | None:
     if facts.syntax:
-        return Problem(
+        return ProjectProblem(
             f"{request.path} is not valid for Python {version}, {facts.syntax}",
             "Correct that line, or choose another Python with `--kernel`.",
         )
     if facts.unfit:
-        return Problem(f"{request.path}: {facts.unfit}", "Correct the function.")
+        return ProjectProblem(f"{request.path}: {facts.unfit}", "Correct the function.")
     if facts.missing:
         close = get_close_matches(request.function, facts.functions, 1)
         advice = f"Did you mean {close[0]!r}?" if close else "Name a function as FILE:FUNCTION."
         defined = ", ".join(facts.functions) or "none"
         text = f"{request.path} defines no {request.function!r}; its functions are: {defined}"
-        return Problem(text, advice)
+        return ProjectProblem(text, advice)
     return None
 
 

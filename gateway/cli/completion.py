@@ -23,7 +23,7 @@ from gateway.cli.contexts import LOCAL
 from gateway.cli.lookup import full_name
 from gateway.cli.parser import Parser, commands
 from gateway.cli.terminal import Terminal
-from gateway.cli.time_limit import TimedOut, time_limit
+from gateway.cli.time_limit import TimeLimitReached, time_limit
 from gateway.client import ClientError
 
 PATIENCE = 1.0  # seconds
@@ -63,7 +63,7 @@ def _names(find: Find, environment: Mapping[str, str]) -> Completer:
             try:
                 with closing(context.resources), time_limit(PATIENCE):
                     return [each for each in find(context) if each.startswith(prefix)]
-            except (ClientError, CommandFailed, TimedOut):
+            except (ClientError, CommandFailed, TimeLimitReached):
                 return []
 
     return complete

@@ -14,7 +14,7 @@ from typing import TextIO
 from gateway.cli.context import CommandFailed, Context, Detached, Exit
 from gateway.cli.parser import UsageFailed, make_parser
 from gateway.cli.terminal import Terminal, discard_output, printable
-from gateway.cli.time_limit import TimedOut, time_limit
+from gateway.cli.time_limit import TimeLimitReached, time_limit
 from gateway.client import ApiError, ClientError, ModelFailed, ServerUnreachable
 
 SIGPIPE_EXIT = 141
@@ -70,7 +70,7 @@ def _run(arguments: Namespace, terminal: Terminal) -> int:
     except (ClientError, CommandFailed) as error:
         _report(terminal, error)
         return exit_code(error)
-    except TimedOut:
+    except TimeLimitReached:
         _report(terminal, CommandFailed("the time of --timeout is over", "", Exit.TIMED_OUT))
         return Exit.TIMED_OUT
     except KeyboardInterrupt:

@@ -10,19 +10,19 @@ from contextlib import contextmanager
 from typing import NoReturn
 
 
-class TimedOut(KeyboardInterrupt):
+class TimeLimitReached(KeyboardInterrupt):
     """The time of `--timeout` is over."""
 
 
 @contextmanager
 def time_limit(seconds: float | None) -> Iterator[None]:
-    """Raises TimedOut in the block after this time; None is no limit."""
+    """Raises TimeLimitReached in the block after this time; None is no limit."""
     if seconds is None:
         yield
         return
 
     def end(*_: object) -> NoReturn:
-        raise TimedOut
+        raise TimeLimitReached
 
     before = signal.signal(signal.SIGALRM, end)
     signal.setitimer(signal.ITIMER_REAL, seconds)

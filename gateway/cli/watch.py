@@ -13,7 +13,7 @@ from gateway.cli.context import CommandFailed, Context, Detached, Exit
 from gateway.cli.lookup import build_path, deployment_path, full_name, model_path
 from gateway.cli.progress import BuildProgress, estimate_from, title
 from gateway.cli.terminal import Style, printable
-from gateway.cli.time_limit import TimedOut
+from gateway.cli.time_limit import TimeLimitReached
 from gateway.client import ApiError, Client, Json, ServerSentEvent, ServerUnreachable
 from gateway.suggested_command import suggested
 
@@ -123,7 +123,7 @@ def detachable(
         yield
     except KeyboardInterrupt as interrupt:
         advice = f"see it with {look}" + (f", stop it with {stop}" if stop else "")
-        if isinstance(interrupt, TimedOut):
+        if isinstance(interrupt, TimeLimitReached):
             message = f"{what} continues after the time-out"
             raise CommandFailed(message, advice, Exit.TIMED_OUT) from None
         if cancel is not None and context.terminal.is_animated and _pressed_again(context, what):

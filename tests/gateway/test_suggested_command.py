@@ -14,7 +14,7 @@ SOURCES = sorted(GATEWAY.rglob("*.py"))
 
 
 def test_each_word_is_quoted() -> None:
-    """A shell reads each word as one argument, whatever a user has called it."""
+    """A shell reads each word as one argument, with any characters in it."""
     odd = "Zákazníci & co $(x) `y`"
     text = suggested("model redeploy", odd, "--build", 3)
     assert (text[0], text[-1]) == ("`", "`")

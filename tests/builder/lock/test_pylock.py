@@ -73,7 +73,7 @@ def test_lock_is_valid_and_read_as_written(lock: Lock) -> None:
 
 @given(some.text())
 def test_any_text_is_a_string_of_toml(reason: str) -> None:
-    """Whatever a string contains, it is the same string when the lock is read."""
+    """A string with any characters is the same string when the lock is read."""
     lock = Lock(python="3.11.7", packages=[], unhashed_because=reason)
     assert read_lock(write_lock(lock).text).unhashed_because == reason
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from gateway.cli.context import CommandFailed, Exit
-from gateway.cli.time_limit import TimedOut, time_limit
+from gateway.cli.time_limit import TimeLimitReached, time_limit
 from gateway.cli.watch import detachable
 from tests.gateway.cli.conftest import Predictd
 from tests.support.fake_admin_api import State
@@ -58,7 +58,7 @@ def test_a_time_limit_ends_with_its_block() -> None:
         pass
     time.sleep(0.1)
     assert signal.getsignal(signal.SIGALRM) is before
-    with pytest.raises(TimedOut), time_limit(0.01):
+    with pytest.raises(TimeLimitReached), time_limit(0.01):
         time.sleep(10)
 
 

@@ -1,6 +1,6 @@
 """Looks through requirements files for options that uv does not read in them.
 
-uv warns of those and goes on (gotcha G3). Here such an option is put on uv's command line, or pip
+uv warns of those and continues (gotcha G3). Here such an option is put on uv's command line, or pip
 is needed. A file that cannot be read is left to uv, which names it.
 """
 
