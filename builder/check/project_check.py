@@ -42,7 +42,7 @@ class CheckRequest(Struct, frozen=True, kw_only=True):
         return str(PurePosixPath(self.model_root, self.file))
 
 
-class ProjectProblem(Struct, frozen=True):
+class Defect(Struct, frozen=True):
     """What would fail, and what to do about it."""
 
     problem: str
@@ -53,7 +53,7 @@ class CheckReport(Struct, frozen=True, kw_only=True):
     """What was found. `contents` is what the snapshot has; a build fails if there are problems."""
 
     contents: Contents
-    problems: tuple[ProjectProblem, ...] = ()
+    problems: tuple[Defect, ...] = ()
     notes: tuple[str, ...] = ()
 
     def raise_problems(self) -> None:
@@ -65,7 +65,7 @@ class CheckReport(Struct, frozen=True, kw_only=True):
 class CheckFailed(BuilderError):
     """The build would certainly fail."""
 
-    def __init__(self, problems: tuple[ProjectProblem, ...]) -> None:
+    def __init__(self, problems: tuple[Defect, ...]) -> None:
         self.problems = problems
         text = problems[0].problem
         if len(problems) > 1:
@@ -113,7 +113,7 @@ def report_of(
     request: CheckRequest, tree: ProjectTree, facts: SourceFacts, version: str
 ) -> CheckReport:
     """Decide what is a problem and what is a note."""
-    problems: list[ProjectProblem] = []
+    problems: list[Defect] = []
     notes: list[str] = []
     problems += _script_problems(request, tree)
     found, uncertain = _model_problems(request, tree, facts, version)
@@ -126,11 +126,11 @@ def report_of(
     if request.script == DEFAULT_SCRIPT or tree.script is not None:
         notes += unused_requirements(tree.entries, request.script, tree.script)
         if refused := requirement_problem(tree.entries, tree.script):
-            problems.append(ProjectProblem(*refused))
+            problems.append(Defect(*refused))
     return CheckReport(contents=tree.contents, problems=tuple(problems), notes=tuple(notes))
 
 
-def _script_problems(request: CheckRequest, tree: ProjectTree) -> list[ProjectProblem]:
+def _script_problems(request: CheckRequest, tree: ProjectTree) -> list[Defect]:
     path = str(PurePosixPath(request.script))
     if tree.has_link_in(path) or (request.script == DEFAULT_SCRIPT and not tree.mode(path)):
         return []
@@ -138,14 +138,14 @@ def _script_problems(request: CheckRequest, tree: ProjectTree) -> list[ProjectPr
         rule = tree.contents.rule_for(path)
         because = f": {rule} excludes it" if rule else ""
         advice = "Remove or narrow that line." if rule else "Check the name of the build script."
-        return [ProjectProblem(f"{request.script} is not a file of the project{because}", advice)]
+        return [Defect(f"{request.script} is not a file of the project{because}", advice)]
     found = script_problem(request.script, tree.script)
-    return [ProjectProblem(*found)] if found else []
+    return [Defect(*found)] if found else []
 
 
 def _model_problems(
     request: CheckRequest, tree: ProjectTree, facts: SourceFacts, version: str
-) -> tuple[list[ProjectProblem], str]:
+) -> tuple[list[Defect], str]:
     """The problems of the model's file, and why they are not certain, or ""."""
     path = request.path
     if tree.has_link_in(path):
@@ -154,7 +154,7 @@ def _model_problems(
         refuse_no_python(request.file)
     except BuilderError as error:
         similar = _did_you_mean(path, tree.entries)
-        return [ProjectProblem(error.problem, similar or error.advice)], ""
+        return [Defect(error.problem, similar or error.advice)], ""
     if not tree.mode(path):
         rule = tree.contents.rule_for(path)
         if rule:
@@ -165,11 +165,9 @@ def _model_problems(
             similar = _did_you_mean(path, tree.entries)
             advice = similar or "Name a file by its path from the model's root."
         made = f"{request.script} has to make it" if tree.script is not None else ""
-        return [ProjectProblem(problem, advice)], made
+        return [Defect(problem, advice)], made
     if tree.mode(path) == _FOLDER:
-        return [
-            ProjectProblem(f"{path!r} is a folder", "Name the file in it that has the function.")
-        ], ""
+        return [Defect(f"{path!r} is a folder", "Name the file in it that has the function.")], ""
     changed = ""
     if tree.script is not None and PurePosixPath(path).name.encode() in tree.script:
         changed = f"{request.script} names the file, and may correct it"
@@ -177,22 +175,20 @@ def _model_problems(
     return ([found] if found else []), changed
 
 
-def _source_problem(
-    request: CheckRequest, facts: SourceFacts, version: str
-) -> ProjectProblem | None:
+def _source_problem(request: CheckRequest, facts: SourceFacts, version: str) -> Defect | None:
     if facts.syntax:
-        return ProjectProblem(
+        return Defect(
             f"{request.path} is not valid for Python {version}, {facts.syntax}",
             "Correct that line, or choose another Python with `--kernel`.",
         )
     if facts.unfit:
-        return ProjectProblem(f"{request.path}: {facts.unfit}", "Correct the function.")
+        return Defect(f"{request.path}: {facts.unfit}", "Correct the function.")
     if facts.missing:
         close = get_close_matches(request.function, facts.functions, 1)
         advice = f"Did you mean {close[0]!r}?" if close else "Name a function as FILE:FUNCTION."
         defined = ", ".join(facts.functions) or "none"
         text = f"{request.path} defines no {request.function!r}; its functions are: {defined}"
-        return ProjectProblem(text, advice)
+        return Defect(text, advice)
     return None
 
 

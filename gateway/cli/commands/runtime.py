@@ -118,7 +118,7 @@ def enable(context: Context) -> None:
     "choose the runtime of the site or of a project",
     argument("name", metavar="NAME", help="a runtime, or `none`"),
     argument("--project", metavar="PROJECT", help="of this project; default: of the site"),
-    examples=["predictd runtime default science", "predictd runtime default none --project house"],
+    examples=["predictd runtime default science", "predictd runtime default none --project iris"],
 )
 def default(context: Context) -> None:
     """Sets what builds and experiments use unless they name another runtime."""
