@@ -1,4 +1,4 @@
-"""Checks whether this machine can build and serve models.
+"""Checks whether this machine can build and serve models, and the gateway that runs on it.
 
 A check returns a finding: its subject, the result, and advice if there is a problem. Nothing is
 changed, and no gateway is needed. `missing` means that models cannot be built or served, `warning`
@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -20,6 +21,7 @@ GIB = 1 << 30
 # Below these a check warns; below MIN_DISK it fails.
 MIN_DISK, LOW_DISK = GIB // 2, 5 * GIB
 FEW_FILES, FEW_TASKS, LOW_MEMORY = 4096, 1000, GIB // 2
+FEW_DAYS = 21  # of a certificate
 PIP_VARIABLES = re.compile(r"PIP_\w+|UV_\w+|(https?|all|no)_proxy", re.IGNORECASE)
 
 
@@ -55,6 +57,7 @@ class DoctorInput:
     # Of the gateway that runs on this data folder.
     gateway_port: int | None = None
     gateway_pid: int | None = None
+    certificate: str = ""  # PEM
 
 
 def examine(
@@ -71,7 +74,9 @@ def examine(
         _data_folder(machine.data),
         _set_aside(machine.data),
         _disk(machine.data),
+        *_gateway(machine),
         _port(machine),
+        *_certificate(machine, datetime.now(UTC)),
         _open_files(machine),
         _tasks(machine),
         _memory(machine),
@@ -248,6 +253,31 @@ def _port(machine: DoctorInput) -> Finding:
         return Finding("port", "ok", f"{machine.port} is free")
     advice = "Choose another port with `predictd serve --port`."
     return Finding("port", "missing", f"{machine.host}:{machine.port} is in use", advice)
+
+
+def _gateway(machine: DoctorInput) -> list[Finding]:
+    """The gateway that runs on the data folder, if one does."""
+    if machine.gateway_port is None:
+        return []
+    found = f"process {machine.gateway_pid} serves {machine.data} on port {machine.gateway_port}"
+    return [Finding("gateway", "ok", found)]
+
+
+def _certificate(machine: DoctorInput, now: datetime) -> list[Finding]:
+    """When the certificate of the running gateway expires; nothing without TLS."""
+    if not machine.certificate:
+        return []
+    from cryptography.x509 import load_pem_x509_certificate
+
+    expires = load_pem_x509_certificate(machine.certificate.encode()).not_valid_after_utc
+    days = (expires - now).days
+    text = f"expires on {expires:%Y-%m-%d}, in {days} days"
+    advice = "Renew it, then send SIGHUP to the gateway, which reads it again."
+    if days < 0:
+        return [Finding("certificate", "missing", f"expired on {expires:%Y-%m-%d}", advice)]
+    if days < FEW_DAYS:
+        return [Finding("certificate", "warning", text, advice)]
+    return [Finding("certificate", "ok", text)]
 
 
 def _open_files(machine: DoctorInput) -> Finding:

@@ -76,6 +76,8 @@ class State:
             for name, value, source, size in SETTINGS
         }  # fmt: skip
         self.model_keys: list[Json] = []
+        self.made_keys = 0
+        self.garbage: list[Json] = []
         self.requests: list[str] = []
         self.audit: list[Json] = []
         self.page_size = 1000
@@ -518,8 +520,26 @@ class Handler(BaseHTTPRequestHandler):
         self._json({"username": "admin"})
 
     def create_model_key(self, body: bytes) -> None:
-        self.state.model_keys.append(json.loads(body))
-        self._json({"api_key": f"id.key-{len(self.state.model_keys)}"})
+        number = self.state.made_keys = self.state.made_keys + 1
+        key = {**json.loads(body), "key_id": f"id-{number}"}
+        self.state.model_keys.append(key)
+        self._json({**key, "api_key": f"id.key-{number}"})
+
+    def list_model_keys(self, body: bytes) -> None:
+        self._json({"keys": self.state.model_keys, "next_page_token": ""})
+
+    def delete_model_key(self, body: bytes, identity: str) -> None:
+        kept = [each for each in self.state.model_keys if each["key_id"] != identity]
+        self.state.model_keys[:] = kept
+        self._json({})
+
+    def find_garbage(self, body: bytes) -> None:
+        found = self.state.garbage
+        self._json({"garbage": found, "bytes": sum(each["bytes"] for each in found)})
+
+    def collect_garbage(self, body: bytes) -> None:
+        self.find_garbage(body)
+        self.state.garbage = []
 
     def audit(self, body: bytes) -> None:
         """As the real one: the newest of what is asked for, and where older ones begin."""
@@ -561,6 +581,10 @@ ROUTES: list[tuple[str, str, Callable[..., None]]] = [
     ("GET", "/site/models", Handler.site_models),
     ("GET", "/whoami", Handler.whoami),
     ("POST", "/users/admin/model_keys", Handler.create_model_key),
+    ("GET", "/users/admin/model_keys", Handler.list_model_keys),
+    ("DELETE", "/users/admin/model_keys/([^/]+)", Handler.delete_model_key),
+    ("GET", "/garbage", Handler.find_garbage),
+    ("DELETE", "/garbage", Handler.collect_garbage),
     ("GET", "/audit", Handler.audit),
     ("POST", "/site/links", Handler.link),
     ("GET", "/broken", Handler.broken),

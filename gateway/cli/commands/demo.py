@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from gateway.cli.arguments import expiry
 from gateway.cli.command import Group, argument, command
 from gateway.cli.commands.deploy import find_model_of, start, watch_started
-from gateway.cli.commands.key import new_model_key
+from gateway.cli.commands.key import new_model_key, revoke_model_keys
 from gateway.cli.commands.project import create_project
 from gateway.cli.context import (
     HOST,
@@ -31,6 +31,7 @@ from gateway.cli.context import (
 )
 from gateway.cli.lookup import model_path
 from gateway.client import Json
+from gateway.suggested_command import suggested
 
 if TYPE_CHECKING:
     import subprocess
@@ -162,7 +163,11 @@ def _show(context: Context, model: Json) -> None:
 
     client = context.client
     answer = client.call(model["access_key"], EXAMPLE)["response"]
-    key = new_model_key(client, PROJECT, expiry(KEY_LIFE)) if model["auth_enabled"] else ""
+    key = ""
+    if model["auth_enabled"]:
+        # A key is shown once, so one of an earlier run cannot be shown again.
+        revoke_model_keys(client, PROJECT)
+        key = new_model_key(client, PROJECT, expiry(KEY_LIFE))
     texts = samples(model["url"], model["access_key"], EXAMPLE, key)
     document = {"model": model, "request": EXAMPLE, "answer": answer, "samples": texts._asdict()}
     text = (
@@ -174,5 +179,12 @@ def _show(context: Context, model: Json) -> None:
         text += (
             f"\n\nThe key after `Bearer` is valid for {KEY_LIFE[:-1]} days. "
             "Create others with `predictd key create`."
+        )
+    if not context.arguments.once:
+        data = ("--data", context.arguments.data) if context.arguments.data else ()
+        own = suggested("deploy", "predict.py:predict", *data)
+        text += (
+            f"\n\nSee it in a browser with {suggested('open', *data)}.\n"
+            f"Now your own: run {own} in a folder with a predict.py."
         )
     context.terminal.result(document, text)

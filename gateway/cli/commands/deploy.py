@@ -15,6 +15,7 @@ from difflib import get_close_matches
 from itertools import count
 from pathlib import Path
 
+from gateway.cli.arguments import count as build_number
 from gateway.cli.arguments import file_and_function
 from gateway.cli.command import Group, argument, command
 from gateway.cli.context import CommandFailed, Context, Exit
@@ -109,24 +110,28 @@ def _start(context: Context, project: Json) -> tuple[Json, Json, Json | None]:
 
 @command(
     "rollback",
-    "serve the build that served before the current one again",
+    "serve the build that served before the current one again, or an older one",
     MODEL,
+    argument("--to", metavar="N", type=build_number, help="number of the build"),
     VARIABLES,
     *WAIT,
-    examples=["predictd rollback predict"],
+    examples=["predictd rollback predict", "predictd rollback predict --to 7"],
     group=Group.SERVE,
 )
 def rollback(context: Context) -> None:
-    """Deploys the previous build, with the sizes that it had."""
+    """Deploys the previous build, or one that served before, with the sizes that it had."""
     client = context.client
     model = find_model(client, context.arguments.model)
-    name = full_name(model)
-    previous = _previous_deployment(client, model)
+    name, number = full_name(model), context.arguments.to
+    previous = _previous_deployment(client, model, number)
+    if number and number == model["current_build_number"]:
+        raise CommandFailed(f"build {number} of {name!r} serves already", "", Exit.REFUSED)
     if previous is None:
+        which = f"no build {number}" if number else "no other build"
         raise CommandFailed(
-            f"model {name!r} has no other build that served before and still exists",
+            f"model {name!r} has {which} that served before and still exists",
             f"list the builds with {suggested('build ls', name)}, then run "
-            f"{suggested('model redeploy', name, '--build', 'N')}",
+            f"{suggested('model redeploy', name, '--build', number or 'N')}",
             Exit.REFUSED,
         )
     given = dict(context.arguments.env)
@@ -139,7 +144,7 @@ def rollback(context: Context) -> None:
         )
     build = client.get(build_path(model, previous["build_id"]))
     sizes = {size: previous[size] for size in SIZES}
-    deploy_build(context, model, build, {**sizes, "environment": given})
+    deploy_build(context, model, build, {**sizes, "environment": given}, was=True)
 
 
 def find_model_of(client: Client, project: Json, name: str) -> Json | None:
@@ -200,8 +205,10 @@ def _watch(
     return context.client.get(model_path(model)), build, served
 
 
-def deploy_build(context: Context, model: Json, build: Json, options: Json) -> None:
-    """Deploys a build that exists and waits until it serves."""
+def deploy_build(
+    context: Context, model: Json, build: Json, options: Json, *, was: bool = False
+) -> None:
+    """Deploys a build that exists and waits until it serves. `was`: says which one it replaced."""
     check_built(model, build)
     path = f"{build_path(model, build['id'])}/deployments"
     deployment = context.client.post(path, options)
@@ -215,7 +222,9 @@ def deploy_build(context: Context, model: Json, build: Json, options: Json) -> N
         cancel=lambda: cancel_started(context, model, build, deployment),
     ):
         deployment = wait_for_deployment(context, model, deployment)
-    context.terminal.result(deployment, served_line(model, deployment))
+    before = model["current_build_number"]
+    replaced = f" It was build {before}." if was and before else ""
+    context.terminal.result(deployment, f"{served_line(model, deployment)}{replaced}")
 
 
 def deployment_options(context: Context, model: Json | None) -> Json:
@@ -288,15 +297,18 @@ def _refuse_takeover(client: Client, model: Json, file: str, function: str) -> N
         )
 
 
-def _previous_deployment(client: Client, model: Json) -> Json | None:
-    """The last deployment before the current one that served another build, if that exists."""
+def _previous_deployment(client: Client, model: Json, number: int | None) -> Json | None:
+    """The last deployment of this build that served; without a number, of another build than the
+    current deployment, before it. None if there is no such build any more."""
     listed = client.listing(f"{model_path(model)}/deployments")
     served = [each for each in listed if each["deployed_at"]]
     current = [each for each in served if each["id"] == model["current_deployment_id"]]
     current = current or served[-1:]
     for each in reversed(served):
+        if not each["build_id"] or each["build_id"] == current[0]["build_id"]:
+            continue
         older = each["deployment_number"] < current[0]["deployment_number"]
-        if older and each["build_id"] and each["build_id"] != current[0]["build_id"]:
+        if each["build_number"] == number or (number is None and older):
             return each
     return None
 

@@ -10,28 +10,35 @@ from gateway.cli.terminal import table
 
 @command(
     "doctor",
-    "check this machine",
+    "check this machine, and the gateway that runs on it",
     argument("--host", metavar="HOST", default=HOST, help=SUPPRESS),
-    argument("--port", metavar="PORT", type=int, default=PORT, help="port to check (default 8080)"),
+    argument(
+        "--port",
+        metavar="PORT",
+        type=int,
+        help="port to check (default: that of the running gateway, else 8080)",
+    ),
     local=True,
     examples=["predictd doctor", "predictd doctor --port 9000"],
     group=Group.GATEWAY,
 )
 def doctor(context: Context) -> int:
-    """What this machine offers, and what is missing."""
+    """What this machine offers and the running gateway has, and what is missing."""
     from dataclasses import asdict
 
     from gateway.operations.doctor import DoctorInput, examine
 
     arguments = context.arguments
     running = answering_address(context.data)
+    gateway_port = urlsplit(running.url).port if running else None
     machine = DoctorInput(
         data=context.data,
         host=arguments.host,
-        port=arguments.port,
+        port=arguments.port or gateway_port or PORT,
         environment=context.environment,
-        gateway_port=urlsplit(running.url).port if running else None,
+        gateway_port=gateway_port,
         gateway_pid=running.pid if running else None,
+        certificate=running.certificate if running else "",
     )
     with context.terminal.spinner("checking"):
         findings = examine(machine)

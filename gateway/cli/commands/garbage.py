@@ -31,7 +31,7 @@ def gc(context: Context) -> None:
     context.confirm(f"Delete {plural(len(found['garbage']), 'item')}?")
     with context.terminal.spinner("deleting"):
         deleted = context.client.delete(f"/garbage{query}")
-    context.terminal.result(deleted, f"{_listed(deleted)}\nDeleted.")
+    context.terminal.result(deleted, f"Deleted {_summary(deleted)}.")
 
 
 def _listed(found: Json) -> str:
@@ -41,11 +41,18 @@ def _listed(found: Json) -> str:
     rows = [
         (
             each["kind"],
-            f"{each['model']} build {each['number']}" if each["model"] else each["name"],
+            _build(each) if each["model"] else each["name"],
             mib(each["bytes"]),
         )
         for each in garbage
     ]
-    total = sum(each["bytes"] for each in garbage)
-    summary = f"{plural(len(garbage), 'item')}, {mib(total)}"
-    return f"{table(('KIND', 'WHAT', 'SIZE'), rows)}\n{summary}"
+    return f"{table(('KIND', 'WHAT', 'SIZE'), rows)}\n{_summary(found)}"
+
+
+def _build(each: Json) -> str:
+    return f"{each['project']}/{each['model']} build {each['number']}"
+
+
+def _summary(found: Json) -> str:
+    total = sum(each["bytes"] for each in found["garbage"])
+    return f"{plural(len(found['garbage']), 'item')}, {mib(total)}"

@@ -121,6 +121,14 @@ def new_model_key(client: Client, comment: str, expires: str) -> str:
     return str(client.post(path, {"comment": comment, "expiry_date": expires})["api_key"])
 
 
+def revoke_model_keys(client: Client, comment: str) -> None:
+    """Revokes the caller's Model API keys that have this comment."""
+    path = _path(client.get("/whoami")["username"], "model")
+    for key in client.listing(path):
+        if key["comment"] == comment:
+            client.delete(f"{path}/{key['key_id']}")
+
+
 def _user(context: Context) -> str:
     """The user named by `--user`, else the caller."""
     return str(context.arguments.user or context.client.get("/whoami")["username"])

@@ -42,18 +42,20 @@ _UNFINISHED = ("pending", "queued", "building")
 
 class Garbage(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that can be removed. `kind` is build, environment, cache, leftover or trash; only
-    builds have a `model`."""
+    builds have a `project` and a `model`, by name."""
 
     kind: str
     name: str
     bytes: int
+    project: str = ""
     model: str = ""
     number: int = 0
 
 
 class _Old(msgspec.Struct, frozen=True):
-    """A build that can be removed, and its model."""
+    """A build that can be removed, its model, and the name of its project."""
 
+    project: str
     model: Model
     build: Build
 
@@ -133,6 +135,7 @@ class Collector:
                         *environments.get(each.build.id, ()),
                     )
                 ),
+                project=each.project,
                 model=each.model.name,
                 number=each.build.number,
             )
@@ -197,10 +200,14 @@ def _entries(folders: Iterable[Path]) -> list[Path]:
 
 async def _old_builds(connection: aiosqlite.Connection, keep: int) -> list[_Old]:
     old = []
+    projects = {each.id: each.name for each in await store.projects.list_all(connection)}
     for model in await store.models.list_all(connection):
         builds = await store.builds.list_all(connection, model.id)
         deployments = await store.deployments.list_all(connection, model.id)
-        old += [_Old(model, build) for build in removable_builds(builds, deployments, keep)]
+        project = projects[model.project_id]
+        old += [
+            _Old(project, model, build) for build in removable_builds(builds, deployments, keep)
+        ]
     return old
 
 

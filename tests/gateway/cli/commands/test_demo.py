@@ -50,6 +50,9 @@ def test_demo_uses_a_running_gateway(state: State, predictd: Predictd) -> None:
     assert "predict-petal-width is already deployed." in again.err
     assert "with R:" in again.out
     assert "-H 'Authorization: Bearer id.key-2'" in again.out
+    assert len(state.model_keys) == 1  # the first one is revoked
+    assert "Now your own: run `predictd deploy predict.py:predict` in a folder" in again.out
+    assert "`predictd open`" in again.out
     assert (len(state.projects), len(state.builds), len(state.deployments)) == (1, 1, 1)
     assert predictd("ls").code == 0
 

@@ -256,6 +256,22 @@ def test_rollback_goes_to_the_last_other_build(
     assert "predictd model redeploy sums/add --build 1 --env" in outcome.err
 
 
+def test_rollback_to_a_build_that_served(state: State, folder: Path, predictd: Predictd) -> None:
+    """`--to N` deploys that build with the sizes that it had, and both say what served before."""
+    for replicas in ("3", "1", "2"):
+        predictd("deploy", "model.py:add", "--replicas", replicas)
+    outcome = predictd("rollback", "add", "--to", "1")
+    assert outcome.out == "sums/add serves build 1 on 3 replicas (deployment 4). It was build 3.\n"
+    outcome = predictd("rollback", "add")
+    assert "serves build 3 on 2 replicas (deployment 5). It was build 1." in outcome.out
+    outcome = predictd("rollback", "add", "--to", "3")
+    assert (outcome.code, "build 3 of 'sums/add' serves already" in outcome.err) == (4, True)
+    predictd("build", "create", "add")
+    outcome = predictd("rollback", "add", "--to", "4")
+    assert (outcome.code, "has no build 4 that served before" in outcome.err) == (4, True)
+    assert "`predictd model redeploy sums/add --build 4`" in outcome.err
+
+
 def test_rollback_of_the_first_build(state: State, folder: Path, predictd: Predictd) -> None:
     """With nothing to go back to, that is said and nothing changes."""
     predictd("deploy", "model.py:add")

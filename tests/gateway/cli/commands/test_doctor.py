@@ -1,12 +1,16 @@
 """The doctor: each finding says what is the case, and what to do when that is not good."""
 
+import json
+import os
 import resource
 import socket
 import subprocess
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import trustme
 
 from gateway.operations import doctor
 from gateway.operations.doctor import DoctorInput, Finding, examine
@@ -127,6 +131,36 @@ def test_port(tmp_path: Path) -> None:
         ours = DoctorInput(tmp_path, "127.0.0.1", port, {}, gateway_port=port)
         assert look(ours, "port").state == "ok"
     assert look(machine(tmp_path, port), "port").state == "ok"
+
+
+@pytest.mark.parametrize(("days", "state"), [(-1, "missing"), (20, "warning"), (60, "ok")])
+def test_certificate_of_the_running_gateway(tmp_path: Path, days: int, state: str) -> None:
+    """It tells when the certificate expires, and warns three weeks before."""
+    expires = datetime.now(UTC) + timedelta(days=days, hours=1)
+    authority = trustme.CA()
+    begins = expires - timedelta(days=90)
+    issued = authority.issue_cert("localhost", not_before=begins, not_after=expires)
+    running = DoctorInput(
+        *(tmp_path, "127.0.0.1", 8443, {}),
+        gateway_port=8443,
+        gateway_pid=os.getpid(),
+        certificate=issued.cert_chain_pems[0].bytes().decode(),
+    )
+    finding = look(running, "certificate")
+    assert finding.state == state
+    assert f"{expires:%Y-%m-%d}" in finding.found
+    assert f"process {os.getpid()} serves {tmp_path} on port 8443" in look(running, "gateway").found
+
+
+def test_doctor_looks_at_the_port_of_the_running_gateway(
+    state: State, data: Path, predictd: Predictd
+) -> None:
+    """Without --port it is the port of the gateway that runs on the data folder."""
+    (data / "gateway.json").write_text(json.dumps({"url": state.url, "pid": os.getpid()}))
+    findings = {each["name"]: each for each in predictd("doctor", "--json").json["findings"]}
+    port = state.url.rpartition(":")[2]
+    assert findings["port"]["found"] == f"{port} is in use by the gateway of this data folder"
+    assert findings["gateway"]["state"] == "ok"
 
 
 @pytest.mark.parametrize(
