@@ -25,6 +25,7 @@ from builder.errors import (
     SnapshotFailed,
     UnknownKernel,
 )
+from builder.file_store.links import prune, unused_files
 from builder.files.depth import TooDeep, check_depth
 from builder.files.fsync import make_folder, sync_file_system, sync_folder
 from builder.files.path_references import find_path_reference
@@ -117,6 +118,7 @@ __all__ = [
     "make_build",
     "make_folder",
     "match",
+    "prune",
     "read_address",
     "read_lock",
     "read_small_file",
@@ -130,6 +132,7 @@ __all__ = [
     "sync_folder",
     "take_snapshot",
     "tree_of",
+    "unused_files",
     "unused_seeds",
     "version_in",
     "with_identity",

@@ -19,6 +19,7 @@ from builder.environment.implicit_script import find_implicit_script
 from builder.environment.pip.wrappers import write_wrappers
 from builder.environment.seeds import Seeds
 from builder.errors import BuilderError
+from builder.file_store.links import add_to_store, link_files
 from builder.interpreters import Interpreter, inspect
 from builder.lock.installed import Installed
 from builder.lock.make import make_lock, read_environment
@@ -221,7 +222,9 @@ class _Build:
             version=interpreter.version,
             sealed_at=now(),
         )
+        new = await trio.to_thread.run_sync(link_files, spec.virtualenv, spec.file_store)
         await seal(spec.environment, manifest)
+        await trio.to_thread.run_sync(add_to_store, new, spec.file_store)
 
     async def _try_out(self, interpreter: Interpreter) -> None:
         if self._probe is None:
@@ -248,7 +251,9 @@ class _Build:
             started_at=self._started_at,
             sealed_at=now(),
         )
+        new = await trio.to_thread.run_sync(link_files, spec.code, spec.file_store)
         await seal(spec.folder, manifest)
+        await trio.to_thread.run_sync(add_to_store, new, spec.file_store)
 
     def _time_left(self) -> float:
         return self._deadline - trio.current_time()

@@ -43,7 +43,8 @@ class BuildSpec(Struct, frozen=True, kw_only=True):
     `home` is the path at which programs of the build see the project. `script` and `model_root` are
     relative to the project's root, `file` to `model_root`. `variables` are for the script only.
     The environment starts as a copy of `base`, the virtual environment of a runtime.
-    `time_limit` is in seconds and covers the whole build.
+    `time_limit` is in seconds and covers the whole build. Sealed files are shared through
+    `file_store`.
     """
 
     project: str
@@ -60,6 +61,7 @@ class BuildSpec(Struct, frozen=True, kw_only=True):
     variables: dict[str, str] = {}
     time_limit: float
     pip_cache: Path
+    file_store: Path
 
     @property
     def code(self) -> Path:

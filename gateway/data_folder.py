@@ -65,6 +65,11 @@ class DataFolder(msgspec.Struct, frozen=True):
         return self.root / "environments"
 
     @property
+    def shared_files(self) -> Path:
+        """What sealed environments share, by the hash of its content."""
+        return self.root / "files"
+
+    @property
     def seeds(self) -> Path:
         """Empty environments, from which those of builds are copied."""
         return self.root / "seeds"
@@ -113,6 +118,7 @@ class DataFolder(msgspec.Struct, frozen=True):
         return [
             self.builds,
             self.environments,
+            self.shared_files,
             self.seeds,
             self.ballast,
             self.start_room,

@@ -165,10 +165,13 @@ def take(name: str, above: int | None, mode: int) -> None:
         os.close(inode)
 
 
-def measure(folder: Path, *, enough: float = inf) -> int:
+def measure(
+    folder: Path, *, enough: float = inf, counted: set[tuple[int, int]] | None = None
+) -> int:
     """The bytes that a folder takes on its disk, or any number beyond `enough`.
 
-    It does not follow links. Entries that vanish during the walk do not count. If deep folders move
+    Files with further hard links that are in `counted` do not count; the others are added to it. It
+    does not follow links. Entries that vanish during the walk do not count. If deep folders move
     during the walk, so that it cannot return, they count as too much. Raises OSError in a shortage.
     """
     total, name = 0, str(folder)
@@ -176,7 +179,7 @@ def measure(folder: Path, *, enough: float = inf) -> int:
         while True:
             with suppressed():
                 way.enter(name)
-                total += _look(*way.last, enough - total)
+                total += _look(*way.last, enough - total, counted)
             if total > enough:
                 return total
             with suppressed():
@@ -187,22 +190,30 @@ def measure(folder: Path, *, enough: float = inf) -> int:
             return total if enough == inf else int(enough) + 1
 
 
-def _look(folder: int, inner: list[str], enough: float) -> int:
+def _look(
+    folder: int, inner: list[str], enough: float, counted: set[tuple[int, int]] | None
+) -> int:
     """The bytes of an open folder's entries; adds the folders among them to `inner`."""
     try:
-        return _count(folder, inner, enough)
+        return _count(folder, inner, enough, counted)
     except PermissionError:  # it may be listed, but its entries may not be read
         inner.clear()
         os.fchmod(folder, stat.S_IRWXU)
-        return _count(folder, inner, enough)
+        return _count(folder, inner, enough, counted)
 
 
-def _count(folder: int, inner: list[str], enough: float) -> int:
+def _count(
+    folder: int, inner: list[str], enough: float, counted: set[tuple[int, int]] | None
+) -> int:
     total = 0
     with os.scandir(folder) as entries:
         for entry in entries:
             with suppress(FileNotFoundError):
                 found = entry.stat(follow_symlinks=False)
+                if counted is not None and found.st_nlink > 1 and not stat.S_ISDIR(found.st_mode):
+                    if (found.st_dev, found.st_ino) in counted:
+                        continue
+                    counted.add((found.st_dev, found.st_ino))
                 total += max(_ENTRY, 512 * found.st_blocks)
                 if stat.S_ISDIR(found.st_mode):
                     inner.append(entry.name)

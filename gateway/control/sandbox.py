@@ -51,6 +51,11 @@ class Sandbox:
         """The path at which the programs of a running build see its files."""
         return HOME if self._confinement.mounts else self._build_store.code(build_id)
 
+    def file_store(self, stores: Path, project_id: str) -> Path:
+        """The store of a project's sealed files. Projects share one only where no process can
+        change what it reads: with Landlock alone it can change the modes of files."""
+        return stores / ("shared" if self._confinement.mounts else project_id)
+
     def built_at(self, build_id: str) -> Path | None:
         """The home of a sealed build, as `build_home` gives it."""
         manifest = self._build_store.sealed(build_id)

@@ -93,6 +93,7 @@ class Bench:
         self.environments = EnvironmentStore(folder / "environments")
         self.shelf = BuildStore(folder / "builds", self.environments)
         self.pip_cache = folder / "cache"
+        self.file_store = folder / "files"
         self.seeds = Seeds(SEEDS, run)
         self.log = Lines()
         self.steps: list[BuildSteps] = []
@@ -126,6 +127,7 @@ class Bench:
             "function": "predict",
             "time_limit": 60.0,
             "pip_cache": self.pip_cache,
+            "file_store": self.file_store,
         }
         return BuildSpec(**{**facts, **changes})
 

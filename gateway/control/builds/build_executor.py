@@ -113,4 +113,5 @@ class BuildExecutor:
             variables=self._variables.of_build(project, request.id),
             time_limit=self._settings.current.build_timeout,
             pip_cache=self._data.pip_cache(project.id),
+            file_store=self._sandbox.file_store(self._data.shared_files, project.id),
         )

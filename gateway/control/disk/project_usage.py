@@ -8,11 +8,15 @@ of one project no more often than every few seconds.
 
 What is being written is held by limits of its own (`within`): what the project has left, at most.
 Several that write at once may each take as much.
+
+A file that several builds and environments of a project share by hard links counts once. One that
+projects share counts for each: what others keep changes nothing of what a project may keep.
 """
 
 import os
 from collections import Counter
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -145,5 +149,13 @@ class ProjectUsage:
 
     async def _measure(self, project: Project, paths: Iterable[Path]) -> None:
         sizes = self._sizes.setdefault(project.id, {})
-        for path in paths:
-            sizes[path] = await trio.to_thread.run_sync(measure, path, limiter=self._threads)
+        parts = await self._parts(project)
+        sealed = [*parts["builds"], *parts["environments"]]
+        found = list(paths)
+        if any(path in sealed for path in found):
+            found = [*(path for path in found if path not in sealed), *sealed]
+        counted: set[tuple[int, int]] = set()
+        for path in found:
+            sizes[path] = await trio.to_thread.run_sync(
+                partial(measure, path, counted=counted), limiter=self._threads
+            )

@@ -10,10 +10,8 @@ wants the build. A deployment's row is written in one that refuses if its build 
 removal and a deployment at the same instant one is refused, and no deployment serves deleted files.
 """
 
-import os
-import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -23,16 +21,16 @@ import msgspec
 import trio
 
 import store
-from builder import BuildStore, unused_seeds
+from builder import BuildStore, prune, unused_files, unused_seeds
 from gateway.control.builds.builds import Builds
 from gateway.control.disk.removal_queue import Removal, RemovalQueue, remove
 from gateway.control.disk.trash import Trash
 from gateway.control.experiments.environments import Environments
+from gateway.control.storage.disk_space import size_of
 from gateway.control.storage.orphan_files import Ids, id_of, ids
 from gateway.data_folder import DataFolder
 from gateway.set_aside import SetAside
 from store import Build, Database, Deployment, Model
-from workers import untrusted_tree as folders
 
 KEPT_BUILDS = 5
 # In seconds. What changed later may be a deletion that is still in progress.
@@ -92,11 +90,12 @@ class Collector:
         ]
         paths += [("cache", path) for path in await self._caches()]
         paths += await self._leftovers()
-        return await trio.to_thread.run_sync(self._describe, old, paths)
+        found = await trio.to_thread.run_sync(self._describe, old, paths)
+        return [*found, *await trio.to_thread.run_sync(_unshared, self._data.shared_files)]
 
     async def collect(self, keep: int = KEPT_BUILDS) -> list[Garbage]:
         """Removes garbage and returns it. What has come into use meanwhile stays."""
-        gone = []
+        gone = await trio.to_thread.run_sync(_unshared, self._data.shared_files)
         for each in await self._database.read(_old_builds, keep):
             (found,) = await trio.to_thread.run_sync(self._describe, [each], [])
             with suppress(store.BuildInUse, store.NotFound):
@@ -112,6 +111,9 @@ class Collector:
         for kind, path in paths:
             gone.append(await trio.to_thread.run_sync(_describe_path, kind, path, self._data.root))
             await self._removal_queue.remove(self._removal(path))
+        # Last: these removals have counted what they shared with nothing else.
+        files = self._data.shared_files
+        await self._removal_queue.remove(partial(trio.to_thread.run_sync, prune, files))
         return gone
 
     def _removal(self, path: Path) -> Removal:
@@ -187,6 +189,12 @@ class Collector:
         return id_of(entry) not in known.known
 
 
+def _unshared(files: Path) -> list[Garbage]:
+    """The files that environments have shared and none has now, as one thing."""
+    total = sum(size for _, size in unused_files(files))
+    return [Garbage(kind="cache", name=files.name, bytes=total)] if total else []
+
+
 def _entries(folders: Iterable[Path]) -> list[Path]:
     before = time.time() - MIN_AGE
     found = []
@@ -234,27 +242,3 @@ async def _idle_projects(connection: aiosqlite.Connection) -> list[str]:
 
 def _describe_path(kind: str, path: Path, root: Path) -> Garbage:
     return Garbage(kind=kind, name=str(path.relative_to(root)), bytes=size_of([path]))
-
-
-def size_of(paths: Iterable[Path]) -> int:
-    """The bytes that files and folders take on the disk, each file counted once. Blocking."""
-    seen: set[tuple[int, int]] = set()
-    return sum(_blocks(facts, seen) for path in paths for facts in _all_facts(path))
-
-
-def _all_facts(path: Path) -> Iterator[os.stat_result]:
-    """Of a path and all below it, but what disappears meanwhile or cannot be read."""
-    with suppress(OSError):
-        yield (facts := path.lstat())
-        if stat.S_ISDIR(facts.st_mode):
-            for _, _, inner in folders.entries(path):
-                yield inner
-
-
-def _blocks(facts: os.stat_result, seen: set[tuple[int, int]]) -> int:
-    if facts.st_nlink > 1 and not stat.S_ISDIR(facts.st_mode):
-        key = facts.st_dev, facts.st_ino
-        if key in seen:
-            return 0
-        seen.add(key)
-    return facts.st_blocks * 512

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import trio
 
-from gateway.control.storage.garbage import MIN_AGE, removable_builds, size_of
+from gateway.control.storage.garbage import MIN_AGE, removable_builds
 from store import Build, Deployment
 from tests.support.gateway import Gateway, copy_of, refusal, status_is
 
@@ -133,11 +133,15 @@ async def test_how_many_to_keep(gateway: Gateway) -> None:
         assert refusal(answer) == (400, "argument.invalid")
 
 
-def test_the_size_of_a_folder(tmp_path: Path) -> None:
-    """What two names share is counted once; links are not followed; what is gone takes nothing."""
-    (tmp_path / "a").write_bytes(b"x" * 100_000)
-    alone = size_of([tmp_path])
-    os.link(tmp_path / "a", tmp_path / "b")
-    (tmp_path / "c").symlink_to("/usr")
-    assert 100_000 <= alone <= size_of([tmp_path]) < 200_000
-    assert size_of([tmp_path / "gone"]) == 0
+async def test_files_that_nothing_shares_go(gateway: Gateway) -> None:
+    """A shared file whose last environment is gone is garbage; one that is in use stays."""
+    files = gateway.data / "files/shared/ab"
+    files.mkdir(parents=True)
+    (files / "used").write_bytes(b"x" * 9000)
+    os.link(files / "used", gateway.data / "used")
+    (files / "unused").write_bytes(b"x" * 9000)
+    found = await gateway.get("/garbage")
+    assert [(g["kind"], g["name"]) for g in found["garbage"]] == [("cache", "files")]
+    assert 9000 <= found["garbage"][0]["bytes"] < 18000
+    await gateway.delete("/garbage")
+    assert [path.name for path in files.iterdir()] == ["used"]

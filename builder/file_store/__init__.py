@@ -1,0 +1,1 @@
+"""Files that sealed environments share by hard links, and the bytecode in them."""
