@@ -90,6 +90,7 @@ def _shared(foundation: Foundation) -> _Shared:
             interpreters=foundation.interpreters,
             runner=runner,
             seeds=seeds,
+            sandbox=foundation.sandbox,
             settings=foundation.settings,
         ),
         database=foundation.database,

@@ -23,6 +23,7 @@ from gateway.control.interpreters import Interpreters
 from gateway.control.operation import Operation
 from gateway.control.retrying_writer import RetryingWriter
 from gateway.control.runtime_settings import RuntimeSettings
+from gateway.control.sandbox import Sandbox
 from gateway.data_folder import DataFolder
 from store import Failure, Runtime
 from workers import Log
@@ -49,6 +50,7 @@ class RuntimeServices(msgspec.Struct, frozen=True, kw_only=True):
     interpreters: Interpreters
     runner: RuntimeRunner
     seeds: Seeds
+    sandbox: Sandbox
     settings: RuntimeSettings
 
 
@@ -157,6 +159,7 @@ class RuntimeTask:
             variables=settings.environment,
             time_limit=settings.build_timeout,
             pip_cache=services.data.pip_cache(self.runtime.id),
+            file_store=services.sandbox.file_store(services.data.shared_files, self.runtime.id),
         )
 
 
