@@ -17,7 +17,7 @@ from builder.build_store import Manifest
 from builder.environment.build_script import check_script, normalize_script, run_script
 from builder.environment.implicit_script import find_implicit_script
 from builder.environment.pip.wrappers import write_wrappers
-from builder.environment.seeds import Seeds
+from builder.environment.seeds import SEEDED, Seeds
 from builder.errors import BuilderError
 from builder.file_store.links import add_to_store, link_files
 from builder.interpreters import Interpreter, inspect
@@ -183,7 +183,9 @@ class _Build:
             *(spec.virtualenv, interpreter, self._log, self._time_left()), base=spec.base
         )
         await trio.to_thread.run_sync(write_wrappers, spec, interpreter)
-        self._before_script = await read_environment(spec, interpreter)
+        found = await read_environment(spec, interpreter)
+        # The lock has the packages of the base, but not what each seed has.
+        self._before_script = [each for each in found if spec.base is None or each.name in SEEDED]
         return interpreter
 
     async def _run_script(self, interpreter: Interpreter) -> None:

@@ -94,7 +94,7 @@ class InterpreterUnavailable(BuilderError):
             f"Python {version} is not on this machine, and could not be downloaded",
             reason,
             f"Install Python {version} with its venv module on this machine, or give the machine "
-            "access to a mirror: `predictd site set environment=UV_PYTHON_INSTALL_MIRROR=URL`.",
+            "access to a mirror: `predictd env set UV_PYTHON_INSTALL_MIRROR --site`.",
         )
 
 

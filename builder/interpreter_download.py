@@ -56,5 +56,5 @@ async def download_interpreter(
         time_limit=time_limit,
     )
     if status != 0:
-        lines = [line.strip() for line in tail.lines if line.strip()]
+        lines = [line.strip().removeprefix("error: ") for line in tail.lines if line.strip()]
         raise InterpreterUnavailable(version, "; ".join(lines[-3:]) or f"uv ended with {status}")

@@ -42,6 +42,8 @@ from builder.spec import Log, Run, SandboxPaths
 # Stands for the path of an environment in `bin/activate` of a seed.
 _PATH = "/predictd-seed"
 # The folder of the build script's `pip`, written by `pip/wrappers.py`.
+# The packages that virtualenv installs.
+SEEDED = ("pip", "setuptools", "wheel")
 WRAPPERS = "predictd-bin"
 _ACTIVATE = Path("bin/activate")
 _SETTINGS = "pyvenv.cfg"

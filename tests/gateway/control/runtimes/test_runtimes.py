@@ -55,6 +55,10 @@ async def test_build_starts_with_the_packages_of_its_runtime(
         await created(gateway, "hello", requirements=requirements(index, "greeting==2.0"))
         new = await gateway.built(model, "model.py:version", runtime_identifier="hello")
         assert (await gateway.get(new))["runtime_identifier"] == "hello@2"
+        as_json = {"Accept": "application/json"}
+        answer = await gateway.admin.get(f"{new}/lock", headers=as_json)
+        lock = answer.json()["packages"]
+        assert [(each["name"], each["version"]) for each in lock] == [("greeting", "2.0")]
         exact = await gateway.built(model, "model.py:version", kernel="hello@1")
     assert await version_served(gateway, model, old) == "1.0"
     assert await version_served(gateway, model, new) == "2.0"
