@@ -15,7 +15,7 @@ import msgspec
 MIB = 1024 * 1024
 
 # The largest integer that every program that reads JSON can hold.
-_LARGEST = 1 << 53
+LARGEST = 1 << 53
 _PUBLIC_URL = re.compile(
     r"(?P<scheme>https?)://(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?"
     r"(?P<path>(?:/.*)?)",
@@ -33,7 +33,7 @@ def parse_size(text: str) -> int:
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*", text)
     if match is None or match[2].lower() not in _UNITS:
         raise ValueError(f"{text!r} is not a size such as 512MiB or 2GiB")
-    return int(min(float(match[1]) * _UNITS[match[2].lower()], 2.0 * _LARGEST))
+    return int(min(float(match[1]) * _UNITS[match[2].lower()], 2.0 * LARGEST))
 
 
 def check_variables(variables: Mapping[str, str]) -> Mapping[str, str]:
@@ -120,15 +120,15 @@ class TakesEffect(StrEnum):
     RESTART = "after a restart"  # so it cannot be changed at run time
 
 
-Count = Annotated[int, msgspec.Meta(ge=1, le=_LARGEST)]
-CountOrZero = Annotated[int, msgspec.Meta(ge=0, le=_LARGEST)]
+Count = Annotated[int, msgspec.Meta(ge=1, le=LARGEST)]
+CountOrZero = Annotated[int, msgspec.Meta(ge=0, le=LARGEST)]
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
-Amount = Annotated[float, msgspec.Meta(ge=1e-3, le=_LARGEST)]
-AmountOrZero = Annotated[float, msgspec.Meta(ge=0, le=_LARGEST)]
-Bytes = Annotated[int, msgspec.Meta(ge=1, le=_LARGEST), Kind(is_size=True)]
-BytesOrZero = Annotated[int, msgspec.Meta(ge=0, le=_LARGEST), Kind(is_size=True)]
+Amount = Annotated[float, msgspec.Meta(ge=1e-3, le=LARGEST)]
+AmountOrZero = Annotated[float, msgspec.Meta(ge=0, le=LARGEST)]
+Bytes = Annotated[int, msgspec.Meta(ge=1, le=LARGEST), Kind(is_size=True)]
+BytesOrZero = Annotated[int, msgspec.Meta(ge=0, le=LARGEST), Kind(is_size=True)]
 # One row of metrics has to fit several times.
-MetricsBytes = Annotated[int, msgspec.Meta(ge=MIB, le=_LARGEST), Kind(is_size=True)]
+MetricsBytes = Annotated[int, msgspec.Meta(ge=MIB, le=LARGEST), Kind(is_size=True)]
 PublicUrl = Annotated[str, Kind(check=_check_public_url)]
 Names = Annotated[list[str], Kind(separator=",")]
 Networks = Annotated[list[str], Kind(separator=",", check=_check_networks)]

@@ -10,12 +10,14 @@ A new setting is one field of `Settings`. REFERENCE.md has a row for each, and a
 import os
 import tomllib
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
 
 import msgspec
 
 from gateway.setting_kinds import (
+    LARGEST,
     MIB,
     Amount,
     AmountOrZero,
@@ -204,7 +206,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 # Variables with our prefix that are not settings: of the command line, and of processes of ours.
-OTHER_VARIABLES = {"PREDICTD_URL", "PREDICTD_API_KEY", "PREDICTD_TREE", "PREDICTD_RUN_METRICS"}
+OTHER_VARIABLES = {
+    *("PREDICTD_URL", "PREDICTD_CONTEXT", "PREDICTD_API_KEY"),
+    *("PREDICTD_TREE", "PREDICTD_RUN_METRICS"),
+}
 
 
 class SettingInfo(NamedTuple):
@@ -231,6 +236,12 @@ def _info(field: msgspec.structs.FieldInfo) -> SettingInfo:
     return SettingInfo(field.name, meaning, takes_effect, base, field.type, kind)
 
 
+_KINDS: dict[Any, str] = {
+    int: "an integer",
+    float: "a number",
+    bool: "true or false",
+    str: "text",
+}
 SETTINGS = {field.name: _info(field) for field in msgspec.structs.fields(Settings)}
 
 
@@ -310,14 +321,19 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
 
 def _convert(name: str, value: object, source: str) -> object:
     if name not in SETTINGS:
-        known = ", ".join(SETTINGS)
-        raise SettingsError(f"{source} sets {name!r}, which is not a setting; there are: {known}")
+        raise SettingsError(f"{source} sets {name!r}, which is not a setting{did_you_mean(name)}")
     try:
         return parse_value(name, value)
     except ValueError as error:
         # The values of variables may be secrets.
         shown = name if name == "environment" else f"{name} = {value!r}"
         raise SettingsError(f"{source} sets {shown}: {error}") from error
+
+
+def did_you_mean(name: str) -> str:
+    """The continuation of a sentence about a name that is no setting."""
+    close = get_close_matches(name, SETTINGS, 1)
+    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def parse_value(name: str, value: object) -> Any:
@@ -334,10 +350,17 @@ def parse_value(name: str, value: object) -> Any:
         converted = msgspec.convert(value, info.bounded, strict=False)
         return info.kind.check(converted) if info.kind.check else converted
     except (msgspec.ValidationError, RuntimeError) as error:
-        if choices := _choices(info.type):
-            raise ValueError(f"expected one of: {', '.join(choices)}") from error
-        raise ValueError(str(error)) from error
+        raise ValueError(f"expected {_expected(info)}") from error
 
 
-def _choices(kind: Any) -> tuple[str, ...]:
-    return get_args(kind) if get_origin(kind) is Literal else ()
+def _expected(info: SettingInfo) -> str:
+    """What a setting can be, such as `an integer from 0 to 65535`."""
+    if get_origin(info.type) is Literal:
+        return f"one of: {', '.join(get_args(info.type))}"
+    kind = _KINDS.get(info.type, "a list" if get_origin(info.type) is list else "names with values")
+    bounds = next((e for e in get_args(info.bounded) if isinstance(e, msgspec.Meta)), None)
+    if bounds is None or bounds.ge is None:
+        return kind
+    if bounds.le is None or bounds.le >= LARGEST:
+        return f"{kind} of at least {bounds.ge:g}"
+    return f"{kind} from {bounds.ge:g} to {bounds.le:g}"

@@ -15,8 +15,8 @@ def _type_of(setting: SettingInfo) -> Any:
     """The type of a setting in a request. `RuntimeSettings` checks the bounds."""
     if setting.type is Path:
         return str
-    # A size is 5242880 or "5MiB".
-    return int | str if setting.kind.is_size else setting.type
+    # A size is 5242880 or "5MiB". `RuntimeSettings` says what a number or a switch can be.
+    return setting.type | str if setting.type in (int, float, bool) else setting.type
 
 
 # Settings that cannot be changed are fields too: the error says why they cannot.

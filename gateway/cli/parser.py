@@ -44,6 +44,7 @@ from gateway.cli.commands import (
     runtime,
     sdk_path,
     serve,
+    settings,
     site,
     status,
     unit,
@@ -56,7 +57,7 @@ MODULES: tuple[ModuleType, ...] = (
     *(deploy, call, logs, metrics, status),
     *(project, env, collaborator, model, build, deployment, experiment),
     *(login, open_page, key, user),
-    *(demo, serve, doctor, unit, site, runtime, audit, backup, garbage),
+    *(demo, serve, settings, doctor, unit, site, runtime, audit, backup, garbage),
     *(help_, completion, sdk_path),
 )
 

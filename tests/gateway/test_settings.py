@@ -115,11 +115,27 @@ def test_a_bad_value_of_the_environment_or_file_names_it(config: Path) -> None:
         load({}, config, {})
 
 
-def test_an_unknown_name_is_refused_with_those_there_are(config: Path) -> None:
-    """A setting that does not exist is refused, with the names that do."""
+def test_an_unknown_name_is_refused_with_the_closest(config: Path) -> None:
+    """A setting that does not exist is refused, with the one that may be meant."""
     config.write_text("prot = 1")
-    with pytest.raises(SettingsError, match=r"'prot', which is not a setting; .*port"):
+    with pytest.raises(SettingsError, match=r"'prot', .* not a setting; did you mean 'port'\?"):
         load({}, config, {})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("port", "http", "an integer from 0 to 65535"),
+        ("max_replicas", "0", "an integer of at least 1"),
+        ("model_request_timeout", "soon", "a number of at least 0.001"),
+        ("restart_on_exception", "maybe", "true or false"),
+        ("isolation", "root", "one of: auto, users, userns, landlock, none"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_what_it_can_be(name: str, value: str, expected: str) -> None:
+    """The message says what the setting can be, in words."""
+    with pytest.raises(SettingsError, match=f": expected {expected}$"):
+        load({}, None, {f"PREDICTD_{name.upper()}": value})
 
 
 def test_an_unknown_variable_is_refused_and_others_are_not_settings() -> None:

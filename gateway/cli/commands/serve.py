@@ -53,7 +53,7 @@ def serve(context: Context) -> None:
         )
         _run(context, chosen)
     except settings.SettingsError as error:
-        advice = "correct the setting; gateway/REFERENCE.md lists all"
+        advice = "correct it; list all settings with `predictd settings`"
         raise CommandFailed(str(error), advice, Exit.USAGE) from error
 
 
@@ -66,6 +66,7 @@ def _run(context: Context, chosen: "LoadedSettings") -> None:
 
     stub_imports.stub_unused_protocols()
     from gateway import serving
+    from gateway.http.listen_sockets import PortTaken
     from gateway.operations.service_log import ServiceLog
     from gateway.operations.systemd import read_manager
     from gateway.settings import SettingsError
@@ -86,7 +87,25 @@ def _run(context: Context, chosen: "LoadedSettings") -> None:
         if isinstance(reasons[0], SettingsError):
             raise reasons[0] from None
         message = f"cannot start the gateway: {reasons[0]}"
-        raise CommandFailed(message, "run `predictd doctor`", Exit.FAILED) from error
+        advice = "run `predictd doctor`"
+        if isinstance(reasons[0], PortTaken):
+            user = _user_of(chosen.settings.port)
+            advice = f"{user}choose another port with --port"
+        raise CommandFailed(message, advice, Exit.FAILED) from error
+
+
+def _user_of(port: int) -> str:
+    """The process that listens on a port, as the beginning of a hint; "" if it is not known."""
+    import psutil
+
+    try:
+        for each in psutil.net_connections("tcp"):
+            if each.status == psutil.CONN_LISTEN and each.pid and each.laddr[1:] == (port,):
+                name = psutil.Process(each.pid).name()
+                return f"process {each.pid} ({name}) has it: end it, or "
+    except (psutil.Error, OSError):
+        pass
+    return ""
 
 
 def _tell_password(context: Context, password: str) -> None:

@@ -1,11 +1,12 @@
 """The verbs `predictd site show|set|reset|models`, for site administrators."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 
 from gateway.cli.arguments import setting
 from gateway.cli.command import argument, command
-from gateway.cli.context import Context
+from gateway.cli.context import CommandFailed, Context, Exit
 from gateway.cli.lookup import full_name
 from gateway.cli.terminal import MIB, mib, table, when
 from gateway.client import Json
@@ -37,6 +38,7 @@ def show(context: Context) -> None:
 def set_(context: Context) -> None:
     """Changes settings of a running gateway."""
     values = dict(context.arguments.settings)
+    _check_names(context, values)
     settings = context.client.patch("/site/settings", values)["settings"]
     changed = [each for each in settings if each["name"] in values]
     lines = [f"{each['name']} = {_value(each)} {each['takes_effect']}." for each in changed]
@@ -52,6 +54,7 @@ def set_(context: Context) -> None:
 def reset(context: Context) -> None:
     """Resets settings to their defaults."""
     names = context.arguments.names
+    _check_names(context, names)
     for name in names:
         settings = context.client.delete(f"/site/settings/{name}")["settings"]
     changed = [each for each in settings if each["name"] in names]
@@ -70,6 +73,17 @@ def models(context: Context) -> None:
     nothing = "No model is active. List all models with `predictd ls`."
     text = _models_table(found) if found else nothing
     context.terminal.result({"models": found}, text)
+
+
+def _check_names(context: Context, names: Iterable[str]) -> None:
+    """Refuses a name that is no setting, before any is changed."""
+    known = [each["name"] for each in context.client.get("/site/settings")["settings"]]
+    for name in names:
+        if name not in known:
+            close = get_close_matches(name, known, 1)
+            meant = f"did you mean {close[0]!r}? " if close else ""
+            advice = f"{meant}list them with `predictd site show`"
+            raise CommandFailed(f"{name!r} is not a setting", advice, Exit.REFUSED)
 
 
 def _settings_table(settings: Sequence[Json]) -> str:

@@ -117,6 +117,10 @@ def _model_status(context: Context) -> None:
         parts += filter(None, lines)
     if last is None:
         parts.append("Build and serve it with `predictd deploy FILE:FUNCTION`.")
+    elif last["failure"]:
+        # A first build that failed has no deployment that could be repeated.
+        log = suggested("build log", full_name(model), last["build_number"])
+        parts.append(f"Correct it, then deploy again. The log: {log}.")
     elif deployment is None or deployment["status"] not in ACTIVE:
         parts.append(f"Serve it with {suggested('model redeploy', full_name(model))}.")
     context.terminal.result(document, "\n\n".join(parts))

@@ -175,3 +175,15 @@ def test_build_rm(state: State, predictd: Predictd) -> None:
     assert [each["build_number"] for each in state.builds.values()] == [1]
     refused = predictd("build", "rm", "add", "1", "--yes", "--json")
     assert (refused.code, refused.json["error"]["code"]) == (4, "build.inuse")
+
+
+def test_status_of_a_failed_build_leads_to_its_log(
+    state: State, folder: Path, predictd: Predictd
+) -> None:
+    """A model whose build failed is corrected and deployed again; its build cannot be served."""
+    state.build_status = "build failed"
+    state.build_failure = {"step": "PROBE", "summary": "no", "problem": "", "advice": ""}
+    predictd("deploy", "model.py:add", "--name", "broken")
+    shown = predictd("status", "broken").out
+    assert "Correct it, then deploy again. The log: `predictd build log sums/broken 1`." in shown
+    assert "redeploy" not in shown

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from gateway import serving
+from gateway.http.listen_sockets import PortTaken
 from gateway.operations.systemd import ServiceManager
-from gateway.settings import LoadedSettings, Settings, SettingsError
+from gateway.settings import SETTINGS, LoadedSettings, Settings, SettingsError
 from store import DataFolderBusy
 from tests.gateway.cli.conftest import Predictd
 
@@ -83,6 +85,25 @@ def test_serve_shows_why_it_cannot_start(
     assert outcome.code == 1
     assert "cannot start the gateway: " in outcome.err
     assert "predictd doctor" in outcome.err
+
+
+def test_a_port_that_is_taken_names_the_process(server: Server, predictd: Predictd) -> None:
+    """The hint says which process has the port, if that can be known, and --port."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        server.failure, server.ready_first = PortTaken("cannot listen: in use"), False
+        outcome = predictd("serve", "--port", str(port))
+    assert outcome.code == 1
+    assert f"process {os.getpid()} (" in outcome.err
+    assert "choose another port with --port" in outcome.err
+
+
+def test_settings_are_listed_without_a_gateway(data: Path, predictd: Predictd) -> None:
+    """`predictd settings` has each setting with default and meaning, or those of a name."""
+    assert len(predictd("settings", "--json").json["settings"]) == len(SETTINGS)
+    outcome = predictd("settings", "start_timeout")
+    assert outcome.out.startswith("model_start_timeout: ")
+    assert "default  60.0\n" in outcome.out
 
 
 def test_settings_refused_at_use(server: Server, predictd: Predictd) -> None:

@@ -56,6 +56,17 @@ def test_set_and_reset(
     ]
 
 
+@pytest.mark.parametrize("argv", [("set", "max_replica=4"), ("reset", "max_replica")])
+def test_a_mistyped_setting_is_suggested(
+    state: State, predictd: Predictd, argv: tuple[str, ...]
+) -> None:
+    """A name that is no setting is answered with the closest, and nothing is changed."""
+    outcome = predictd("site", *argv)
+    assert outcome.code == 4
+    assert "error: 'max_replica' is not a setting\n" in outcome.err
+    assert "did you mean 'max_replicas'?" in outcome.err
+
+
 def test_what_is_refused(state: State, predictd: Predictd) -> None:
     """A refused setting names where it is fixed; exit code 4."""
     outcome = predictd("site", "set", "build_timeout=5", "--json")
