@@ -27,13 +27,14 @@ from builder.errors import (
 )
 from builder.file_store.links import prune, unused_files
 from builder.files.depth import TooDeep, check_depth
-from builder.files.fsync import make_folder, sync_file_system, sync_folder
+from builder.files.fsync import exchange, make_folder, sync_file_system, sync_folder
 from builder.files.path_references import find_path_reference
 from builder.files.remove_tree import remove_tree
 from builder.files.safe_open import Folder, NotAFile
 from builder.files.small_file import read_small_file
 from builder.git.address import RepositoryAddress, read_address
 from builder.git.clone import CloneGuard, clone
+from builder.git.names import is_git
 from builder.git.ssh import with_identity
 from builder.interpreter_download import MIRROR, download_interpreter, version_in
 from builder.interpreters import Interpreter, discover, inspect, match, release_of
@@ -45,6 +46,7 @@ from builder.safe_paths import resolve_beneath
 from builder.sealed_folders import SEAL
 from builder.snapshot.changed_files import ChangedFile, changed_files
 from builder.snapshot.contents import Contents, contents_of
+from builder.snapshot.folder_listing import FolderListing, list_folder
 from builder.snapshot.hidden_path import hiding_line
 from builder.snapshot.missing_content import submodules
 from builder.snapshot.project_files import CACHES
@@ -83,6 +85,7 @@ __all__ = [
     "EnvironmentManifest",
     "EnvironmentStore",
     "Folder",
+    "FolderListing",
     "Interpreter",
     "InterpreterUnusable",
     "Lock",
@@ -112,9 +115,12 @@ __all__ = [
     "discover",
     "download_interpreter",
     "drop_snapshot",
+    "exchange",
     "find_path_reference",
     "hiding_line",
     "inspect",
+    "is_git",
+    "list_folder",
     "make_build",
     "make_folder",
     "match",

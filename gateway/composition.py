@@ -27,6 +27,7 @@ from gateway.control.metrics.metrics_writer import MetricsWriter
 from gateway.control.metrics.retention_clock import RetentionClock
 from gateway.control.operation import OperationTimeouts
 from gateway.control.permission_changes import PermissionChanges
+from gateway.control.project_locks import ProjectLocks
 from gateway.control.resources import HostResources
 from gateway.control.retrying_writer import RetryingWriter
 from gateway.control.runtime_settings import RuntimeSettings
@@ -120,6 +121,7 @@ async def open_control(
                 disk=disk,
                 temporary_files=temporary_files,
                 project_usage=ProjectUsage(runtime_settings, data, build_store, database),
+                project_locks=ProjectLocks(),
                 trash=Trash(data.root),
                 urls=urls,
                 instance_id=await database.write(store.site.workspace_id),

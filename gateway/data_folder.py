@@ -124,7 +124,7 @@ class DataFolder(msgspec.Struct, frozen=True):
             self.start_room,
             *self.remade,
             self.runtimes,
-            *(self.root / name for name in ("projects", "snapshots", "experiments")),
+            *(self.root / name for name in ("projects", "uploads", "snapshots", "experiments")),
             *(self.root / name for name in ("cache", "cache/pip")),
             *(self.root / "logs" / name for name in ("", "builds", "models", "experiments")),
             self.root / "logs" / "runtimes",
@@ -149,6 +149,7 @@ class DataFolder(msgspec.Struct, frozen=True):
         some_id = "-"
         of_one = (
             self.projects / some_id,
+            self.upload_record(some_id),
             self.snapshots(some_id),
             self.pip_cache(some_id),
             self.build_log(some_id),
@@ -180,6 +181,10 @@ class DataFolder(msgspec.Struct, frozen=True):
 
     def runtime_log(self, runtime_id: str) -> Path:
         return self.root / "logs" / "runtimes" / f"{runtime_id}.log"
+
+    def upload_record(self, project_id: str) -> Path:
+        """What the last upload put into a project."""
+        return self.root / "uploads" / project_id
 
     def snapshots(self, project_id: str) -> Path:
         return self.root / "snapshots" / f"{project_id}.git"

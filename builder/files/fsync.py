@@ -1,4 +1,4 @@
-"""Files and folders that survive a power cut.
+"""Files and folders that survive a power cut, and folders that are exchanged.
 
 The content of a file lasts after a sync of the file, its name after a sync of its folder. Success
 must not be reported before both. The store has such helpers for single files: the packages do not
@@ -10,6 +10,9 @@ All of this blocks.
 import ctypes
 import os
 from pathlib import Path
+
+# AT_FDCWD and RENAME_EXCHANGE of renameat2(2).
+_HERE, _EXCHANGE = -100, 2
 
 
 def sync_folder(folder: Path) -> None:
@@ -44,3 +47,12 @@ def make_folder(folder: Path) -> None:
         make_folder(folder.parent)
     folder.mkdir(exist_ok=True)
     sync_folder(folder.parent)
+
+
+def exchange(one: Path, other: Path) -> None:
+    """Exchange two folders of one file system: each gets the name of the other, at one instant."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    names = os.fsencode(one), os.fsencode(other)
+    if libc.renameat2(_HERE, names[0], _HERE, names[1], _EXCHANGE) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), str(one), None, str(other))

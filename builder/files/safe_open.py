@@ -109,6 +109,11 @@ class Folder:
                 os.unlink(fresh, dir_fd=self._descriptor)
             raise
 
+    def link(self, name: Name, target: Path) -> None:
+        """Give an entry that is not a folder another name at `target`; a link is not followed."""
+        name = _single(name)
+        os.link(name, target, src_dir_fd=self._descriptor, follow_symlinks=False)
+
     def remove(self, name: Name) -> None:
         """Remove an entry; a folder with its content."""
         if stat.S_ISDIR(self.status(name).st_mode):

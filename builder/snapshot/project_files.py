@@ -10,11 +10,11 @@ files outside the project. An absolute link into the project is stored as a rela
 
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal, Protocol
 
 import trio
 from msgspec import Struct
@@ -25,7 +25,7 @@ from builder.files.safe_open import Folder, NotAFile
 from builder.git.objects import ObjectChanged
 from builder.snapshot import ignore_rules
 from builder.snapshot.contents import MOST_STORED, Contents, Ignored
-from builder.snapshot.ignore_rules import IgnoreLine, IgnoreRules
+from builder.snapshot.ignore_rules import IgnoreLine
 
 Kind = Literal["folder", "file", "executable", "link", "special"]
 # Environments are recognized by their content, not by their name.
@@ -77,6 +77,16 @@ class ProjectListing(Struct, frozen=True):
     contents: Contents
 
 
+class Ignores(Protocol):
+    """Says which names the ignore files exclude that it was given."""
+
+    def read(self, folder: bytes, file: BinaryIO) -> None: ...
+
+    async def ignored(
+        self, folders: Sequence[bytes], others: Sequence[bytes]
+    ) -> Mapping[bytes, IgnoreLine]: ...
+
+
 class Reachable(Struct, frozen=True):
     """Where absolute links may lead: the project, and folders that every model sees."""
 
@@ -98,7 +108,7 @@ class Reachable(Struct, frozen=True):
 
 async def list_project(
     root: Folder,
-    ignores: IgnoreRules,
+    ignores: Ignores,
     threads: trio.CapacityLimiter,
     reachable: Reachable,
     most: int,
@@ -168,7 +178,7 @@ def _check_size(folders: list[bytes], number: int, most: int) -> None:
 
 
 def _scan(
-    root: Folder, folders: list[bytes], ignores: IgnoreRules, reachable: Reachable
+    root: Folder, folders: list[bytes], ignores: Ignores, reachable: Reachable
 ) -> tuple[list[ProjectFile], set[bytes]]:
     """Return the entries of some folders, and the folders that are environments, whose entries are
     left out. The ignore files are added to `ignores`."""
@@ -211,7 +221,7 @@ def _is_cache(entry: ProjectFile) -> bool:
 
 
 def _entries(
-    folder: Folder, path: bytes, ignores: IgnoreRules, reachable: Reachable
+    folder: Folder, path: bytes, ignores: Ignores, reachable: Reachable
 ) -> Iterator[ProjectFile]:
     for found in folder.entries():
         name = os.fsencode(found.name)

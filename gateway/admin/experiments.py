@@ -175,7 +175,8 @@ class ExperimentRoutes:
             size = os.fstat(file.fileno()).st_size
             await usage.admit(project, "a file", size)
             root, target = Path(project.path), body.target or body.path
-            await trio.to_thread.run_sync(file_operations.save, file, root, target)
+            async with self._control.project_locks.changing(project.id):
+                await trio.to_thread.run_sync(file_operations.save, file, root, target)
         usage.add(project, size)
         annotate(f"file {body.path}")
         return {"hidden_by": await self._experiments.hiding_line(project, target)}

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, BinaryIO
 
-from builder import Folder, NotAFile, TooDeep, check_depth
+from builder import Folder, NotAFile, TooDeep, check_depth, is_git
 from gateway.admin.schemas import Json
 from gateway.errors import Code, Refusal
 
@@ -26,19 +26,6 @@ _CHUNK = 256 * 1024
 _NAME_MAX = 255
 # All entries of a folder are in memory while one page of them is selected.
 MOST_LISTED = 100_000
-# Characters that HFS+ ignores in names: a name with one of them differs here, not to git there.
-_IGNORED = dict.fromkeys(
-    (*range(0x200C, 0x2010), *range(0x202A, 0x202F), *range(0x206A, 0x2070), 0xFEFF)
-)
-
-
-def is_git(name: str) -> bool:
-    """Whether git takes a name for `.git` on any file system, by git's own rules."""
-    for part in name.split("\\"):
-        plain = part.partition(":")[0].translate(_IGNORED).rstrip(". ").lower()
-        if plain in (".git", "git~1"):
-            return True
-    return False
 
 
 def names_of(path: str) -> list[str]:

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import msgspec
 import trio
 from quart import Response
 from werkzeug.datastructures import FileStorage, MultiDict
@@ -11,16 +12,20 @@ from gateway.admin import file_operations
 from gateway.admin.lookup import Lookup
 from gateway.admin.routing import route
 from gateway.admin.routing.downloads import download
+from gateway.admin.routing.manifest_uploads import ManifestUpload
 from gateway.admin.routing.paging import PAGED, page
 from gateway.admin.schemas import Json
 from gateway.control import Control
 from gateway.errors import Refusal
+from gateway.upload_manifest import MOST_BYTES
 
 
 class FileRoutes:
     def __init__(self, control: Control) -> None:
         self._lookup = Lookup(control)
         self._disk = control.disk
+        self._locks = control.project_locks
+        self._uploads = control.uploads
         self._usage = control.project_usage
 
     @route.get(
@@ -48,12 +53,37 @@ class FileRoutes:
         await self._disk.check_free("an upload")
         size = sum(_size(part) for _, part in body.items(multi=True))
         await self._usage.admit(project, "an upload", size)
-        for name, part in body.items(multi=True):
-            await trio.to_thread.run_sync(
-                file_operations.save, part.stream, Path(project.path), name
-            )
+        async with self._locks.changing(project.id):
+            for name, part in body.items(multi=True):
+                await trio.to_thread.run_sync(
+                    file_operations.save, part.stream, Path(project.path), name
+                )
         self._usage.add(project, size)
         return {}
+
+    @route.post(
+        "/projects/<project_id>/files:compare",
+        "project.edit",
+        "find the files of a manifest that the project does not have",
+        max_body=MOST_BYTES,
+    )
+    async def compare(self, project_id: str, body: ManifestUpload) -> Json:
+        project = await self._lookup.project(project_id)
+        found = await self._uploads.compare(project, body.received)
+        missing = await trio.to_thread.run_sync(_ranges, found.missing)
+        return {"missing": missing, "unchanged": found.unchanged}
+
+    @route.put(
+        "/projects/<project_id>/files:sync",
+        "project.edit",
+        "make the uploaded files of a project those of a manifest, all at once",
+        max_body="max_upload_size",
+        audit="file.sync",
+    )
+    async def sync(self, project_id: str, body: ManifestUpload) -> Json:
+        project = await self._lookup.project(project_id)
+        done = await self._uploads.replace(project, body.received)
+        return {"files": done.files, "replaced": done.replaced}
 
     @route.get(
         "/projects/<project_id>/files/<path:path>",
@@ -79,7 +109,8 @@ class FileRoutes:
     )
     async def delete(self, project_id: str, path: str) -> Json:
         project = await self._lookup.project(project_id)
-        await trio.to_thread.run_sync(file_operations.remove, Path(project.path), path)
+        async with self._locks.changing(project.id):
+            await trio.to_thread.run_sync(file_operations.remove, Path(project.path), path)
         self._usage.shrank(project)
         return {}
 
@@ -98,3 +129,15 @@ def _size(part: FileStorage) -> int:
     size = part.stream.seek(0, os.SEEK_END)
     part.stream.seek(at)
     return size
+
+
+def _ranges(numbers: list[int]) -> msgspec.Raw:
+    """Ascending numbers as JSON text such as `"0-3,7"`. Encoded here, since it may be long."""
+    parts: list[list[int]] = []
+    for number in numbers:
+        if parts and parts[-1][1] == number - 1:
+            parts[-1][1] = number
+        else:
+            parts.append([number, number])
+    shown = (f"{a}" if a == b else f"{a}-{b}" for a, b in parts)
+    return msgspec.Raw(f'"{",".join(shown)}"'.encode())

@@ -81,19 +81,23 @@ def read_contexts(path: Path) -> Contexts:
 
 
 def write_contexts(path: Path, contexts: Contexts) -> None:
-    """Raises OSError. The file is private from its creation, and complete when it has its name.
-    Without contexts there is no file."""
+    """Raises OSError. Without contexts there is no file."""
     if not contexts.stored:
         with suppress(FileNotFoundError):
             path.unlink()
         return
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    fresh = path.with_suffix(".new")
-    fresh.unlink(missing_ok=True)
     document = {
         "current": contexts.current,
         "contexts": {each.name: {"url": each.url, "key": each.key} for each in contexts.stored},
     }
+    write_private(path, json.dumps(document, indent=2))
+
+
+def write_private(path: Path, text: str) -> None:
+    """Raises OSError. The file is private from its creation, and complete when it has its name."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    fresh = path.with_suffix(".new")
+    fresh.unlink(missing_ok=True)
     with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        json.dump(document, file, indent=2)
+        file.write(text)
     fresh.replace(path)

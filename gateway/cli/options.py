@@ -10,6 +10,11 @@ OF_PROJECT = argument(
     metavar="PROJECT",
     help="default: the project of the current folder, created if new",
 )
+UPLOAD = argument(
+    "--upload",
+    action="store_true",
+    help="with --project: upload the current folder to it first, now and later",
+)
 YES = argument("--yes", action="store_true", help="do not ask for confirmation")
 TIMEOUT = argument(
     "--timeout",

@@ -18,7 +18,7 @@ import os
 import select
 import ssl
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from typing import Any, NamedTuple, Self, TypeAlias
 from urllib.parse import SplitResult, urlencode, urlsplit
@@ -142,6 +142,11 @@ class Client:
         payload = self._exchange("PUT", PREFIX + path, _multipart(files, boundary), headers)
         return _decoded(payload)
 
+    def send(self, method: str, path: str, media_type: str, body: Iterable[bytes]) -> Json:
+        """Sends a body in pieces, so that it need not be in memory."""
+        headers = {"Content-Type": media_type}
+        return _decoded(self._exchange(method, PREFIX + path, body, headers))
+
     def text(self, path: str, **query: object) -> str:
         """The text at `path`: a log, a file."""
         target = PREFIX + path + _query(query)
@@ -229,7 +234,11 @@ class Client:
         )
 
     def _exchange(
-        self, method: str, target: str, content: bytes | None, headers: Mapping[str, str]
+        self,
+        method: str,
+        target: str,
+        content: bytes | Iterable[bytes] | None,
+        headers: Mapping[str, str],
     ) -> bytes:
         if _was_closed(self._connection):
             self._connection.close()
@@ -249,11 +258,16 @@ class Client:
         connection: HTTPConnection,
         method: str,
         target: str,
-        content: bytes | None,
+        content: bytes | Iterable[bytes] | None,
         headers: Mapping[str, str],
     ) -> HTTPResponse:
         sent = {name: value for name, value in (self._headers | {**headers}).items() if value}
-        connection.request(method, self._base + target, content, sent)
+        try:
+            connection.request(method, self._base + target, content, sent)
+        except (BrokenPipeError, ConnectionResetError):
+            # A gateway that refuses a body stops reading it; its answer may have come.
+            if content is None or isinstance(content, bytes):
+                raise
         response = connection.getresponse()
         if response.status >= 300:
             raise _error(response, response.read())

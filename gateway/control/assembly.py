@@ -75,7 +75,7 @@ def _shared(foundation: Foundation) -> _Shared:
         resources=foundation.resources,
         project_usage=foundation.project_usage,
     )
-    snapshots = Snapshots(foundation.data, runner)
+    snapshots = Snapshots(foundation.data, runner, foundation.project_locks)
     seeds = Seeds(foundation.data.seeds, runner.for_seeds)
     catalogue = RuntimeCatalogue(
         database=foundation.database,

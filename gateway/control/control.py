@@ -22,6 +22,7 @@ from gateway.control.projects.launch import Launcher
 from gateway.control.projects.models import Models
 from gateway.control.projects.project_files import ProjectFiles
 from gateway.control.projects.projects import Projects
+from gateway.control.projects.uploads import Uploads
 from gateway.control.records import Records
 from gateway.control.storage.garbage import Collector
 from gateway.control.storage.orphan_files import OrphanSweep
@@ -46,6 +47,7 @@ class Control:
         self.disk = foundation.disk
         self.temporary_files = foundation.temporary_files
         self.project_usage = foundation.project_usage
+        self.project_locks = foundation.project_locks
         self.set_aside = foundation.set_aside
         self.interpreters = foundation.interpreters
         self.resources = foundation.resources
@@ -63,6 +65,7 @@ class Control:
         self.runtimes = workloads.runtimes
         self.models = _models(foundation, workloads)
         self.projects = _projects(foundation, workloads, self.models)
+        self.uploads = _uploads(foundation)
         self.launcher = Launcher(self.models, self.builds, self.deployments)
         self.cancellation = Cancellation(foundation.database, self.builds, self.deployments)
         self.usage = ActiveModels(foundation.database, self.deployments)
@@ -126,6 +129,7 @@ def _projects(foundation: Foundation, workloads: Workloads, models: Models) -> P
         tasks=foundation.tasks,
         git_runner=workloads.runner.for_git,
         project_usage=foundation.project_usage,
+        locks=foundation.project_locks,
         removal_queue=foundation.removal_queue,
         set_aside=foundation.set_aside,
     )
@@ -138,6 +142,20 @@ def _projects(foundation: Foundation, workloads: Workloads, models: Models) -> P
         models=models,
         experiments=workloads.experiments,
         catalogue=workloads.catalogue,
+    )
+
+
+def _uploads(foundation: Foundation) -> Uploads:
+    return Uploads(
+        database=foundation.database,
+        data=foundation.data,
+        disk=foundation.disk,
+        project_usage=foundation.project_usage,
+        locks=foundation.project_locks,
+        temporary_files=foundation.temporary_files,
+        removal_queue=foundation.removal_queue,
+        set_aside=foundation.set_aside,
+        tasks=foundation.tasks,
     )
 
 

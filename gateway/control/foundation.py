@@ -19,6 +19,7 @@ from gateway.control.metrics.metrics_writer import MetricsWriter
 from gateway.control.metrics.retention_clock import RetentionClock
 from gateway.control.operation import OperationTimeouts
 from gateway.control.permission_changes import PermissionChanges
+from gateway.control.project_locks import ProjectLocks
 from gateway.control.resources import HostResources
 from gateway.control.retrying_writer import RetryingWriter
 from gateway.control.runtime_settings import RuntimeSettings
@@ -43,6 +44,7 @@ class Foundation(msgspec.Struct, frozen=True, kw_only=True):
     disk: FreeSpace
     temporary_files: TemporaryFiles
     project_usage: ProjectUsage
+    project_locks: ProjectLocks
     trash: Trash
     urls: GatewayUrls
     instance_id: str

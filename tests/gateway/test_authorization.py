@@ -159,5 +159,6 @@ def test_view_permission_changes_nothing() -> None:
             assert route.permission != "project.view", about
             assert route.permission != "user" or about in FOR_EVERYBODY, about
             # What is told of predictions is data, as predictions are, and may be as much.
-            looks = route.path.endswith(":check")  # at files, and changes nothing
+            # At files, and changes nothing.
+            looks = route.path.endswith((":check", ":compare"))
             assert route.audit or route.path.startswith("/metrics/") or looks, about

@@ -32,6 +32,7 @@ from gateway.admin.models import CreateModel
 from gateway.admin.projects import CreateProject
 from gateway.admin.routing.json_body import BodyReader
 from gateway.errors import Refusal, admin_body, model_body
+from gateway.upload_manifest import ManifestEntry, ManifestReader
 
 Json: TypeAlias = dict[str, Any]
 
@@ -68,6 +69,12 @@ class State:
         self.deployments: dict[str, Json] = {}
         self.experiments: dict[str, Json] = {}
         self.uploads: dict[str, bytes] = {}
+        # Of each project the files of its last upload with their hashes; the files that were sent.
+        self.files: dict[str, dict[str, str]] = {}
+        self.sent: list[list[str]] = []
+        self.replaced: list[str] = []
+        self.refuses_uploads = False
+        self.hidden: list[Json] = []  # projects that the user may not see
         self.settings = {
             name: {
                 "name": name, "value": value, "default": value, "source": source, "size": size,
@@ -98,7 +105,8 @@ class State:
         self.dies_while_building = False
 
     def project(self, wish: Json) -> Json:
-        if any(each["name"] == wish["name"] for each in self.projects.values()):
+        known = [*self.projects.values(), *self.hidden]
+        if any(each["name"] == wish["name"] for each in known):
             raise Refusal("name.taken", f"there is a project {wish['name']!r} already")
         identity = str(uuid.uuid4())
         empty = {
@@ -228,6 +236,13 @@ class State:
         raise Refusal("model.accesskey", "no model has this access key")
 
 
+def _uploaded(body: bytes) -> tuple[list[ManifestEntry], bytes]:
+    """The manifest of an upload, and the contents behind it."""
+    manifest, _, contents = (b"\n" + body).partition(b"\n\n")
+    reader = ManifestReader()
+    return [reader.read(line) for line in manifest.splitlines() if line], contents
+
+
 def _read(kind: type[msgspec.Struct], body: bytes) -> Json:
     """The body, if the real API takes it. Raises Refusal."""
     BodyReader(kind).read(body)
@@ -248,7 +263,10 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         address = urlsplit(self.path)
         self.query = dict(parse_qsl(address.query))
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if self.headers.get("Transfer-Encoding"):
+            body = self._chunks()
+        else:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.state.requests.append(f"{self.command} {self.path}")
         try:
             self._route(address.path, body)
@@ -261,6 +279,14 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - named by http.server
         pass
+
+    def _chunks(self) -> bytes:
+        body = b""
+        while size := int(self.rfile.readline(), 16):
+            body += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return body
 
     def _route(self, path: str, body: bytes) -> None:
         if path == "/livez":
@@ -323,6 +349,23 @@ class Handler(BaseHTTPRequestHandler):
     def upload(self, body: bytes, identity: str) -> None:
         self.state.uploads[self.headers["Content-Type"]] = body
         self._json({})
+
+    def compare_files(self, body: bytes, identity: str) -> None:
+        entries, _ = _uploaded(body)
+        files = self.state.files.get(identity)
+        here = set(files.values()) if files is not None else set()
+        lacking = [n for n, e in enumerate(entries) if e.is_file and e.sha256 not in here]
+        same = files == {e.path: e.sha256 for e in entries}
+        self._json({"missing": ",".join(map(str, lacking)), "unchanged": same})
+
+    def sync_files(self, body: bytes, identity: str) -> None:
+        if self.state.refuses_uploads:
+            raise Refusal("project.full", "an upload does not fit")
+        entries, contents = _uploaded(body)
+        self.state.files[identity] = {e.path: e.sha256 for e in entries}
+        self.state.sent.append([e.path for e in entries if e.sent])
+        assert len(contents) == sum(e.size for e in entries if e.sent)
+        self._json({"files": sum(e.is_file for e in entries), "replaced": self.state.replaced})
 
     def models(self, body: bytes, project: str = "") -> None:
         of = [each for each in self.state.models.values() if project in ("", each["project"]["id"])]
@@ -595,6 +638,8 @@ ROUTES: list[tuple[str, str, Callable[..., None]]] = [
     ("GET", "/projects/([^/]+)", Handler.project),
     ("DELETE", "/projects/([^/]+)", Handler.delete_project),
     ("PUT", "/projects/([^/]+)/files", Handler.upload),
+    ("POST", "/projects/([^/]+)/files:compare", Handler.compare_files),
+    ("PUT", "/projects/([^/]+)/files:sync", Handler.sync_files),
     ("GET", "/models", Handler.models),
     ("GET", "/projects/([^/]+)/models", Handler.models),
     ("POST", "/projects/([^/]+)/models", Handler.create_model),

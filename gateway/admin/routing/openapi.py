@@ -6,8 +6,10 @@ from typing import Any
 
 import msgspec
 
+from gateway.admin.routing.manifest_uploads import ManifestUpload
 from gateway.admin.routing.openapi_responses import REFUSED, responses
 from gateway.admin.routing.route import AdminRoute
+from gateway.upload_manifest import MEDIA_TYPE
 from gateway.version import version
 
 
@@ -49,7 +51,10 @@ def _operation(route: AdminRoute) -> dict[str, Any]:
         + [{"name": name, "in": "query", "schema": {"type": "string"}} for name in route.query],
         "responses": responses(route),
     }
-    if route.is_upload:
+    if route.body is ManifestUpload:
+        content = {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}
+        operation["requestBody"] = {"content": content}
+    elif route.is_upload:
         form = {"type": "object", "additionalProperties": {"type": "string", "format": "binary"}}
         operation["requestBody"] = {"content": {"multipart/form-data": {"schema": form}}}
     elif route.body is not None:

@@ -6,7 +6,7 @@
 
 Quart's rules, `/openapi.json` and the table in REFERENCE.md come from these declarations. The names
 of the handler's parameters are those of the path. A parameter `body` is the request's body: its
-annotation is a Struct for JSON, or MultiDict for the files of a form.
+annotation is a Struct for JSON, MultiDict for the files of a form, or ManifestUpload.
 """
 
 import inspect
@@ -18,6 +18,7 @@ import msgspec
 from werkzeug.datastructures import FileStorage, MultiDict
 
 from gateway import route_declaration
+from gateway.admin.routing.manifest_uploads import ManifestUpload
 from gateway.errors import API_PREFIX
 from gateway.identity.permissions import Permission
 from gateway.route_declaration import H, Handler
@@ -25,7 +26,9 @@ from gateway.route_declaration import H, Handler
 # The largest body of a route that does not declare another, in bytes.
 SMALL_BODY = 128 * 1024
 JSON = ("application/json",)
-BodyType: TypeAlias = type[msgspec.Struct] | type[MultiDict[str, FileStorage]]
+BodyType: TypeAlias = (
+    type[msgspec.Struct] | type[MultiDict[str, FileStorage]] | type[ManifestUpload]
+)
 
 
 class AdminRoute(route_declaration.Route, frozen=True, kw_only=True):
@@ -50,7 +53,7 @@ class AdminRoute(route_declaration.Route, frozen=True, kw_only=True):
     @property
     def is_upload(self) -> bool:
         """The body is written to files as it comes."""
-        return self.body is not None and issubclass(self.body, MultiDict)
+        return self.body is not None and not issubclass(self.body, msgspec.Struct)
 
     @property
     def openapi_path(self) -> str:

@@ -9,6 +9,7 @@ Users share the number of requests that run at once: a user who sends hundreds o
 follows hundreds of logs, waits and takes no thread from others.
 """
 
+import re
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
 from functools import partial
@@ -21,6 +22,7 @@ from quart.wrappers.response import DataBody
 
 from gateway.admin.routing.audit_fields import audit_summary
 from gateway.admin.routing.json_body import BodyReader
+from gateway.admin.routing.manifest_uploads import ManifestUpload, manifest_upload_of
 from gateway.admin.routing.route import AdminRoute
 from gateway.admin.routing.uploads import close_files, files_of
 from gateway.background import Tasks
@@ -86,8 +88,7 @@ class Router:
                     summary = "" if route.counted else audit_summary(body)
                 elif route.is_upload:
                     await stack.enter_async_context(self._uploads.acquire(principal().flow))
-                    arguments["body"] = files = await files_of(request, self._temporary_files)
-                    stack.callback(close_files, files)
+                    arguments["body"] = await self._uploaded(route, stack)
                 elif announces_body():
                     await request.get_data(cache=False)  # unused, and bounded as any other
                 # The permission may be gone by the time that the body has come.
@@ -111,6 +112,15 @@ class Router:
             return Response(reply, content_type="application/json")
 
         return view
+
+    async def _uploaded(self, route: AdminRoute, stack: AsyncExitStack) -> object:
+        """The body of an upload; its files are removed when the stack ends."""
+        if route.body is ManifestUpload:
+            upload = manifest_upload_of(request, self._temporary_files)
+            return await stack.enter_async_context(upload)
+        files = await files_of(request, self._temporary_files)
+        stack.callback(close_files, files)
+        return files
 
     def without_paths(self, body: bytes) -> bytes:
         """A JSON body without the data folder's path, which only site administrators may see.
@@ -150,7 +160,7 @@ def _checked(route: AdminRoute, response: Response) -> Response:
 def _audit_event(route: AdminRoute, summary: str = "") -> AuditEvent:
     who: Principal | None = g.get("principal")
     path = request.path.removeprefix(API_PREFIX)
-    is_verb = ">:" in route.path
+    is_verb = re.search(r":\w+$", route.path) is not None
     return AuditEvent(
         user=who.user.name if who else "",
         address=request.remote_addr or "",

@@ -4,28 +4,19 @@ All of them add to a model's history and replace nothing: a model of the same na
 build, and the current deployment serves until the new one is ready. Sizes that are not given are
 those of the current deployment. Environment variables are never inherited, as in CDSW.
 
-The server does the work: one request creates the model, starts its build and the deployment that
-waits for it. A refusal creates nothing, and what a check of the files finds refuses a new model. A
-build that fails leaves the model with its log, and `deploy` again adds a build to it.
+The files of the current folder are uploaded first (`project_of_folder`). Then the server does the
+work: one request creates the model, starts its build and the deployment that waits for it. A
+refusal creates nothing, and what a check of the files finds refuses a new model. A build that
+fails leaves the model with its log, and `deploy` again adds a build to it.
 """
 
 import json
-from collections.abc import Callable
-from difflib import get_close_matches
-from itertools import count
-from pathlib import Path
 
 from gateway.cli.arguments import count as build_number
 from gateway.cli.arguments import file_and_function
 from gateway.cli.command import Group, argument, command
 from gateway.cli.context import CommandFailed, Context, Exit
-from gateway.cli.lookup import (
-    build_path,
-    find_model,
-    find_project,
-    full_name,
-    model_path,
-)
+from gateway.cli.lookup import build_path, find_model, full_name, model_path
 from gateway.cli.options import (
     BUILD_OPTIONS,
     DEPLOYMENT_OPTIONS,
@@ -33,10 +24,12 @@ from gateway.cli.options import (
     NEW_SIZES,
     OF_PROJECT,
     SIZES,
+    UPLOAD,
     VARIABLES,
     WAIT,
 )
 from gateway.cli.project_check import check_files, removed_if_refused
+from gateway.cli.project_of_folder import current_project
 from gateway.cli.terminal import plural
 from gateway.cli.watch import (
     cancel_started,
@@ -55,6 +48,7 @@ from gateway.suggested_command import suggested
     "build a function and serve it",
     argument("target", metavar="FILE:FUNCTION", type=file_and_function),
     OF_PROJECT,
+    UPLOAD,
     argument("--name", metavar="NAME", help="name of the model (default: the function's)"),
     argument(
         "--auth",
@@ -77,20 +71,20 @@ def deploy(context: Context) -> None:
     """Builds the function, deploys it and shows how to call it."""
     file, _ = context.arguments.target
     with removed_if_refused(context) as created:
-        project = current_project(context, file, created)
+        project, is_new = current_project(context, file, created)
         if context.arguments.check:
             check_files(context, project)
             return
-        started = _start(context, project)
+        started = _start(context, project, is_new=is_new)
     _show(context, project, *_watch(context, *started))
 
 
-def _start(context: Context, project: Json) -> tuple[Json, Json, Json | None]:
+def _start(context: Context, project: Json, *, is_new: bool) -> tuple[Json, Json, Json | None]:
     """Starts what the command line asks for; see `start`."""
     arguments, client = context.arguments, context.client
     file, function = arguments.target
     name = arguments.name or function.replace("_", "-")
-    model = find_model_of(client, project, name)
+    model = None if is_new else find_model_of(client, project, name)
     if model and not arguments.name:
         _refuse_takeover(client, model, file, function)
     if model and arguments.auth not in (None, model["auth_enabled"]):
@@ -256,32 +250,6 @@ def served_line(model: Json, deployment: Json) -> str:
     )
 
 
-def current_project(
-    context: Context, file: str, created: Callable[[Json], None] = lambda _: None
-) -> Json:
-    """The project that was named, else that of the current folder, which is created if new; then
-    `created` is called with it."""
-    client = context.client
-    if context.arguments.project:
-        return find_project(client, context.arguments.project)
-    folder = Path.cwd()
-    if not (folder / file).is_file():
-        raise CommandFailed(
-            f"file {file!r} does not exist in {folder}",
-            f"{_similar_file(folder, file)}go to the project's folder, or use --project",
-            Exit.USAGE,
-        )
-    projects = client.listing("/projects")
-    for project in projects:
-        if project["path"] == str(folder):
-            return project
-    name = _free_name(folder.name or "project", {each["name"] for each in projects})
-    project = client.post("/projects", {"name": name, "template": "local", "path": str(folder)})
-    created(project)
-    context.terminal.say(f"Created project {name!r} for this folder.")
-    return project
-
-
 def _refuse_takeover(client: Client, model: Json, file: str, function: str) -> None:
     """Refuses a name, taken from the function, that would replace a model of another function. A
     model without a successful build may be replaced."""
@@ -311,17 +279,6 @@ def _previous_deployment(client: Client, model: Json, number: int | None) -> Jso
         if each["build_number"] == number or (number is None and older):
             return each
     return None
-
-
-def _similar_file(folder: Path, file: str) -> str:
-    close = get_close_matches(file, [each.name for each in folder.glob("*.py")], 1)
-    return f"did you mean {close[0]!r}? " if close else ""
-
-
-def _free_name(name: str, taken: set[str]) -> str:
-    if name not in taken:
-        return name
-    return next(free for n in count(2) if (free := f"{name}-{n}") not in taken)
 
 
 def _show(context: Context, project: Json, model: Json, build: Json, deployment: Json) -> None:

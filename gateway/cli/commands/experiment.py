@@ -13,10 +13,10 @@ from typing import Any
 
 from gateway.cli.arguments import cpu, memory
 from gateway.cli.command import argument, command
-from gateway.cli.commands.deploy import current_project
 from gateway.cli.context import CommandFailed, Context, Exit
 from gateway.cli.lookup import experiment_path, find_experiment, find_project
-from gateway.cli.options import KERNEL, OF_PROJECT, TIMEOUT, WAIT, YES, network
+from gateway.cli.options import KERNEL, OF_PROJECT, TIMEOUT, UPLOAD, WAIT, YES, network
+from gateway.cli.project_of_folder import current_project
 from gateway.cli.terminal import mib, plural, printable, table, when
 from gateway.cli.watch import detachable, end_if_detached, log_events, reason_of
 from gateway.client import Json
@@ -71,6 +71,7 @@ def split_script_arguments(words: list[str]) -> tuple[list[str], list[str]]:
         help="arguments for SCRIPT; after `--` also those named like options of this command",
     ),
     OF_PROJECT,
+    UPLOAD,
     KERNEL,
     argument("--cpu", metavar="CPUS", type=cpu, help="virtual CPUs (default 1)"),
     argument(
@@ -96,7 +97,7 @@ def split_script_arguments(words: list[str]) -> tuple[list[str], list[str]]:
 def run(context: Context) -> None:
     """Runs a script of the project and shows what it prints."""
     arguments, client = context.arguments, context.client
-    project = current_project(context, arguments.script)
+    project, _ = current_project(context, arguments.script)
     asked = {"script": arguments.script, "arguments": arguments.arguments}
     for name in ("kernel", "comment", "cpu", "memory", "network", "keep"):
         if (value := getattr(arguments, name)) is not None:

@@ -7,6 +7,7 @@ from gateway.cli.commands.status import model_table
 from gateway.cli.context import CommandFailed, Context, Exit
 from gateway.cli.lookup import find_project
 from gateway.cli.options import PROJECT, WAIT, YES
+from gateway.cli.project_of_folder import is_local
 from gateway.cli.terminal import facts, table
 from gateway.cli.watch import poll
 from gateway.client import Client, Json
@@ -28,7 +29,11 @@ TEMPLATES = {"python": "Python", "churn": "churn", "blank": "blank"}
                 default="python",
                 help="default: python",
             ),
-            argument("--path", metavar="DIR", help="link this folder instead of copying files"),
+            argument(
+                "--path",
+                metavar="DIR",
+                help="link this folder of the gateway's machine (site administrators)",
+            ),
             argument("--git", metavar="URL", help="clone this repository"),
         )
     ),
@@ -57,6 +62,12 @@ def create(context: Context) -> None:
     if (arguments.ref or any(keys.values())) and not arguments.git:
         message = "--ref, --git-key and --git-host-key need --git"
         raise CommandFailed(message, "name the repository with --git URL", Exit.USAGE)
+    if arguments.path and not is_local(context):
+        raise CommandFailed(
+            f"--path links a folder of the gateway's machine, and {context.named} may be another",
+            "upload the folder: run `predictd deploy FILE:FUNCTION` in it",
+            Exit.USAGE,
+        )
     if arguments.path:
         asked |= {"template": "local", "path": str(_folder(arguments.path))}
     elif arguments.git:
@@ -66,9 +77,11 @@ def create(context: Context) -> None:
         asked["template"] = TEMPLATES[arguments.template]
     with context.terminal.spinner(f"creating project {arguments.name}"):
         project = create_project(context.client, asked, wait=not arguments.detach)
+    # Only a site administrator sees paths of the gateway's machine.
+    where = f" in {project['path']}" if project["path"] else ""
     context.terminal.result(
         project,
-        f"Created project {project['name']!r} in {project['path']}.\n"
+        f"Created project {project['name']!r}{where}.\n"
         f"Serve a function of it with "
         f"{suggested('deploy', 'FILE:FUNCTION', '--project', project['name'])}.",
     )

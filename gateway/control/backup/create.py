@@ -188,6 +188,8 @@ def _add_project(archive: Writer, data: DataFolder, project: Project, contents: 
         archive.left_out.append(f"{project.path}: the folder of project {project.name!r}, not ours")
     elif (folder := data.projects / project.id).is_dir():
         archive.add_tree(str(folder.relative_to(data.root)), folder)
+        record = data.upload_record(project.id)
+        archive.add_file(str(record.relative_to(data.root)), record)
 
 
 def _of_snapshots(known: set[str], inner: str) -> bool:

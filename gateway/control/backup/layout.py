@@ -30,6 +30,7 @@ _LAYOUT = [
         (rf"{_STORE}/(?:objects|refs|reftable)/.+", _PLAIN),
         (rf"projects/{_ID}", _FOLDER),
         (rf"projects/{_ID}/.+", _ANY),
+        (rf"uploads/{_ID}", _FILE),
         (rf"builds/{_ID}(?:/code|/environment)?", _FOLDER),
         (rf"builds/{_ID}/(?:code|environment)/.+", _ANY),
         (rf"builds/{_ID}/sealed", _FILE),

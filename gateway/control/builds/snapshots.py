@@ -6,6 +6,7 @@ from typing import Protocol
 from builder import Snapshot, drop_snapshot, hiding_line, rename_snapshot, take_snapshot
 from gateway.control.builds.build_runner import BuildRunner
 from gateway.control.fair_semaphore import FairSemaphore
+from gateway.control.project_locks import ProjectLocks
 from gateway.data_folder import DataFolder
 from store import Project
 
@@ -22,18 +23,20 @@ class BuildLog(Protocol):
 class Snapshots:
     """Takes, finds and drops them. Each has the id of its build or experiment as its name."""
 
-    def __init__(self, data: DataFolder, runner: BuildRunner) -> None:
+    def __init__(self, data: DataFolder, runner: BuildRunner, locks: ProjectLocks) -> None:
         self._data = data
         self._runner = runner
+        self._locks = locks
         self._semaphore = FairSemaphore(_LIMIT, per_holder=1)
 
     async def take(self, project: Project, name: str, log: BuildLog) -> Snapshot:
         """Raises SnapshotFailed or OSError."""
         async with self._semaphore.acquire(project.id):
-            return await take_snapshot(
-                *(Path(project.path), self._data.snapshots(project.id), name, log),
-                run=await self._runner.for_git(project),
-            )
+            run = await self._runner.for_git(project)
+            with self._locks.reading(project.id):
+                return await take_snapshot(
+                    *(Path(project.path), self._data.snapshots(project.id), name, log), run=run
+                )
 
     async def rename(self, project_id: str, snapshot: Snapshot, old: str, new: str) -> None:
         """Keep a snapshot by another name. Raises SnapshotFailed or OSError."""

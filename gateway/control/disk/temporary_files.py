@@ -14,7 +14,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
+from uuid import uuid4
 
+from builder import remove_tree
 from gateway.control.disk.free_space import FreeSpace
 from gateway.set_aside import REMOVE, SetAside
 
@@ -40,6 +42,18 @@ class TemporaryFiles:
     def file(self) -> IO[bytes]:
         """A file without a name, to be closed by its user."""
         return tempfile.TemporaryFile(dir=self._folder)
+
+    def folder(self) -> Path:
+        """A new folder, to be removed by its user."""
+        return Path(tempfile.mkdtemp(dir=self._folder))
+
+    def name(self) -> Path:
+        """The path of an entry that does not exist."""
+        return self._folder / uuid4().hex
+
+    def remove(self, folder: Path) -> None:
+        """Removes one of these folders."""
+        remove_tree(folder)
 
     @contextmanager
     def named(self) -> Iterator[Path]:

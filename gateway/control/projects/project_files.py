@@ -17,6 +17,7 @@ from gateway.background import Tasks
 from gateway.control.disk.project_usage import ProjectUsage
 from gateway.control.disk.removal_queue import RemovalQueue, remove
 from gateway.control.fair_semaphore import FairSemaphore
+from gateway.control.project_locks import ProjectLocks
 from gateway.control.projects.templates import TEMPLATES, copy_template
 from gateway.control.retrying_writer import RetryingWriter
 from gateway.data_folder import DataFolder
@@ -48,6 +49,7 @@ class ProjectFiles:
         tasks: Tasks,
         git_runner: Callable[[Project], Awaitable[builder.Run]],
         project_usage: ProjectUsage,
+        locks: ProjectLocks,
         removal_queue: RemovalQueue,
         set_aside: SetAside,
     ) -> None:
@@ -57,6 +59,7 @@ class ProjectFiles:
         self._tasks = tasks
         self._git_runner = git_runner
         self._project_usage = project_usage
+        self._locks = locks
         self._removal_queue = removal_queue
         self._set_aside = set_aside
         self._clones: dict[str, _Clone] = {}  # by the project's id
@@ -141,14 +144,15 @@ class ProjectFiles:
         if (running := self._clones.get(project.id)) is not None:
             running.scope.cancel()
             await running.ended.wait()
-        folders = [self._data.snapshots(project.id), self._data.pip_cache(project.id)]
+        paths = [self._data.snapshots(project.id), self._data.pip_cache(project.id)]
         if not project.linked:
-            folders.append(Path(project.path))
-        for folder in folders:
-            await self._removal_queue.remove(partial(self._remove, folder))
+            paths += [Path(project.path), self._data.upload_record(project.id)]
+        async with self._locks.changing(project.id):
+            for path in paths:
+                await self._removal_queue.remove(partial(self._remove, path))
 
-    async def _remove(self, folder: Path) -> None:
-        await trio.to_thread.run_sync(remove, folder, self._set_aside)
+    async def _remove(self, path: Path) -> None:
+        await trio.to_thread.run_sync(remove, path, self._set_aside)
 
 
 async def _lay_out(project: Project) -> None:

@@ -26,14 +26,14 @@ def press_control_c() -> None:
     signal.pthread_kill(main, signal.SIGINT)
 
 
-def test_deploy_makes_a_linked_project_and_answers(
+def test_deploy_uploads_the_folder_and_answers(
     state: State, folder: Path, predictd: Predictd
 ) -> None:
     """One command in a folder leads to an answer and to the line that asks for another."""
     outcome = predictd("deploy", "model.py:add", "--example", '{"a": 3, "b": 5}')
     assert outcome.code == 0
     [project] = state.projects.values()
-    assert (project["name"], project["path"]) == ("sums", str(folder))
+    assert (project["name"], project["linked"], state.sent) == ("sums", False, [["model.py"]])
     assert "sums/add serves build 1 on 2 replicas (deployment 1)." in outcome.out
     assert "answers the example with 8" in outcome.out
     assert "curl " in outcome.out

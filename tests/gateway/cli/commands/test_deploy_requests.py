@@ -39,14 +39,14 @@ def deploys(
 
 def test_deploy_is_one_post(requests: list[str], deploys: Predictd) -> None:
     """A new model is created, built and deployed by one POST (of 13 requests, now 9); another
-    build of it by one POST, after what it inherits was read."""
+    build of it by one POST, after what it inherits was read. Unchanged files cost one request."""
     command = ("deploy", "model.py:add", "--no-auth", "--replicas", "1")
     first = deploys(*command, "--example", '{"a": 1, "b": 2}')
     assert (first.code, "It answers the example with 3." in first.out) == (0, True), first.err
     assert _shortened(requests) == [
         "GET /projects",
         "POST /projects",
-        "GET /models",
+        "PUT /files:sync",
         "POST /models",
         "GET /log",
         "GET /builds/ID",
@@ -59,6 +59,7 @@ def test_deploy_is_one_post(requests: list[str], deploys: Predictd) -> None:
     assert second.code == 0, second.err
     assert _shortened(requests) == [
         "GET /projects",
+        "POST /files:compare",
         "GET /models",
         "GET /builds",
         "GET /deployments",

@@ -25,7 +25,7 @@ def test_experiment_run_prints_the_output(state: State, folder: Path, predictd: 
     assert "Experiment 1 succeeded in 2.0 s. Metrics: r2 0.937123." in outcome.err
     assert "predictd experiment promote 1 FILE" in outcome.err
     [project] = state.projects.values()
-    assert project["path"] == str(folder)
+    assert (project["name"], state.sent) == ("sums", [["model.py"]])
     [experiment] = state.experiments.values()
     assert (experiment["script"], experiment["cpu"], experiment["comment"]) == (
         "model.py",

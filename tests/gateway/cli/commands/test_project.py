@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.gateway.cli.conftest import Predictd
-from tests.support.fake_admin_api import State
+from tests.support.fake_admin_api import KEY, State
 
 
 def test_project_from_a_template(state: State, predictd: Predictd) -> None:
@@ -23,6 +25,21 @@ def test_project_of_a_folder(state: State, predictd: Predictd, folder: Path) -> 
     )
     outcome = predictd("project", "create", "none", "--path", "absent")
     assert (outcome.code, "does not exist" in outcome.err) == (2, True)
+
+
+def test_path_is_not_sent_to_another_machine(
+    state: State, predictd: Predictd, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A path of this machine means nothing to a gateway that was named by its address: it may be
+    another machine, also behind a tunnel on this one."""
+    monkeypatch.setenv("PREDICTD_URL", state.url)
+    monkeypatch.setenv("PREDICTD_API_KEY", KEY)
+    outcome = predictd("project", "create", "mine", "--path", ".")
+    assert (outcome.code, "may be another" in outcome.err) == (2, True)
+    state.project({"name": "other", "path": str(folder)})
+    assert predictd("deploy", "model.py:add").code == 0
+    assert [each["name"] for each in state.projects.values()] == ["other", "sums"]
+    assert state.sent == [["model.py"]]
 
 
 def test_project_of_a_repository(state: State, predictd: Predictd) -> None:
@@ -70,6 +87,7 @@ def test_taken_project_name_is_refused(state: State, predictd: Predictd) -> None
 def test_ls_and_show(state: State, folder: Path, predictd: Predictd) -> None:
     """All of them in a table; one of them with its models."""
     assert "predictd project create NAME" in predictd("project", "ls").out
+    predictd("project", "create", "sums", "--path", ".")
     predictd("deploy", "model.py:add")
     headings, line = predictd("project", "ls").out.splitlines()
     assert headings.split() == ["PROJECT", "TEMPLATE", "STATUS", "FOLDER"]
