@@ -27,7 +27,7 @@ _NAMED = 5
 _PIECE = 1 << 20
 
 
-class Found(NamedTuple):
+class CurrentEntry(NamedTuple):
     """An entry of the project's folder. `sha256` is empty where it was not needed. `uploaded`: the
     last upload put it there, and it is unchanged."""
 
@@ -49,7 +49,7 @@ class Difference(NamedTuple):
 Record = dict[str, list[RecordedEntry]]
 
 
-class ProjectTree:
+class CurrentTree:
     """The folder of a project, looked at once."""
 
     def __init__(self, root: Path, manifest: Sequence[ManifestEntry], record: Record) -> None:
@@ -58,7 +58,7 @@ class ProjectTree:
         self._manifest = manifest
         self._wanted = {entry.path: entry for entry in manifest}
         self._record = record
-        self.found: dict[str, Found] = {}
+        self.found: dict[str, CurrentEntry] = {}
         self._sources: dict[str, str] = {}  # the path of a file with this content
         for each in self._walk():
             self.found[each.path] = each
@@ -132,7 +132,7 @@ class ProjectTree:
             *(entry.kind, entry.sha256, entry.target),
         )
 
-    def _stays(self, each: Found) -> bool:
+    def _stays(self, each: CurrentEntry) -> bool:
         return each.path not in self._wanted and not each.uploaded
 
     def _refuse_conflicts(self) -> None:
@@ -146,7 +146,7 @@ class ProjectTree:
             text = f"files of the project that no upload put there are in the way: {named}"
             raise Refusal("path.refused", text)
 
-    def _walk(self) -> Iterator[Found]:
+    def _walk(self) -> Iterator[CurrentEntry]:
         ahead = [""]
         with Folder.root(self._root) as top:
             while ahead:
@@ -164,7 +164,7 @@ class ProjectTree:
                             ahead.append(path)
                         yield found
 
-    def _look(self, folder: Folder, entry: "os.DirEntry[str]", path: str) -> Found:
+    def _look(self, folder: Folder, entry: "os.DirEntry[str]", path: str) -> CurrentEntry:
         facts = entry.stat(follow_symlinks=False)
         kind = _kind(facts.st_mode)
         recorded = [each for each in self._record.get(path, ()) if _is_alike(each.kind, kind)]
@@ -177,7 +177,7 @@ class ProjectTree:
             if not sha256 and facts.st_size in sizes:
                 sha256 = _hash(folder, entry.name)
         uploaded = any((each.sha256, each.target) == (sha256, target) for each in recorded)
-        return Found(path, kind, sha256, target, uploaded)
+        return CurrentEntry(path, kind, sha256, target, uploaded)
 
 
 def _hash(folder: Folder, name: str) -> str:

@@ -26,7 +26,7 @@ from gateway.control.disk.removal_queue import RemovalQueue, remove
 from gateway.control.disk.temporary_files import TemporaryFiles
 from gateway.control.project_locks import ProjectLocks
 from gateway.control.projects.upload_record import read_record, write_record
-from gateway.control.projects.upload_tree import Difference, ProjectTree
+from gateway.control.projects.upload_tree import CurrentTree, Difference
 from gateway.data_folder import DataFolder
 from gateway.errors import Refusal
 from gateway.set_aside import SetAside
@@ -110,8 +110,8 @@ class Uploads:
         work = partial(remove, old, self._set_aside)
         await self._removal_queue.remove(partial(trio.to_thread.run_sync, work))
 
-    def _look(self, project: Project, manifest: list[ManifestEntry]) -> ProjectTree:
-        return ProjectTree(Path(project.path), manifest, read_record(self._record(project)))
+    def _look(self, project: Project, manifest: list[ManifestEntry]) -> CurrentTree:
+        return CurrentTree(Path(project.path), manifest, read_record(self._record(project)))
 
     def _compare(self, project: Project, received: Received) -> Difference:
         return self._look(project, _entries(received)).compare()
