@@ -6,8 +6,11 @@ since their consequences are printed after them.
 """
 
 import re
+from itertools import takewhile
 from signal import SIGKILL, Signals
 
+# How uv indents the lines of a cause after the first.
+_CONTINUED = " " * 9
 FALLBACK = "Read the whole log of this build, or run the script by hand in a fresh environment."
 
 UNREACHED = (
@@ -43,6 +46,11 @@ CAUSES = [
             "serves another file. Find out why, then update the hashes.",
         ),
         (
+            r"lack of valid authentication credentials|authentication error",
+            "The index refused the credentials, or has none: check the user and the password in "
+            "PIP_INDEX_URL or in the requirements.",
+        ),
+        (
             r"externally-managed-environment",
             "Call `pip`, which is the build's own: the script calls the pip of another Python.",
         ),
@@ -71,7 +79,7 @@ RULES = [
         ),
         (
             # uv's words for it: names that do not exist, and versions.
-            r"Because .*(was not found|no versions? of|only .* (is|are) available)"
+            r"cause: Because .*(was not found|no versions? of|no wheels with|no usable wheels)"
             r"|No matching distribution found for",
             "Check the name and the version, and that they exist for the Python of this build; if "
             "not, choose another kernel.",
@@ -88,7 +96,8 @@ RULES = [
             "Relax one of the required versions, so that they are compatible.",
         ),
         (
-            r"Could not open requirements file|error: File not found: ",
+            r"Could not open requirements file|error: File not found: "
+            r"|cause: failed to read from file ",
             "Add the file to the project, check that .gitignore does not exclude it, or correct "
             "its name in the script.",
         ),
@@ -138,12 +147,21 @@ def explain(status: int, lines: list[str]) -> tuple[str, str]:
         advice = "The machine may have run out of memory." if status == -SIGKILL else FALLBACK
         return f"it was killed by {_name(-status)}", advice
     for rules in (CAUSES, RULES):
-        for line in reversed(lines):
+        for number in reversed(range(len(lines))):
             for pattern, advice in rules:
-                if pattern.search(line):
-                    return line.strip().removeprefix("cause: "), advice
+                if pattern.search(lines[number]):
+                    return _whole(lines[number:]), advice
     last = next((line.strip() for line in reversed(lines) if line.strip()), "it printed nothing")
     return f"{last} (exit status {status})", FALLBACK
+
+
+def _whole(lines: list[str]) -> str:
+    """The first line, with the lines below it that continue a cause of uv."""
+    first, *others = lines
+    if not first.strip().startswith("cause: "):
+        return first.strip()
+    more = takewhile(lambda line: line.startswith(_CONTINUED), others)
+    return " ".join(line.strip() for line in (first, *more)).removeprefix("cause: ")
 
 
 def _name(number: int) -> str:

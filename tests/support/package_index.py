@@ -11,10 +11,13 @@ from io import BytesIO
 from urllib.parse import urlsplit
 
 
-def wheel(name: str, version: str, requires: tuple[str, ...] = (), body: str = "") -> bytes:
-    """The bytes of a wheel with one module, whose `VERSION` is its version."""
+def wheel(
+    name: str, version: str, requires: tuple[str, ...] = (), body: str = "", more: str = ""
+) -> bytes:
+    """The bytes of a wheel with one module, whose `VERSION` is its version. `more` are lines of its
+    metadata."""
     info = f"{name}-{version}.dist-info"
-    metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+    metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{more}"
     metadata += "".join(f"Requires-Dist: {each}\n" for each in requires)
     files = {
         f"{name}.py": f"VERSION = {version!r}\n{body}",

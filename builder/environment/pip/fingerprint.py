@@ -136,8 +136,9 @@ class _Question:
         return [str(uv_program()), "pip", "compile", *own, *options, "--", *found]
 
     def variables(self, spec: BuildSpec) -> dict[str, str]:
-        given = script_variables(spec) | self._request.variables
-        return uv_variables(given, {}, str(uv_cache(spec)), "copy")
+        changed = self._request.variables
+        ours = {name: value for name, value in changed.items() if name.startswith("UV_")}
+        return uv_variables(script_variables(spec) | changed, ours, str(uv_cache(spec)), "copy")
 
     def read(self) -> str:
         return read_small_file(self._output, MOST_BYTES).decode("utf-8", "replace")

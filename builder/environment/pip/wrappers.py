@@ -13,7 +13,7 @@ from tempfile import TemporaryFile
 
 from uv import find_uv_bin
 
-from builder.environment.pip.inside.predictd_pip.decision import uv_variables
+from builder.environment.pip.inside.predictd_pip.decision import BEST_MATCH, STRATEGY, uv_variables
 from builder.environment.pip.inside.predictd_pip.hook import set_hook
 from builder.environment.pip.requests import record_path
 from builder.environment.seeds import WRAPPERS
@@ -53,6 +53,7 @@ def script_variables(spec: BuildSpec) -> dict[str, str]:
 
 def uv_script_variables(spec: BuildSpec, own: dict[str, str]) -> dict[str, str]:
     """Return the variables of uv for the indexes of the script, and our `own`."""
+    own = {STRATEGY: BEST_MATCH, **own}
     return uv_variables(script_variables(spec), own, str(uv_cache(spec)), "copy")
 
 

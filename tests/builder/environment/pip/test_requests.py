@@ -95,7 +95,7 @@ async def test_replaced_file_changes_the_fingerprint(bench: Bench, tmp_path: Pat
     script = f"pip install -f {tmp_path} greeting\n"
     make_wheel(tmp_path, "greeting", "1.0")
     [first] = (await build(bench, "one", script)).fingerprints
-    make_wheel(tmp_path, "greeting", "1.0", extras="Summary: another\n")
+    make_wheel(tmp_path, "greeting", "1.0", more="Summary: another\n")
     [other] = (await build(bench, "two", script)).fingerprints
     assert first
     assert other

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from builder.environment.pip.inside.predictd_pip.decision import Decision, command, decide
-from builder.environment.pip.inside.predictd_pip.table import BY_NAME
+from builder.environment.pip.inside.predictd_pip.table import BY_NAME, last_word
 
 NOWHERE = {"PIP_CONFIG_FILE": "/dev/null"}
 
@@ -238,6 +238,44 @@ def test_time_limit_and_proxy_become_variables() -> None:
     assert decision.variables["UV_HTTP_TIMEOUT"] == "60"
     assert decision.variables["HTTPS_PROXY"] == "http://user@host:3128"
     assert decided("install", "--default-timeout", "9", "a").variables == {"UV_HTTP_TIMEOUT": "9"}
+
+
+def test_any_of_several_indexes_may_have_the_best_version(tmp_path: Path) -> None:
+    """With more than one index uv compares all of them, as pip does."""
+    (tmp_path / "a.txt").write_text("--extra-index-url http://b")
+    for arguments in ("install --extra-index-url http://b a", "install -r a.txt"):
+        decision = decided(*arguments.split(), folder=str(tmp_path))
+        assert decision.variables == {"UV_INDEX_STRATEGY": "unsafe-best-match"}
+    assert not decided("install", "-i", "http://a", "a").variables
+
+
+@pytest.mark.parametrize(
+    ("text", "version", "several", "served"),
+    [
+        ("No solution found when resolving dependencies", (3, 11), False, "uv"),
+        ("No solution found ...\nhint: `a` has a pre-release", (3, 11), False, "pip"),
+        ("No solution found ... because a==1 has invalid metadata", (3, 11), False, "pip"),
+        ("Because a was not found in the package registry", (3, 11), True, "pip"),
+        ("No solution found when resolving dependencies\nhint: An index URL (a) could not be "
+         "queried due to a lack of valid authentication credentials", (3, 11), False, "pip"),
+        ("Hash mismatch for `a==1`", (3, 11), False, "uv"),
+        ("error: File not found: a.txt", (3, 11), False, "uv"),
+        ("failed to read from file `a.txt`", (3, 11), False, "uv"),
+        ("No space left on device", (3, 11), False, "uv"),
+        ("Disk quota exceeded", (3, 11), False, "uv"),
+        ("dns error", (3, 11), False, "uv"),
+        ("tcp connect error", (3, 11), False, "uv"),
+        ("operation timed out", (3, 11), False, "uv"),
+        ("invalid peer certificate: UnknownIssuer", (3, 11), False, "pip"),
+        ("error: Failed to build `a==1`", (3, 11), False, "uv"),
+        ("error: Failed to build `a==1`", (3, 8), False, "pip"),
+        ("error: Couldn't parse requirement in `a.txt`", (3, 11), False, "pip"),
+        ("", (3, 11), False, "pip"),
+    ],
+)  # fmt: skip
+def test_last_word(text: str, version: tuple[int, ...], several: bool, served: str) -> None:
+    """A failure that pip would share is told by uv; pip is asked after all others."""
+    assert last_word(text, version, several) == served
 
 
 def test_configuration_files_are_read(tmp_path: Path) -> None:

@@ -8,14 +8,13 @@ import os
 from typing import Dict, List, Mapping, NamedTuple, Sequence, Tuple
 
 from .reading import Asked, Given, NeedsPip, needs_pip, read_arguments, read_defaults
-from .requirement_files import check_source, lifted_options
+from .requirement_files import check_source, look_through
 from .table import COMMAS, DROPPED, EACH, FLAG, PROXY, TIMEOUT, UV, VERBS
 
 Pairs = List[Tuple[str, str]]
-# What uv takes from variables in pip's meaning: any index may have the best version, sources in a
-# pyproject.toml are for uv's own projects, and certificates are the machine's (gotcha G2).
+# What uv takes from variables in pip's meaning: sources in a pyproject.toml are for uv's own
+# projects, and certificates are the machine's (gotcha G2).
 SETTINGS = {
-    "UV_INDEX_STRATEGY": "unsafe-best-match",
     "UV_NO_CONFIG": "1",
     "UV_NO_PROGRESS": "1",
     "UV_NO_SOURCES": "1",
@@ -23,6 +22,10 @@ SETTINGS = {
     "UV_PYTHON_DOWNLOADS": "never",
     "UV_SYSTEM_CERTS": "1",
 }
+# Any index may have the best version. With it uv hides refused credentials, so it is only set where
+# there are several indexes.
+STRATEGY = "UV_INDEX_STRATEGY"
+BEST_MATCH = "unsafe-best-match"
 PROXIES = ("ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "http_proxy", "https_proxy")
 
 
@@ -64,7 +67,8 @@ def _pip(verb: str, reason: str) -> Decision:
 
 def _uv(asked: Asked, given: Given, folder: str) -> Decision:
     files = [value for option, value in given if option.names[0] in ("-r", "-c")]
-    given = given + lifted_options([path for path in files if path], folder)
+    looked = look_through(files, folder)
+    given = given + looked.lifted
     pairs: Pairs = []
     variables: Dict[str, str] = {}
     last: Dict[str, str] = {}
@@ -92,6 +96,8 @@ def _uv(asked: Asked, given: Given, folder: str) -> Decision:
             last[option.uv] = value
     for word in asked.words:
         check_source(word)
+    if looked.several_indexes or any(option.uv == "--extra-index-url" for option, _ in given):
+        variables[STRATEGY] = BEST_MATCH
     pairs += list(last.items())
     pairs = _upgrade_by_name(pairs, asked.words) + [("", word) for word in asked.words]
     return Decision("uv", asked.verb, True, "", pairs, variables)

@@ -5,7 +5,7 @@ is needed. A file that cannot be read is left to uv, which names it.
 """
 
 import os
-from typing import Iterator, List, Set, Tuple
+from typing import Iterator, List, NamedTuple, Set, Tuple
 
 from .reading import Given, NeedsPip
 from .table import FILE_OPTIONS, PIP, UV, by_name
@@ -16,9 +16,17 @@ MOST_FILES = 100
 OTHER_VERSION_CONTROL = ("hg+", "svn+", "bzr+")
 
 
-def lifted_options(files: List[str], folder: str) -> Given:
-    """The options of files, and of those that they name, for uv's command line."""
+class Looked(NamedTuple):
+    """The options of files for uv's command line, and whether the files name more indexes."""
+
+    lifted: Given
+    several_indexes: bool
+
+
+def look_through(files: List[str], folder: str) -> Looked:
+    """Looks through files, and those that they name."""
     found: Given = []
+    several = False
     left = [os.path.join(folder, each) for each in files]
     seen: Set[str] = set()
     while left:
@@ -35,11 +43,12 @@ def lifted_options(files: List[str], folder: str) -> Given:
                 raise NeedsPip(f"{os.path.basename(path)} has {name}")
             if name in ("-e", "--editable"):
                 check_source(value, editable=True)
+            several = several or name == "--extra-index-url"
             if served == "lifted":
                 found.append((option, value))
             elif served == UV and name in ("-r", "--requirement", "-c", "--constraint"):
                 left.append(os.path.join(os.path.dirname(path), value))
-    return found
+    return Looked(found, several)
 
 
 def check_source(text: str, editable: bool = False) -> None:

@@ -179,6 +179,7 @@ FAILURES: "list[Tuple[str, str]]" = [
     ("No solution found when resolving dependencies", UV),
     ("Hash mismatch for ", UV),
     ("File not found: ", UV),
+    ("failed to read from file", UV),
     ("No space left on device", UV),
     ("Disk quota exceeded", UV),
     ("dns error", UV),
@@ -190,8 +191,14 @@ FAILURES: "list[Tuple[str, str]]" = [
 SAME_BUILDS_SINCE = (3, 9)
 
 
-def last_word(text: str, version: "Tuple[int, ...]") -> str:
+# uv does not say that one of several indexes refused its credentials.
+NOT_FOUND = "was not found in the package registry"
+
+
+def last_word(text: str, version: "Tuple[int, ...]", several_indexes: bool) -> str:
     """Who tells that a request failed, by what uv printed in a Python of this version."""
+    if several_indexes and NOT_FOUND in text:
+        return PIP
     for pattern, served in FAILURES:
         if pattern in text:
             legacy = pattern.startswith("Failed to build") and version < SAME_BUILDS_SINCE
