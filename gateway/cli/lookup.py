@@ -1,12 +1,14 @@
 """Finds what the user names: MODEL, PROJECT, a build's number, an experiment's.
 
-A model is named by its name, by `PROJECT/NAME` or by its id. A name that fits no model, or more
-than one, is an error that lists the candidates: the command line never guesses.
+A model is named by its name, by `PROJECT/NAME` or by its id. Of several with one name it is that
+of the current folder's project. Any other name that fits no model, or more than one, is an error
+that lists the candidates: the command line never guesses.
 """
 
 from difflib import get_close_matches
+from pathlib import Path
 
-from gateway.cli.context import CommandFailed, Exit
+from gateway.cli.context import CommandFailed, Context, Exit
 from gateway.client import Client, Json
 from gateway.suggested_command import suggested
 
@@ -36,10 +38,14 @@ def experiment_path(experiment: Json) -> str:
     return f"/projects/{experiment['project_id']}/experiments/{experiment['id']}"
 
 
-def find_model(client: Client, text: str) -> Json:
+def find_model(context: Context, text: str) -> Json:
     """The one model that `text` names."""
-    models = client.listing("/models")
+    models = context.client.listing("/models")
     fitting = [each for each in models if text in (each["name"], full_name(each), each["id"])]
+    if len(fitting) > 1:
+        here = projects_here(context)
+        of_folder = [each for each in fitting if each["project"]["id"] in here]
+        fitting = of_folder if len(of_folder) == 1 else fitting
     if len(fitting) > 1:
         candidates = ", ".join(f"{full_name(each)} ({each['id']})" for each in fitting)
         message = f"model name {text!r} is ambiguous: {candidates}"
@@ -47,6 +53,17 @@ def find_model(client: Client, text: str) -> Json:
     if not fitting:
         raise _not_found("model", text, models, "predictd ls")
     return fitting[0]
+
+
+def projects_here(context: Context) -> set[str]:
+    """The ids of the projects that have the current folder. An equal path on another machine is
+    another folder."""
+    folder, is_local = str(Path.cwd()), not context.named
+    return {
+        each["id"]
+        for each in context.client.listing("/projects")
+        if is_local and each["path"] == folder
+    }
 
 
 def find_project(client: Client, text: str) -> Json:

@@ -38,7 +38,7 @@ _NUMBER_OR_LAST = argument(
 def create(context: Context) -> None:
     """Builds the project as it is now."""
     client = context.client
-    model = find_model(client, context.arguments.model)
+    model = find_model(context, context.arguments.model)
     build = client.post(f"{model_path(model)}/builds", like_the_last(context, model))
     name, number = full_name(model), build["build_number"]
     what, look = f"build {number} of {name!r}", suggested("build log", name, number)
@@ -63,7 +63,7 @@ def create(context: Context) -> None:
 )
 def ls(context: Context) -> None:
     """A model's builds, oldest first."""
-    model = find_model(context.client, context.arguments.model)
+    model = find_model(context, context.arguments.model)
     builds = context.client.listing(f"{model_path(model)}/builds")
     rows = [
         (
@@ -92,7 +92,7 @@ def ls(context: Context) -> None:
 )
 def show(context: Context) -> None:
     """One build on one screen."""
-    model = find_model(context.client, context.arguments.model)
+    model = find_model(context, context.arguments.model)
     build = find_build(context.client, model, context.arguments.number)
     lock = _lock(context, model, build) if build["lock"] else None
     shown = facts(
@@ -122,7 +122,7 @@ def show(context: Context) -> None:
 )
 def lock(context: Context) -> None:
     """The lock of a build, as PEP 751 has it."""
-    model = find_model(context.client, context.arguments.model)
+    model = find_model(context, context.arguments.model)
     build = find_build(context.client, model, context.arguments.number)
     if context.terminal.as_json:
         context.terminal.result(_lock(context, model, build), "")
@@ -141,7 +141,7 @@ def lock(context: Context) -> None:
 )
 def diff(context: Context) -> None:
     """What is different in build M, compared with build N."""
-    model = find_model(context.client, context.arguments.model)
+    model = find_model(context, context.arguments.model)
     before = find_build(context.client, model, context.arguments.number)
     after = find_build(context.client, model, context.arguments.other)
     path = build_path(model, before["id"])
@@ -159,7 +159,7 @@ def diff(context: Context) -> None:
 )
 def log(context: Context) -> None:
     """The log of a build from its first line; for a running build, until it ends."""
-    model = find_model(context.client, context.arguments.model)
+    model = find_model(context, context.arguments.model)
     build = find_build(context.client, model, context.arguments.number)
     name, number = full_name(model), build["build_number"]
     path = build_path(model, build["id"])
@@ -187,7 +187,7 @@ def log(context: Context) -> None:
 )
 def cancel(context: Context) -> None:
     """Ends a build. The deployment that waits for it fails; what serves is not touched."""
-    model = find_model(context.client, context.arguments.model)
+    model = find_model(context, context.arguments.model)
     build = find_build(context.client, model, context.arguments.number)
     name, number = full_name(model), build["build_number"]
     with context.terminal.spinner(f"cancelling build {number}"):
@@ -205,7 +205,7 @@ def cancel(context: Context) -> None:
 )
 def rm(context: Context) -> None:
     """Deletes a build with its files and its log."""
-    model = find_model(context.client, context.arguments.model)
+    model = find_model(context, context.arguments.model)
     build = find_build(context.client, model, context.arguments.number)
     name, number = full_name(model), build["build_number"]
     context.confirm(f"Delete build {number} of {name}?")

@@ -25,7 +25,7 @@ from gateway.suggested_command import suggested
 )
 def call(context: Context) -> None:
     """Calls a model as any client would, and prints what its function returned, as JSON."""
-    model = find_model(context.client, context.arguments.model)
+    model = find_model(context, context.arguments.model)
     try:
         reply = context.client.call(model["access_key"], context.arguments.request)
     except ModelFailed as error:

@@ -115,7 +115,7 @@ def _start(context: Context, project: Json, *, is_new: bool) -> tuple[Json, Json
 def rollback(context: Context) -> None:
     """Deploys the previous build, or one that served before, with the sizes that it had."""
     client = context.client
-    model = find_model(client, context.arguments.model)
+    model = find_model(context, context.arguments.model)
     name, number = full_name(model), context.arguments.to
     previous = _previous_deployment(client, model, number)
     if number and number == model["current_build_number"]:

@@ -16,7 +16,7 @@ from gateway.suggested_command import suggested
 )
 def ls(context: Context) -> None:
     """A model's deployments, oldest first: which build served, when, and who deployed it."""
-    model = find_model(context.client, context.arguments.model)
+    model = find_model(context, context.arguments.model)
     deployments = context.client.listing(f"{model_path(model)}/deployments")
     rows = [
         (

@@ -49,7 +49,7 @@ _OVERLAP = 200
 def logs(context: Context) -> Exit:
     """What a model's replicas printed; with `--follow` also what they print from now on."""
     arguments = context.arguments
-    path = f"{model_path(find_model(context.client, arguments.model))}/logs"
+    path = f"{model_path(find_model(context, arguments.model))}/logs"
     given = ("replica", "stream", "tail", "since", "request")
     query = {name: getattr(arguments, name) for name in given}
     if arguments.follow:

@@ -34,7 +34,7 @@ _HEADINGS = ("STARTED (UTC)", "MS", "PREDICTION", "METRICS")
 def metrics(context: Context) -> None:
     """The predictions that began in a window, oldest first, with their metrics."""
     arguments = context.arguments
-    model = find_model(context.client, arguments.model)
+    model = find_model(context, arguments.model)
     window: Json = {
         "model_crn": model["crn"],
         "start_timestamp_ms": arguments.since,

@@ -33,7 +33,7 @@ from gateway.suggested_command import suggested
 )
 def redeploy(context: Context) -> None:
     """The current build again, or another one."""
-    model = find_model(context.client, context.arguments.model)
+    model = find_model(context, context.arguments.model)
     number = context.arguments.build or model["current_build_number"] or None
     build = find_build(context.client, model, number)
     deploy_build(context, model, build, deployment_options(context, model))
@@ -51,7 +51,7 @@ def redeploy(context: Context) -> None:
 def rebuild(context: Context) -> None:
     """A build like the last one, of the project as it is now, which replaces the current one."""
     client = context.client
-    model = find_model(client, context.arguments.model)
+    model = find_model(context, context.arguments.model)
     options = deployment_options(context, model)
     asked = like_the_last(context, model, options)
     started = start(client, model["project"], model, asked, options)
@@ -69,7 +69,7 @@ def rebuild(context: Context) -> None:
 )
 def restart(context: Context) -> None:
     """A rolling restart; waits until all replicas are new ones."""
-    model = find_model(context.client, context.arguments.model)
+    model = find_model(context, context.arguments.model)
     name = full_name(model)
     deployment = current_deployment(context.client, model)
     if deployment is None or deployment["status"] not in ACTIVE:
@@ -98,7 +98,7 @@ def restart(context: Context) -> None:
 )
 def stop(context: Context) -> None:
     """Stops the current deployment and those that are starting."""
-    model = find_model(context.client, context.arguments.model)
+    model = find_model(context, context.arguments.model)
     name = full_name(model)
     stopping = context.client.post(f"{model_path(model)}:stop")["model_deployments"]
     advice = f"Serve it again with {suggested('model redeploy', name)}."
@@ -125,7 +125,7 @@ def stop(context: Context) -> None:
 def rotate_key(context: Context) -> None:
     """A new access key for a model; the old one is invalid at once."""
     client = context.client
-    model = find_model(client, context.arguments.model)
+    model = find_model(context, context.arguments.model)
     context.confirm(f"Replace the access key of {full_name(model)}? All callers need the new one.")
     model = client.post(f"{model_path(model)}:regenerate_key")
     text = f"The access key of {full_name(model)} is now {model['access_key']}."
@@ -141,7 +141,7 @@ def rotate_key(context: Context) -> None:
 )
 def rm(context: Context) -> None:
     """Deletes a model with all its builds and deployments."""
-    model = find_model(context.client, context.arguments.model)
+    model = find_model(context, context.arguments.model)
     name = full_name(model)
     context.confirm(f"Stop and delete {name} with all its builds?")
     with context.terminal.spinner(f"deleting {name}"):

@@ -99,7 +99,7 @@ def _machine_line(machine: Json) -> str:
 
 def _model_status(context: Context) -> None:
     client = context.client
-    model = find_model(client, context.arguments.model)
+    model = find_model(context, context.arguments.model)
     path = model_path(model)
     deployment = current_deployment(client, model)
     built = client.listing(f"{path}/builds")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.gateway.cli.conftest import Predictd
-from tests.support.fake_admin_api import State
+from tests.support.fake_admin_api import KEY, State
 
 VERBS = [
     *("status", "logs", "rollback", "build ls", "build log", "deployment ls"),
@@ -146,9 +146,17 @@ def test_unknown_models(verb: str, predictd: Predictd) -> None:
     assert "did you mean 'add'? list them with `predictd ls`" in outcome.err
 
 
-def test_ambiguous_names(state: State, predictd: Predictd) -> None:
-    """A name in two projects is never guessed; full names and ids settle it."""
+def test_ambiguous_names(
+    state: State, predictd: Predictd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name in two projects is that of the current folder's project, and elsewhere not guessed;
+    full names and ids settle it."""
     other = state.model(state.project({"name": "other"}), {"name": "add"})
+    assert predictd("status", "add", "--json").json["model"]["project"]["name"] == "sums"
+    # On another machine an equal path is another folder.
+    monkeypatch.setenv("PREDICTD_API_KEY", KEY)
+    assert predictd("status", "add", "--url", state.url).code == 2
+    monkeypatch.chdir(tmp_path)
     outcome = predictd("model", "stop", "add")
     assert outcome.code == 2
     assert "sums/add (" in outcome.err
