@@ -48,10 +48,19 @@ class FolderProjects:
         return known
 
 
+def remembered_project(environment: Mapping[str, str], gateway: str, folder: Path) -> str:
+    """The id of the folder's project, or "", without waiting for the lock. Raises as below."""
+    return FolderProjects(_path(environment), gateway).get(folder)
+
+
+def _path(environment: Mapping[str, str]) -> Path:
+    return contexts_path(environment).with_name("folders.json")
+
+
 @contextmanager
 def folder_projects(environment: Mapping[str, str], gateway: str) -> Iterator[FolderProjects]:
     """The file, locked during the block. Raises OSError, or ValueError for a damaged file."""
-    path = contexts_path(environment).with_name("folders.json")
+    path = _path(environment)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with path.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

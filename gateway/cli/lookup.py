@@ -5,10 +5,12 @@ of the current folder's project. Any other name that fits no model, or more than
 that lists the candidates: the command line never guesses.
 """
 
+from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 
 from gateway.cli.context import CommandFailed, Context, Exit
+from gateway.cli.folder_projects import remembered_project
 from gateway.client import Client, Json
 from gateway.suggested_command import suggested
 
@@ -56,14 +58,19 @@ def find_model(context: Context, text: str) -> Json:
 
 
 def projects_here(context: Context) -> set[str]:
-    """The ids of the projects that have the current folder. An equal path on another machine is
-    another folder."""
-    folder, is_local = str(Path.cwd()), not context.named
-    return {
-        each["id"]
-        for each in context.client.listing("/projects")
-        if is_local and each["path"] == folder
-    }
+    """The ids of the projects that the current folder is linked to or was uploaded to. An equal
+    path on another machine is another folder."""
+    folder, is_local = Path.cwd(), not context.named
+    found = set[str]()
+    with suppress(OSError, ValueError):  # an upload reports a damaged file
+        found.add(remembered_project(context.environment, gateway_of(context), folder))
+    projects = context.client.listing("/projects") if is_local else []
+    return found | {e["id"] for e in projects if e["linked"] and e["path"] == str(folder)}
+
+
+def gateway_of(context: Context) -> str:
+    """By which name the projects of folders are remembered: its URL, or its data folder."""
+    return context.client.url if context.named else str(context.data)
 
 
 def find_project(client: Client, text: str) -> Json:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from gateway.cli.context import CommandFailed, Context, Exit
 from gateway.cli.folder_projects import FolderProjects, folder_projects
-from gateway.cli.lookup import find_project
+from gateway.cli.lookup import find_project, gateway_of
 from gateway.cli.uploading import upload
 from gateway.client import ApiError, ClientError, Json
 
@@ -156,9 +156,8 @@ def _refuse_home(folder: Path) -> None:
 @contextmanager
 def _known(context: Context) -> Iterator[FolderProjects]:
     """The remembered projects of this user's folders, locked. Raises CommandFailed."""
-    gateway = context.client.url if context.named else str(context.data)
     try:
-        with folder_projects(context.environment, gateway) as known:
+        with folder_projects(context.environment, gateway_of(context)) as known:
             yield known
     except (OSError, ValueError) as error:
         raise CommandFailed(
