@@ -23,6 +23,7 @@ from builder.file_store.links import add_to_store, link_files
 from builder.interpreters import Interpreter, inspect
 from builder.lock.installed import Installed
 from builder.lock.make import make_lock, read_environment
+from builder.lock.obey import check_obeyed, write_constraints
 from builder.lock.pylock import LockText
 from builder.reuse.environment_store import LOCK, EnvironmentManifest
 from builder.safe_paths import check_model_file, check_model_path
@@ -189,6 +190,8 @@ class _Build:
         return interpreter
 
     async def _run_script(self, interpreter: Interpreter) -> None:
+        if self._spec.lock:
+            await write_constraints(self._spec, self._log)
         if check_script(self._spec):
             if odd := await trio.to_thread.run_sync(normalize_script, self._spec):
                 self._log.write(f"{self._spec.script} has {odd}, which the build leaves out")
@@ -213,6 +216,8 @@ class _Build:
             log=self._log,
             time_left=self._time_left(),
         )
+        if spec.lock:
+            await check_obeyed(spec.lock, self._lock, self._log)
         if self._lock:
             (spec.environment / LOCK).write_text(self._lock.text)
         await trio.to_thread.run_sync(take_over, spec.virtualenv, spec.code)

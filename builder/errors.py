@@ -113,6 +113,18 @@ class ScriptFailed(BuilderError):
     """The build script could not be run, or it failed."""
 
 
+class LockBroken(BuilderError):
+    """A rebuild cannot have the packages that the build had."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(
+            "The build could not be made again from its lock",
+            problem,
+            "Make the packages of the lock available in the package index (`predictd build lock` "
+            "prints it), or deploy again: a new build takes what the index has now.",
+        )
+
+
 class ModelFileRefused(BuilderError):
     """The file to serve is missing, or not a Python file beneath the project."""
 

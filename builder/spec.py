@@ -43,6 +43,7 @@ class BuildSpec(Struct, frozen=True, kw_only=True):
     `home` is the path at which programs of the build see the project. `script` and `model_root` are
     relative to the project's root, `file` to `model_root`. `variables` are for the script only.
     The environment starts as a copy of `base`, the virtual environment of a runtime.
+    `lock` is the text of the lock that a rebuild has to obey; "" for a new build.
     `time_limit` is in seconds and covers the whole build. Sealed files are shared through
     `file_store`.
     """
@@ -59,6 +60,7 @@ class BuildSpec(Struct, frozen=True, kw_only=True):
     model_root: str = ""
     script: str = DEFAULT_SCRIPT
     variables: dict[str, str] = {}
+    lock: str = ""
     time_limit: float
     pip_cache: Path
     file_store: Path

@@ -7,11 +7,11 @@ that was requested by another name must exist.
 
 from pathlib import Path
 
-from builder.environment.diagnosis import explain
+from builder.environment.diagnosis import explain, names_version
 from builder.environment.implicit_script import ImplicitScript
 from builder.environment.pip.requests import start_record
 from builder.environment.pip.wrappers import script_variables, uv_program
-from builder.errors import ScriptFailed
+from builder.errors import LockBroken, ScriptFailed
 from builder.interpreters import Interpreter
 from builder.log_tail import LogTail
 from builder.safe_paths import resolve_beneath
@@ -117,5 +117,8 @@ async def run_script(
         time_limit=time_limit,
     )
     if status != 0:
+        problem, advice = explain(status, tail.lines)
+        if spec.lock and names_version(problem):
+            raise LockBroken(problem)
         summary = f"{implicit.file} could not be installed" if implicit else SUMMARY
-        raise ScriptFailed(summary, *explain(status, tail.lines))
+        raise ScriptFailed(summary, problem, advice)

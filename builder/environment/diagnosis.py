@@ -164,6 +164,11 @@ def _whole(lines: list[str]) -> str:
     return " ".join(line.strip() for line in (first, *more)).removeprefix("cause: ")
 
 
+def names_version(problem: str) -> bool:
+    """Whether the problem is a version that cannot be had."""
+    return "==" in problem or "ResolutionImpossible" in problem
+
+
 def _name(number: int) -> str:
     try:
         return Signals(number).name

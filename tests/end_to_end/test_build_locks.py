@@ -1,5 +1,7 @@
 """Which packages a build has: shown, compared, and kept after its environment is gone."""
 
+import shutil
+import signal
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +11,7 @@ from packaging.pylock import Pylock
 
 from gateway.client import ApiError, Json
 from tests.support.package_index import PackageIndex, serving
+from tests.support.polling import until
 from tests.support.served_gateway import Gateway, at, write
 
 FILE = "import greeting\n\n\ndef greet(args):\n    return greeting.VERSION\n"
@@ -85,3 +88,33 @@ def test_build_without_a_lock_is_told(gateway: Gateway, tmp_path: Path) -> None:
     assert build["lock"] is None
     with pytest.raises(ApiError, match="build 1 has no lock"):
         gateway.client.text(f"{at(model)}/builds/{build['id']}/lock")
+
+
+def test_lost_environment_is_made_again_from_the_lock(tmp_path: Path, index: PackageIndex) -> None:
+    """A build whose environment is lost is made again with its own versions, though the index has
+    newer ones; where the index lost one, the rebuild fails and names it."""
+    data = tmp_path / "data"
+    with Gateway(data) as gateway:
+        project = greeting_project(gateway, tmp_path / "hello", index)
+        model = gateway.model(project, "greet")
+        build = gateway.build(model, "greet.py", "greet")
+        assert gateway.deploy(model, build)["status"] == "deployed"
+        index.add("greeting", "1.1")
+        gateway.end(signal.SIGTERM, 30)
+        shutil.rmtree(data / "environments")
+        gateway.start()
+        until(lambda: gateway.call(model, {}).status == 200, 60)
+        assert gateway.call(model, {}).body["response"] == "1.0"
+        log = gateway.client.text(f"{at(model)}/builds/{build['id']}/log")
+        assert "Installing the versions of the build's lock (2 packages)" in log
+        again = gateway.client.get(f"{at(model)}/builds/{build['id']}")
+        assert again["lock"] == build["lock"]
+
+        gateway.end(signal.SIGTERM, 30)
+        shutil.rmtree(data / "environments")
+        index.remove("greeting", "1.0")
+        gateway.start()
+        until(lambda: "rebuild.failed" in gateway.stderr, 60)
+        log = gateway.client.text(f"{at(model)}/builds/{build['id']}/log")
+        assert "could not be made again from its lock" in log
+        assert "greeting==1.0" in log

@@ -13,6 +13,7 @@ from tempfile import TemporaryFile
 
 from uv import find_uv_bin
 
+from builder.environment.constraints import constraint_variables
 from builder.environment.pip.inside.predictd_pip.decision import BEST_MATCH, STRATEGY, uv_variables
 from builder.environment.pip.inside.predictd_pip.hook import set_hook
 from builder.environment.pip.requests import record_path
@@ -48,7 +49,8 @@ def script_variables(spec: BuildSpec) -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
     }
     path = spec.variables.get("PATH", SYSTEM_PATH)
-    return own | spec.variables | {"PATH": f"{_folder(spec)}:{spec.virtualenv / 'bin'}:{path}"}
+    own |= spec.variables | {"PATH": f"{_folder(spec)}:{spec.virtualenv / 'bin'}:{path}"}
+    return own | constraint_variables(spec, own)
 
 
 def uv_script_variables(spec: BuildSpec, own: dict[str, str]) -> dict[str, str]:

@@ -32,7 +32,8 @@ from workers import Network
 
 
 class BuildRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """`id` names the folder in the build store. Without a `file` there is no model in it."""
+    """`id` names the folder in the build store. Without a `file` there is no model in it. `lock` is
+    what a rebuild has to obey."""
 
     id: str
     snapshot: str
@@ -42,6 +43,7 @@ class BuildRequest(msgspec.Struct, frozen=True, kw_only=True):
     model_root: str = ""
     script: str = DEFAULT_SCRIPT
     network: Network = "machine"
+    lock: str = ""
 
 
 class BuildExecutor:
@@ -111,6 +113,7 @@ class BuildExecutor:
             model_root=request.model_root,
             script=request.script,
             variables=self._variables.of_build(project, request.id),
+            lock=request.lock,
             time_limit=self._settings.current.build_timeout,
             pip_cache=self._data.pip_cache(project.id),
             file_store=self._sandbox.file_store(self._data.shared_files, project.id),

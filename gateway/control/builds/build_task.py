@@ -132,10 +132,13 @@ class BuildTask:
 
     async def _make(self, model: Model, project: Project) -> None:
         await self._advance("started")
+        lock = ""
+        if self.is_rebuild:
+            lock = await self._services.database.read(store.builds.lock, self.build.id)
         try:
             report = await self._services.executor.execute(
                 project,
-                _request_of(self.build),
+                _request_of(self.build, lock),
                 self.log,
                 probe=self._services.prober.probe_of(self.build, model, project, self.log),
                 changed=self._on_step_changed,
@@ -227,7 +230,7 @@ class BuildTask:
         return [msgspec.convert(s, Step, from_attributes=True) for s in self.build_steps.steps]
 
 
-def _request_of(build: Build) -> BuildRequest:
+def _request_of(build: Build, lock: str) -> BuildRequest:
     return BuildRequest(
         id=build.id,
         snapshot=build.snapshot,
@@ -237,6 +240,7 @@ def _request_of(build: Build) -> BuildRequest:
         model_root=build.model_root,
         script=build.script,
         network=build.network,
+        lock=lock,
     )
 
 
