@@ -25,6 +25,7 @@ from builder.errors import (
     SnapshotFailed,
     UnknownKernel,
 )
+from builder.file_store.compile_environment import compile_environment
 from builder.file_store.links import prune, unused_files
 from builder.files.depth import TooDeep, check_depth
 from builder.files.fsync import exchange, make_folder, sync_file_system, sync_folder
@@ -111,6 +112,7 @@ __all__ = [
     "check_project",
     "clone",
     "compare_locks",
+    "compile_environment",
     "contents_of",
     "discover",
     "download_interpreter",

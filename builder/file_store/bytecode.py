@@ -12,7 +12,7 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
-_FOLDER = "__pycache__"
+BYTECODE_FOLDER = "__pycache__"
 _HEADER = 16
 _MASK = 0xFFFFFFFF
 # The header's flags: by time, and by hash without a check.
@@ -25,7 +25,7 @@ def freeze_bytecode(folder: Path) -> None:
     folder must be ours, without a process that writes there."""
     for path, _, names, here in os.fwalk(folder):
         for name in names:
-            if name.endswith(".pyc") and os.path.basename(path) == _FOLDER:
+            if name.endswith(".pyc") and os.path.basename(path) == BYTECODE_FOLDER:
                 with suppress(OSError):
                     _freeze(here, name, f"../{name.partition('.')[0]}.py")
 

@@ -29,7 +29,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from builder.file_store.bytecode import freeze_bytecode
+from builder.file_store.bytecode import BYTECODE_FOLDER, freeze_bytecode
 from builder.files.fsync import make_folder
 
 _BLOCK = 1 << 20
@@ -97,11 +97,11 @@ def unused_files(stores: Path) -> Iterator[tuple[str, int]]:
 
 
 def _files(folder: Path) -> Iterator[tuple[str, int, str]]:
-    """The files beneath a folder: path, descriptor of its folder, name. Bytecode is not shared: it
-    has the path of its environment."""
+    """The files beneath a folder: path, descriptor of its folder, name. Bytecode that a script has
+    made is not shared: it has the path of its environment."""
     for path, _, names, here in os.fwalk(folder):
-        for name in names:
-            if not name.endswith(".pyc"):
+        if os.path.basename(path) != BYTECODE_FOLDER:
+            for name in names:
                 yield os.path.join(path, name), here, name
 
 

@@ -65,6 +65,10 @@ class EnvironmentStore(SealedFolders[EnvironmentManifest]):
             if not self._uses[name]:
                 del self._uses[name]
 
+    def is_being_removed(self, name: str) -> bool:
+        """Whether it is too late to use it."""
+        return name in self._removing
+
     def is_free(self, name: str) -> bool:
         """Whether nothing uses it at this moment, and nothing removes it."""
         return name not in self._uses and name not in self._removing

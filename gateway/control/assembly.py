@@ -14,6 +14,7 @@ from gateway.control.builds.build_executor import BuildExecutor
 from gateway.control.builds.build_runner import BuildRunner
 from gateway.control.builds.build_task import BuildServices
 from gateway.control.builds.builds import Builds
+from gateway.control.builds.bytecode import BytecodeCompiler
 from gateway.control.builds.probe import Prober
 from gateway.control.builds.project_checks import ProjectChecks
 from gateway.control.builds.snapshots import Snapshots
@@ -100,6 +101,9 @@ def _shared(foundation: Foundation) -> _Shared:
     executor = BuildExecutor(
         runner=runner,
         seeds=seeds,
+        bytecode=BytecodeCompiler(
+            runner=runner, build_store=foundation.build_store, tasks=foundation.tasks
+        ),
         snapshots=snapshots,
         catalogue=catalogue,
         runtimes=runtimes,

@@ -20,6 +20,7 @@ from builder import (
     Seeds,
 )
 from gateway.control.builds.build_runner import BuildRunner
+from gateway.control.builds.bytecode import BytecodeCompiler
 from gateway.control.builds.snapshots import BuildLog, Snapshots
 from gateway.control.runtime_settings import RuntimeSettings
 from gateway.control.runtimes.catalogue import RuntimeCatalogue
@@ -54,6 +55,7 @@ class BuildExecutor:
         *,
         runner: BuildRunner,
         seeds: Seeds,
+        bytecode: BytecodeCompiler,
         snapshots: Snapshots,
         catalogue: RuntimeCatalogue,
         runtimes: Runtimes,
@@ -65,6 +67,7 @@ class BuildExecutor:
     ) -> None:
         self._runner = runner
         self._seeds = seeds
+        self._bytecode = bytecode
         self._snapshots = snapshots
         self._catalogue = catalogue
         self._runtimes = runtimes
@@ -88,7 +91,7 @@ class BuildExecutor:
         UnknownKernel and CannotDecrypt."""
         spec = await self._spec(project, request)
         with self._build_store.environments.in_use(spec.environment.name):
-            return await builder.make_build(
+            report = await builder.make_build(
                 spec,
                 run=await self._runner.for_build(project, spec, request.network),
                 seeds=self._seeds,
@@ -97,6 +100,9 @@ class BuildExecutor:
                 changed=changed,
                 steps=steps,
             )
+        if report.outcome == "built":
+            self._bytecode.start(project, spec)
+        return report
 
     async def _spec(self, project: Project, request: BuildRequest) -> BuildSpec:
         choice = await self._catalogue.find(request.interpreter)
