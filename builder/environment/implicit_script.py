@@ -90,7 +90,6 @@ def _uv_variables(spec: BuildSpec) -> dict[str, str]:
     """The variables of uv, of which those of the project win."""
     return {
         "UV_CACHE_DIR": str(uv_cache(spec)),
-        "UV_COMPILE_BYTECODE": "1",
         "UV_LINK_MODE": link_mode(spec),
         "UV_NO_PROGRESS": "1",
         "UV_PYTHON_DOWNLOADS": "never",

@@ -194,6 +194,8 @@ def source_distribution(file: Path) -> None:
         ("pip install missing || pip install second", {"second": "1.0"}, ["uv", "uv"]),
         ("pip install --no-cache-dir greeting", {"greeting": "2.0"}, ["uv"]),
         ("iconv -t UTF-16 more.txt > w.txt; pip install -rw.txt", {"greeting": "1.0"}, ["pip"]),
+        ("pip install -r <(echo greeting==1.0)", {"greeting": "1.0"}, ["pip"]),
+        ("echo second | pip install -r /dev/stdin", {"second": "1.0"}, ["pip"]),
         ("PIP_CONSTRAINT=more.txt pip install greeting", {"greeting": "1.0"}, ["uv"]),
         ("PIP_CONFIG_FILE=pip.conf pip install greeting", {"greeting": "1.0"}, ["uv"]),
     ],

@@ -264,6 +264,7 @@ def test_any_of_several_indexes_may_have_the_best_version(tmp_path: Path) -> Non
         ("No space left on device", (3, 11), False, "uv"),
         ("Disk quota exceeded", (3, 11), False, "uv"),
         ("dns error", (3, 11), False, "uv"),
+        ("fatal: unable to access ...: Could not resolve host: a", (3, 11), False, "uv"),
         ("tcp connect error", (3, 11), False, "uv"),
         ("operation timed out", (3, 11), False, "uv"),
         ("invalid peer certificate: UnknownIssuer", (3, 11), False, "pip"),

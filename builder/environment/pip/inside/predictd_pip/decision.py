@@ -140,5 +140,5 @@ def uv_variables(
     bundle = variables.get("REQUESTS_CA_BUNDLE") or variables.get("CURL_CA_BUNDLE")
     if bundle and os.path.isfile(bundle):
         kept.setdefault("SSL_CERT_FILE", bundle)
-    more = {"UV_CACHE_DIR": cache, "UV_LINK_MODE": link_mode, "UV_COMPILE_BYTECODE": "1"}
+    more = {"UV_CACHE_DIR": cache, "UV_LINK_MODE": link_mode}
     return {**kept, **SETTINGS, **more, **own}

@@ -62,6 +62,11 @@ def check_source(text: str, editable: bool = False) -> None:
 
 def _options(path: str) -> Iterator[Tuple[str, str]]:
     """The lines of a file that begin with an option: its name and its value."""
+    if not os.path.exists(path):
+        return
+    # A pipe, as of `-r <(command)`, can be read once: by pip.
+    if not os.path.isfile(path):
+        raise NeedsPip(f"{path} is not a file")
     try:
         with open(path, "rb") as file:
             content = file.read(MOST_BYTES + 1)

@@ -183,6 +183,7 @@ FAILURES: "list[Tuple[str, str]]" = [
     ("No space left on device", UV),
     ("Disk quota exceeded", UV),
     ("dns error", UV),
+    ("Could not resolve host", UV),
     ("tcp connect error", UV),
     ("operation timed out", UV),
     ("Failed to build ", UV),
