@@ -1,5 +1,7 @@
 """/keys: a user's own keys. They are created, shown once, and revoked."""
 
+import re
+import secrets
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
@@ -29,6 +31,8 @@ LIFETIMES: dict[str, timedelta | None] = {
     "never": None,
 }
 _USUAL = "1 year"
+_SHORT_ID = re.compile("[0-9a-f]{8}")
+_REMEMBERED = 1000
 
 
 class KeyRow(NamedTuple):
@@ -69,15 +73,19 @@ class KeyPages:
         self._accounts = control.accounts
         self._audit_log = control.audit_log
         self._router = router
+        # The forms that were sent last.
+        self._sent: dict[str, None] = {}
 
     @routing.get(PATH, "list one's own keys")
     async def show(self, page: PageRequest) -> Response:
-        return self._page(page)
+        revoked = page.query.get("revoked", "")
+        return self._page(page, revoked=revoked if _SHORT_ID.fullmatch(revoked) else "")
 
     @routing.post(PATH, "create a key, and show it once", audit="key.create")
     async def create(self, page: PageRequest) -> Response:
         try:
             new = new_key(page.form, datetime.now(UTC))
+            self._check_once(page.form.get("once", ""))
             collection = f"/users/{page.user.name}/{COLLECTION_OF[new.kind]}"
             event = page.audit_event("key.create", collection, makes=True)
             _, text = await self._audit_log.run_audited(
@@ -98,10 +106,25 @@ class KeyPages:
         path = f"/users/{page.user.name}/{COLLECTION_OF[kind]}/{key_id}"
         event = page.audit_event("key.revoke", path)
         await self._audit_log.run_audited(event, self._keys.revoke, page.user, kind, key_id)
-        return redirect(PATH)
+        return redirect(f"{PATH}?revoked={key_id[:8]}")
+
+    def _check_once(self, once: str) -> None:
+        """Refuses a form that was sent before, as when its page is loaded again."""
+        if once in self._sent:
+            text = "this form was sent before, and its key was shown then"
+            raise Refusal("argument.invalid", text)
+        if once:
+            self._sent[once] = None
+            if len(self._sent) > _REMEMBERED:
+                del self._sent[next(iter(self._sent))]
 
     def _page(
-        self, page: PageRequest, *, created: str = "", refused: Refusal | None = None
+        self,
+        page: PageRequest,
+        *,
+        created: str = "",
+        revoked: str = "",
+        refused: Refusal | None = None,
     ) -> Response:
         now = record_time()
         keys = [key for kind in KINDS for key in self._keys.of(page.user, kind)]
@@ -111,6 +134,8 @@ class KeyPages:
             refused=refused,
             here=PATH,
             created=created,
+            revoked=revoked,
+            once=secrets.token_hex(8),
             kinds=KINDS,
             lifetimes=list(LIFETIMES),
             usual_lifetime=_USUAL,

@@ -45,7 +45,7 @@ class SignInPages:
 
     @routing.post("/open", "sign in with a link", public=True, audit="link.redeem")
     async def redeem(self, page: PageRequest) -> Response:
-        token = page.form.get("token", "").strip()
+        token = page.form.get("token", "").strip().rpartition("#")[2]  # of a whole link, too
         try:
             session = await self._sign_in.redeem(token, page.browser)
         except Refusal as refused:

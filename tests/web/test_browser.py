@@ -173,7 +173,7 @@ def test_a_changed_password_signs_other_browsers_out(
 
 
 def test_a_key_is_shown_once_and_revoked_at_once(gateway: Gateway, signed_in: Page) -> None:
-    """A new key is there to copy, works, is not shown again, and dies with a click."""
+    """A new key is there to copy, works, is not shown again, and is revoked after a question."""
     signed_in.goto("/keys")
     signed_in.get_by_label("For").select_option("api")
     signed_in.get_by_label("Note").fill("<b>for the tests</b>")
@@ -184,7 +184,9 @@ def test_a_key_is_shown_once_and_revoked_at_once(gateway: Gateway, signed_in: Pa
         signed_in.goto("/keys")
         assert key not in signed_in.content()
         expect(signed_in.get_by_role("cell", name="<b>for the tests</b>")).to_be_visible()
-        signed_in.get_by_role("button", name=re.compile("Revoke")).click()
+        signed_in.get_by_label(re.compile("Revoke the key")).click()
+        signed_in.get_by_role("button", name="Revoke it now").click()
+        expect(signed_in.get_by_role("status")).to_contain_text("is revoked")
         expect(signed_in.get_by_text("You have no keys yet")).to_be_visible()
         with pytest.raises(ApiError):
             client.get("/whoami")

@@ -231,6 +231,32 @@ async def test_sign_in_redirects_to_own_pages_only(shared: Gateway, browser: Bro
         assert "evil" not in (await shared.models.post("/sign-in", data=form, headers=OURS)).text
 
 
+async def test_a_form_that_is_sent_again_makes_no_second_key(
+    shared: Gateway, browser: Browser
+) -> None:
+    """The page that shows a new key makes no other when it is loaded again."""
+    page = (await browser.get("/keys")).text
+    (once,) = re.findall('name="once" value="([0-9a-f]{16})"', page)
+    form = {"kind": "model", "expires": "1 day", "once": once}
+    assert "Your new key" in (await browser.post("/keys", **form)).text
+    again = (await browser.post("/keys", **form)).text
+    assert "Your new key" not in again
+    assert "his form was sent before" in again
+    listed = await shared.get(f"/users/{browser.name}/model_keys")
+    (key,) = next(value for value in listed.values() if isinstance(value, list))
+    answer = await browser.post(f"/keys/{key['key_id']}/revoke")
+    place = answer.headers["location"]
+    assert f"The key {key['key_id'][:8]}… is revoked" in (await browser.get(place)).text
+    assert "is revoked" not in (await browser.get("/keys?revoked=<b>")).text
+
+
+async def test_a_whole_link_can_be_pasted(shared: Gateway) -> None:
+    """The form of /open takes the token, and the link that has it."""
+    async with httpx.AsyncClient(base_url=shared.url, timeout=PATIENCE) as client:
+        link = f"{shared.url}/open#{(await shared.post('/site/links'))['token']}"
+        assert (await client.post("/open", data={"token": link}, headers=OURS)).status_code == 303
+
+
 async def test_user_revokes_own_keys_only(shared: Gateway, browser: Browser) -> None:
     """Another user's key cannot be revoked by a form with its id."""
     key = await shared.post("/users/admin/model_keys")

@@ -103,6 +103,8 @@ def test_each_form_of_a_session_has_its_token() -> None:
             "keys.html",
             visitor,
             created="",
+            revoked="",
+            once="0",
             kinds=KINDS,
             lifetimes=list(LIFETIMES),
             usual_lifetime="1 year",
