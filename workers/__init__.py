@@ -15,6 +15,7 @@ from workers.pool.statistics import PoolStatistics, SlotStatistics
 from workers.process.command import Ended
 from workers.process.environment import PACKAGES
 from workers.process.experiment import clear_run
+from workers.process.terminal import Terminal
 from workers.process.usage import Usage, all_processes, process_info
 from workers.reactor.reactor import READABLE, WRITABLE, Reactor
 from workers.reactor.timers import MovableTimer
@@ -30,7 +31,7 @@ from workers.replica.ticket import (
     Ticket,
     TimedOut,
 )
-from workers.spec import Crns, ExperimentSpec, Keep, PoolSpec, ReplicaSpec
+from workers.spec import Crns, ExperimentSpec, Keep, PoolSpec, ReplicaSpec, ShellSpec
 from workers.workers import Workers, open_workers
 
 __all__ = [
@@ -66,8 +67,10 @@ __all__ = [
     "Reactor",
     "Refused",
     "ReplicaSpec",
+    "ShellSpec",
     "SlotStatistics",
     "StartFailed",
+    "Terminal",
     "Ticket",
     "TimedOut",
     "Usage",

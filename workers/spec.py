@@ -84,6 +84,25 @@ class ExperimentSpec(msgspec.Struct, frozen=True, kw_only=True):
     identity: int = 0
 
 
+class ShellSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """One program in a terminal: which command, in a working copy of a build.
+
+    `folder` is the program's own and has the working copy of `code` while it runs. The other fields
+    are as in `ReplicaSpec`.
+    """
+
+    code: Path
+    environment: Path
+    prefix: Path | None = None
+    built: Path | None = None
+    command: tuple[str, ...]
+    folder: Path
+    variables: dict[str, str] = {}
+    limits: Limits = Limits()
+    network: Network = "machine"
+    identity: int = 0
+
+
 class PoolSpec(msgspec.Struct, frozen=True, kw_only=True):
     """The replicas that serve one deployment, and how requests wait for them.
 

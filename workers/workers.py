@@ -2,7 +2,7 @@
 
 import os
 import weakref
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,7 @@ from workers.process.host import ProcessHost
 from workers.process.limit_monitor import LimitMonitor
 from workers.process.output import Output
 from workers.process.process import kill_tree
+from workers.process.terminal import Terminal, run_shell
 from workers.process.tree import ProcessTree
 from workers.reactor.reactor import Reactor
 from workers.replica.interfaces import Check
@@ -44,7 +45,7 @@ from workers.replica.ticket import (
 )
 from workers.retry_pauses import RetryPauses
 from workers.sizes import MIB
-from workers.spec import ExperimentSpec, PoolSpec
+from workers.spec import ExperimentSpec, PoolSpec, ShellSpec
 
 # Threads in which the replicas of one identity are prepared and cleaned up.
 _THREADS_PER_IDENTITY = 4
@@ -226,6 +227,22 @@ class Workers:
         began(tree.memory)
         async with self._host.reserved_tree():
             return await run_experiment(tree, spec, log)
+
+    async def run_shell(
+        self,
+        spec: ShellSpec,
+        terminal: Terminal,
+        printed: Callable[[bytes], Awaitable[object]],
+    ) -> Ended:
+        """Runs a program in a terminal to its end; see `terminal.run_shell`."""
+        tree = ProcessTree(self._host, "shell", spec.limits, (spec.folder,))
+        async with self._host.reserved_tree():
+            return await run_shell(tree, spec, terminal, printed)
+
+    def new_folder(self, name: str) -> Path:
+        """A path for the working copy of a shell, which the next start removes in any case."""
+        self._started += 1
+        return self._folder / f"{name}-{self._started}"
 
 
 @asynccontextmanager

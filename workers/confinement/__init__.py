@@ -119,8 +119,10 @@ class Confinement:
         cwd: Path,
         variables: Mapping[str, str],
         view: SandboxView | None,
+        reads_output: bool = False,
     ) -> Launch:
         """How to start `command` with this view, or as a program of ours; `cwd` is a real folder.
+        With `reads_output` its standard output, a terminal, is its standard input too.
         This sets HOME and the like to their paths in the view; `variables` win. Raises OSError."""
         os.stat(cwd)  # so that a missing folder is an error here, not a status of the command
         words = list(map(str, command))
@@ -130,7 +132,7 @@ class Confinement:
         merged = {"HOME": str(home), "TMPDIR": str(tmp), **variables}
         if self.mounts:
             merged = {"USER": USER, "LOGNAME": USER, **merged}
-        inner = ProjectCommand(words, str(self.path_inside(view, cwd)), merged)
+        inner = ProjectCommand(words, str(self.path_inside(view, cwd)), merged, reads_output)
         if self.level == "none":
             return Launch(inner)
         if self.level == "landlock":

@@ -27,11 +27,13 @@ RESERVED = {
 
 
 class ProjectCommand(msgspec.Struct, frozen=True):
-    """A project's program: its words, its working folder, and all of its variables but the mark."""
+    """A project's program: its words, its working folder, and all of its variables but the mark.
+    Its standard input is empty, or with `reads_output` its standard output, a terminal."""
 
     words: Sequence[str]
     cwd: str
     variables: Mapping[str, str]
+    reads_output: bool = False
 
     def open_script(self, mark: str) -> int:
         """A descriptor of the script, for the shell's standard input. The variable `mark`, which
@@ -48,7 +50,8 @@ class ProjectCommand(msgspec.Struct, frozen=True):
                 raise ValueError(f"{name!r} is not a name that a variable can have here")
             if name != mark:
                 yield b"export %s=%s\n" % (name.encode(), _quoted(value))
-        yield b"exec %s </dev/null\n" % b" ".join(map(_quoted, self.words))
+        stdin = b"<&1" if self.reads_output else b"</dev/null"
+        yield b"exec %s %s\n" % (b" ".join(map(_quoted, self.words)), stdin)
 
 
 def _quoted(text: str) -> bytes:

@@ -53,7 +53,7 @@ async def run_command(
     try:
         await in_thread(tree.prepare, view, limiter=tree.limiter)
         process, out = _spawn(tree, command, cwd, variables, view)
-        script = _CommandOwner(tree, process, log)
+        script = CommandOwner(tree, process, log)
         await tree.run(process, [(out, script.write)], script, time_limit=time_limit)
     finally:
         await tree.remove()
@@ -82,7 +82,7 @@ def _spawn(
     return process, out
 
 
-class _CommandOwner:
+class CommandOwner:
     """The owner of a script's tree: records how it ended."""
 
     def __init__(self, tree: ProcessTree, process: Process, log: LineLog) -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from workers.limits import threads_for
-from workers.spec import ExperimentSpec, ReplicaSpec
+from workers.spec import ExperimentSpec, ReplicaSpec, ShellSpec
 
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
 # How many threads numerical libraries start, which else is as many as the machine has cores.
@@ -15,7 +15,7 @@ INSIDE = Path(__file__).parents[1] / "inside" / "python" / "start.py"
 PACKAGES = INSIDE.parent / "packages"
 
 
-def environment_of(spec: ReplicaSpec | ExperimentSpec) -> dict[str, str]:
+def environment_of(spec: ReplicaSpec | ExperimentSpec | ShellSpec) -> dict[str, str]:
     """The variables of a process in a build's environment, but for what its confinement adds:
     nothing is inherited. Given variables win, except that the environment comes first on PATH."""
     path = spec.variables.get("PATH", SYSTEM_PATH)

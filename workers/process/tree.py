@@ -122,10 +122,14 @@ class ProcessTree:
         stdout: int,
         stderr: int,
         pass_fds: Sequence[int] = (),
+        reads_output: bool = False,
     ) -> Process:
-        """Starts the process, confined to `view`; without a view it is a program of ours. Raises
-        OSError, ValueError for a variable that no process can have."""
-        launch = self.host.confinement.launch(command, cwd=cwd, variables=variables, view=view)
+        """Starts the process, confined to `view`; without a view it is a program of ours. Its stdin
+        is empty, or `stdout`. Raises OSError, ValueError for a variable that no process can
+        have."""
+        launch = self.host.confinement.launch(
+            command, cwd=cwd, variables=variables, view=view, reads_output=reads_output
+        )
         return spawn(
             launch,
             mark=self._mark,
