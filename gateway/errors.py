@@ -76,6 +76,7 @@ Code = Literal[
     "deployment.notfound",
     "prediction.notfound",
     "experiment.notfound",
+    "session.notfound",
     "file.notfound",
     "name.taken",
     "state.conflict",
@@ -171,6 +172,7 @@ CATALOGUE: dict[Code, ErrorKind] = {
         404, 5, "caller", "metrics are deleted after `metrics_retention_days` days"
     ),
     "experiment.notfound": ErrorKind(404, 5, "caller", "list them with `predictd experiment ls`"),
+    "session.notfound": ErrorKind(404, 5, "caller", "open another session"),
     "file.notfound": ErrorKind(404, 5, "caller", "list the folder to see its files"),
     "name.taken": ErrorKind(409, 6, "caller", "choose another name"),
     "state.conflict": ErrorKind(409, 9, "caller", "check its status, then try again"),

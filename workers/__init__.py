@@ -30,6 +30,7 @@ from workers.replica.ticket import (
     Refused,
     Ticket,
     TimedOut,
+    describe_failure,
 )
 from workers.spec import Crns, ExperimentSpec, Keep, PoolSpec, ReplicaSpec, ShellSpec
 from workers.workers import Workers, open_workers
@@ -78,6 +79,7 @@ __all__ = [
     "WorkersError",
     "all_processes",
     "clear_run",
+    "describe_failure",
     "open_workers",
     "process_info",
 ]

@@ -32,17 +32,7 @@ from workers.reactor.reactor import Reactor
 from workers.replica.interfaces import Check
 from workers.replica.replica import Replica
 from workers.replica.supervisor import supervise
-from workers.replica.ticket import (
-    Abandoned,
-    Answered,
-    Busy,
-    Died,
-    NotReady,
-    Outcome,
-    Raised,
-    Refused,
-    TimedOut,
-)
+from workers.replica.ticket import Answered, describe_failure
 from workers.retry_pauses import RetryPauses
 from workers.sizes import MIB
 from workers.spec import ExperimentSpec, PoolSpec, ShellSpec
@@ -183,7 +173,7 @@ class Workers:
         if outcome is not None and not isinstance(outcome, Answered):
             [slot] = pool.statistics().slots
             causes = (Cause(name) for name, count in slot.limits_met.items() if count)
-            raise ProbeRaised(_describe(outcome), next(causes, None))
+            raise ProbeRaised(describe_failure(outcome), next(causes, None))
 
     async def run(
         self,
@@ -333,18 +323,3 @@ def _with_packages(variables: Mapping[str, str]) -> dict[str, str]:
     """Adds our packages to Python's path, behind its other entries."""
     entries = [variables.get("PYTHONPATH", ""), str(PACKAGES)]
     return {**variables, "PYTHONPATH": os.pathsep.join(filter(None, entries))}
-
-
-def _describe(outcome: Outcome) -> str:
-    """What went wrong, in words for the model's author."""
-    match outcome:
-        case Raised(kind, message):
-            return f"{kind}: {message}"
-        case Refused(message):
-            return message
-        case TimedOut(seconds, _, because):
-            return "; ".join(filter(None, (f"it did not answer within {seconds:.3g} s", because)))
-        case Died(reason) | Busy(reason) | NotReady(reason):
-            return reason
-        case Answered() | Abandoned():
-            raise AssertionError(f"{outcome} is not a failure of the model")

@@ -4,16 +4,19 @@ The data of each event is one JSON value. `control/logs/following.py` has what f
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import msgspec
 from quart import Response
 
+from gateway.admin.schemas import Json
 from gateway.control import Control
 from gateway.control.builds.build_task import STEPS_STREAM
 from gateway.control.experiments.environments import PREPARING
 from gateway.control.logs.following import Follower
 from gateway.control.records import Build, Experiment, Model, NotFound, Runtime
+from gateway.control.sessions.session import READY, Session
 from gateway.identity.principal import principal
 from workers import Line, Log, Pool
 
@@ -28,8 +31,8 @@ def follow_build(control: Control, build: Build) -> Response:
     """Sends `line` for each line from the first one, `steps` when a step changed, last `end`.
     Raises Refusal if too many clients follow the log."""
 
-    async def end() -> str:
-        return (await control.builds.wait(build.id)).status
+    async def end() -> Json:
+        return {"status": (await control.builds.wait(build.id)).status}
 
     return _to_its_end(control, build.id, control.builds.log(build.id), end)
 
@@ -38,8 +41,8 @@ def follow_experiment(control: Control, experiment: Experiment) -> Response:
     """Sends `preparing` for each line before the script starts, then `line` for each, last `end`.
     Raises Refusal if too many clients follow the log."""
 
-    async def end() -> str:
-        return (await control.experiments.wait(experiment.id)).status
+    async def end() -> Json:
+        return {"status": (await control.experiments.wait(experiment.id)).status}
 
     return _to_its_end(control, experiment.id, control.experiments.log(experiment.id), end)
 
@@ -48,20 +51,42 @@ def follow_runtime(control: Control, runtime: Runtime) -> Response:
     """Sends `line` for each line from the first one, last `end`. Raises Refusal if too many clients
     follow the log."""
 
-    async def end() -> str:
-        return (await control.runtimes.wait(runtime.id)).status
+    async def end() -> Json:
+        return {"status": (await control.runtimes.wait(runtime.id)).status}
 
     return _to_its_end(control, runtime.id, control.runtimes.log(runtime.id), end)
 
 
+def follow_session(control: Control, session: Session) -> Response:
+    """Sends `steps` and `line` while its environment is made, `ready`, `line` for what its function
+    prints, last `end` with its outcome. The session ends with the response. Raises Refusal if too
+    many clients follow the log."""
+
+    async def end() -> Json:
+        await session.ended.wait()
+        return session.outcome
+
+    return _to_its_end(control, session.id, session.log, end, session.attached)
+
+
 def _to_its_end(
-    control: Control, what: str, log: Log, end: Callable[[], Awaitable[str]]
+    control: Control,
+    what: str,
+    log: Log,
+    end: Callable[[], Awaitable[Json]],
+    sending: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Response:
-    """Sends all lines of a log, then an event with the final status of its build or experiment."""
+    """Sends all lines of a log, then an event with the final status of its build or experiment.
+    `sending` is entered while the response is sent."""
     following, flow = control.following, principal().flow
     following.admit(what, flow)
 
     async def stream() -> AsyncIterator[bytes]:
+        with sending():
+            async for data in pieces():
+                yield data
+
+    async def pieces() -> AsyncIterator[bytes]:
         yield _BEGIN
         with following.follower(what, flow) as follower:
             follower.add(following.feed(log, "to its end", _encoded), 0)
@@ -69,10 +94,10 @@ def _to_its_end(
                 if data := await follower.next():
                     yield data
         try:
-            status = await end()
+            outcome = await end()
         except NotFound:
-            status = "deleted"
-        yield event("end", {"status": status})
+            outcome = {"status": "deleted"}
+        yield event("end", outcome)
 
     return _response(stream())
 
@@ -84,7 +109,7 @@ def _encoded(lines: Sequence[Line]) -> bytes:
 def _event_of(line: Line) -> bytes:
     if line.stream == STEPS_STREAM:
         return event("steps", msgspec.Raw(line.text.encode()))
-    return event(PREPARING if line.stream == PREPARING else "line", line.text)
+    return event(line.stream if line.stream in (PREPARING, READY) else "line", line.text)
 
 
 def follow_logs(control: Control, model: Model, replica: str, stream: str, tail: int) -> Response:

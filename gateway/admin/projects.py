@@ -55,6 +55,7 @@ class UpdateProject(msgspec.Struct, kw_only=True, omit_defaults=True):
 class ProjectRoutes:
     def __init__(self, control: Control) -> None:
         self._projects = control.projects
+        self._sessions = control.sessions
         self._lookup = Lookup(control)
         self._accounts = control.accounts
         self._variables = control.variables
@@ -94,7 +95,9 @@ class ProjectRoutes:
         audit="project.delete",
     )
     async def delete(self, project_id: str) -> Json:
-        await self._projects.delete(await self._lookup.project(project_id))
+        project = await self._lookup.project(project_id)
+        await self._sessions.end_all(project.id)
+        await self._projects.delete(project)
         return {}
 
     def _json(self, project: Project) -> Json:

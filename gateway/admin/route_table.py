@@ -14,6 +14,7 @@ from gateway.admin.models import ModelRoutes
 from gateway.admin.projects import ProjectRoutes
 from gateway.admin.routing.route import AdminRoute
 from gateway.admin.runtimes import RuntimeRoutes
+from gateway.admin.sessions import SessionRoutes
 from gateway.admin.site import SiteRoutes
 from gateway.admin.site_models import SiteModelRoutes
 from gateway.admin.site_settings import SiteSettingRoutes
@@ -27,7 +28,7 @@ NOUNS = (
     *(ProjectRoutes, CollaboratorRoutes, FileRoutes, ModelRoutes, BuildRoutes, LockRoutes),
     *(DeploymentRoutes, ExperimentRoutes, MetricRoutes, UserRoutes, KeyRoutes),
     *(MaintenanceRoutes, AuditRoutes, RuntimeRoutes, SiteModelRoutes, SiteSettingRoutes),
-    VariableRoutes,
+    *(VariableRoutes, SessionRoutes),
 )
 ROUTES = routes_of(AdminRoute, *NOUNS, SiteRoutes)
 

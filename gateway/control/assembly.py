@@ -31,6 +31,8 @@ from gateway.control.pool_spec import PoolSpecs
 from gateway.control.runtimes.catalogue import RuntimeCatalogue
 from gateway.control.runtimes.runtime_task import RuntimeServices
 from gateway.control.runtimes.runtimes import Runtimes
+from gateway.control.sessions.session import SessionServices
+from gateway.control.sessions.sessions import Sessions
 
 
 class Workloads(NamedTuple):
@@ -42,6 +44,7 @@ class Workloads(NamedTuple):
     experiments: Experiments
     catalogue: RuntimeCatalogue
     runtimes: Runtimes
+    sessions: Sessions
 
 
 class _Shared(NamedTuple):
@@ -66,6 +69,7 @@ def assemble(foundation: Foundation) -> Workloads:
         _experiments(foundation, shared, builds),
         shared.catalogue,
         shared.runtimes,
+        _sessions(foundation, shared, builds),
     )
 
 
@@ -241,4 +245,28 @@ def _experiments(foundation: Foundation, shared: _Shared, builds: Builds) -> Exp
             snapshots=shared.snapshots,
             admission=shared.admission,
         ),
+    )
+
+
+def _sessions(foundation: Foundation, shared: _Shared, builds: Builds) -> Sessions:
+    services = SessionServices(
+        workers=foundation.workers,
+        data=foundation.data,
+        build_store=foundation.build_store,
+        checks=builds.checks,
+        snapshots=shared.snapshots,
+        catalogue=shared.catalogue,
+        executor=shared.executor,
+        semaphore=builds.semaphore,
+        sandbox=foundation.sandbox,
+        variables=foundation.variables,
+        keys=shared.keys,
+        settings=foundation.settings,
+        project_usage=foundation.project_usage,
+    )
+    return Sessions(
+        services,
+        tasks=foundation.tasks,
+        sandbox=foundation.sandbox,
+        admission=shared.admission,
     )

@@ -150,6 +150,10 @@ async def test_public_routes_are_declared(tmp_path: Path, monkeypatch: pytest.Mo
                 assert answer.headers.get("Location", "/sign-in").startswith("/sign-in"), page.path
 
 
+# A look at files, and the use of a session, whose creation is in the audit log.
+NO_CHANGES = (":check", ":compare", ":call", ":type")
+
+
 def test_view_permission_changes_nothing() -> None:
     """A route that changes something needs more than a sign-in or the right to view, and is
     recorded in the audit log."""
@@ -159,6 +163,5 @@ def test_view_permission_changes_nothing() -> None:
             assert route.permission != "project.view", about
             assert route.permission != "user" or about in FOR_EVERYBODY, about
             # What is told of predictions is data, as predictions are, and may be as much.
-            # At files, and changes nothing.
-            looks = route.path.endswith((":check", ":compare"))
+            looks = route.path.endswith(NO_CHANGES)
             assert route.audit or route.path.startswith("/metrics/") or looks, about

@@ -40,6 +40,7 @@ from tests.support.gateway import Gateway, running, settings_for
 
 P, U = "/projects/<project_id>", "/users/<username>"
 M, X = f"{P}/models/<model_id>", f"{P}/experiments/<experiment_id>"
+S = f"{P}/sessions/<session_id>"
 B = f"{M}/builds/<build_id>"
 D = f"{B}/deployments/<deployment_id>"
 # Each route once, below the one who may the least: the key of a model may the first, that of a run
@@ -93,6 +94,13 @@ ROUTES = {
         POST   {B}/deployments
         POST   {D}:stop
         POST   {D}:restart
+        POST   {P}:check
+        POST   {P}/sessions
+        GET    {S}/log
+        GET    {S}/terminal
+        POST   {S}:call
+        POST   {S}:type
+        DELETE {S}
         POST   {P}/experiments
         DELETE {X}
         POST   {X}:stop

@@ -84,6 +84,21 @@ class Abandoned(msgspec.Struct, frozen=True):
 Outcome = Answered | Raised | Refused | Died | TimedOut | Busy | NotReady | Abandoned
 
 
+def describe_failure(outcome: Outcome) -> str:
+    """What went wrong, in words for the author of the model."""
+    match outcome:
+        case Raised(kind, message):
+            return f"{kind}: {message}"
+        case Refused(message):
+            return message
+        case TimedOut(seconds, _, because):
+            return "; ".join(filter(None, (f"it did not answer within {seconds:.3g} s", because)))
+        case Died(reason) | Busy(reason) | NotReady(reason):
+            return reason
+        case Answered() | Abandoned():
+            raise AssertionError(f"{outcome} is not a failure of the model")
+
+
 class TicketOwner(Protocol):
     """The pool in whose queue a ticket waits, or whose replica has it."""
 

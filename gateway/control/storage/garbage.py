@@ -23,6 +23,7 @@ import trio
 import store
 from builder import BuildStore, prune, unused_files, unused_seeds
 from gateway.control.builds.builds import Builds
+from gateway.control.builds.project_checks import TRANSIENT
 from gateway.control.disk.removal_queue import Removal, RemovalQueue, remove
 from gateway.control.disk.trash import Trash
 from gateway.control.experiments.environments import Environments
@@ -186,7 +187,8 @@ class Collector:
             return free and entry.name not in environments
         if entry.parent == self._data.projects:
             return id_of(entry) in known.deleted
-        return id_of(entry) not in known.known
+        # The build of a session is removed by the session, or by the next start.
+        return id_of(entry) not in known.known and not entry.name.startswith(TRANSIENT)
 
 
 def _unshared(files: Path) -> list[Garbage]:

@@ -139,7 +139,8 @@ class OrphanSweep:
         kept = ids.built | ids.environments
         left = [name for name in names if name not in kept or builds.sealed(name) is None]
         # Never finished, or being removed when an earlier gateway ended.
-        ended = [name for name in left if name in ids.deleted | (ids.known - ids.built)]
+        known = ids.deleted | (ids.known - ids.built)
+        ended = [name for name in left if name in known or name.startswith(TRANSIENT)]
         for name in ended:
             with self._set_aside.item("a leftover", builds.folder(name), REMOVE):
                 await builds.remove(name)

@@ -1,0 +1,199 @@
+"""Sessions: a function is tried, a shell is opened; nothing is left when the client has gone."""
+
+import base64
+import json
+import re
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import trio
+
+from builder import snapshots_in
+from gateway.control.sessions.sessions import MOST_OF_ONE_USER
+from tests.support.gateway import Gateway, copy_of, refusal, until
+
+ADD = {"kind": "function", "file_path": "add.py", "function_name": "add"}
+PATIENCE = 40.0
+# A client that leaves a response in the middle leaves generators of httpx, which does not close
+# them.
+pytestmark = pytest.mark.filterwarnings(
+    r"ignore:Async generator '(httpx|httpcore):ResourceWarning",
+    r"ignore:Exception ignored in. <async_generator object (BoundAsyncStream|Response|Connection"
+    r"PoolByteStream|HTTP11ConnectionByteStream):pytest.PytestUnraisableExceptionWarning",
+)
+
+
+class Follower:
+    """A client that follows a session."""
+
+    def __init__(self, gateway: Gateway, path: str, response: httpx.Response) -> None:
+        self.gateway = gateway
+        self.path = path
+        self._lines = response.aiter_lines()
+        self.lines: list[str] = []
+
+    async def event(self, name: str) -> Any:
+        """The data of the next event of this name; lines are collected on the way."""
+        found = ""
+        with trio.fail_after(PATIENCE):
+            async for line in self._lines:
+                if line.startswith("event: "):
+                    found = line.removeprefix("event: ")
+                elif line.startswith("data: "):
+                    data = json.loads(line.removeprefix("data: "))
+                    if found == name:
+                        return data
+                    if found == "line":
+                        self.lines.append(data)
+                    if found == "end":
+                        raise AssertionError(f"{data} {self.lines}")
+        raise AssertionError(self.lines)
+
+    async def call(self, request: object) -> Any:
+        return await self.gateway.post(f"{self.path}:call", {"request": request})
+
+    async def type(self, text: str) -> None:
+        data = base64.b64encode(text.encode()).decode()
+        await self.gateway.post(f"{self.path}:type", {"data": data})
+
+
+@asynccontextmanager
+async def session(gateway: Gateway, project: str, **asked: object) -> AsyncIterator[Follower]:
+    """A session that is followed."""
+    made = await gateway.post(f"{project}/sessions", asked)
+    path = f"{project}/sessions/{made['id']}"
+    headers = {"Accept": "text/event-stream"}
+    async with gateway.admin.stream("GET", f"{path}/log", headers=headers) as response:
+        assert response.status_code == 200
+        yield Follower(gateway, path, response)
+
+
+async def nothing_left(gateway: Gateway, project: str) -> None:
+    """Nothing of a session is left but its environment."""
+    store = gateway.data / "snapshots" / f"{project.rpartition('/')[2]}.git"
+
+    async def left() -> list[Any]:
+        folders = [gateway.data / name for name in ("builds", "replicas")]
+        return [
+            *(path for folder in folders for path in folder.glob("*")),
+            *(gateway.data / "spool").glob("session-*"),
+            *snapshots_in(store),
+        ]
+
+    await until(left, lambda now: not now)
+    assert (await gateway.get(f"{project}/models"))["models"] == []
+
+
+async def test_function_is_tried_without_a_model(gateway: Gateway, tmp_path: Path) -> None:
+    """A function answers in the environment of a build; its prints and tracebacks are shown, and
+    no model, build or snapshot is left."""
+    folder = copy_of("add", tmp_path)
+    (folder / "add.py").write_text("def add(args):\n print('adds')\n return args['a'] + 1\n")
+    project = await gateway.project(folder)
+    async with session(gateway, project, **ADD) as tried:
+        await tried.event("ready")
+        assert await tried.call({"a": 3}) == {"success": True, "response": 4, "problem": ""}
+        failed = await tried.call({})
+        assert (failed["success"], failed["problem"]) == (False, "KeyError: 'a'")
+        await gateway.delete(tried.path)
+        assert (await tried.event("end"))["status"] == "ended"
+    assert "adds" in tried.lines
+    assert any("Traceback" in line for line in tried.lines)
+    await nothing_left(gateway, project)
+
+
+async def test_function_that_fails_the_check_is_told(gateway: Gateway, tmp_path: Path) -> None:
+    """A session of a mistyped function fails with what was meant, before an environment is made."""
+    project = await gateway.project(copy_of("add", tmp_path))
+    async with session(gateway, project, **ADD | {"function_name": "ad"}) as tried:
+        outcome = await tried.event("end")
+    assert outcome["status"] == "failed"
+    assert "Did you mean 'add'?" in outcome["failure"]["advice"]
+    assert not list(gateway.data.glob("environments/*"))
+    await nothing_left(gateway, project)
+
+
+async def test_shell_runs_in_the_environment(gateway: Gateway, tmp_path: Path) -> None:
+    """A shell has a terminal, the project's files and the build's Python; it ends with its exit
+    status, and nothing that it has started is left."""
+    project = await gateway.project(copy_of("add", tmp_path))
+    async with (
+        session(gateway, project, kind="shell", rows=30, columns=99) as shell,
+        trio.open_nursery() as nursery,
+    ):
+        await shell.event("ready")
+        printed = await nursery.start(_terminal, gateway, f"{shell.path}/terminal")
+        await shell.type("stty size; ls; command -v python; sleep 1003 & exit 5\n")
+        assert (await shell.event("end"))["exit_status"] == 5
+        text = printed().decode()
+        assert re.search(r"30 99\r\n", text), text
+        assert "add.py" in text
+        assert "environment/bin/python" in text
+        nursery.cancel_scope.cancel()
+    await nothing_left(gateway, project)
+
+
+async def _terminal(
+    gateway: Gateway,
+    path: str,
+    *,
+    task_status: trio.TaskStatus[Callable[[], bytes]] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    received = bytearray()
+    async with gateway.admin.stream("GET", path) as response:
+        task_status.started(lambda: bytes(received))
+        async for data in response.aiter_bytes():
+            received += data
+
+
+async def test_session_ends_with_its_client(gateway: Gateway, tmp_path: Path) -> None:
+    """A client that disconnects, as a killed one does, ends its session and its daemons."""
+    project = await gateway.project(copy_of("add", tmp_path))
+    async with session(gateway, project, kind="shell") as shell:
+        await shell.event("ready")
+        await shell.type("setsid -f sleep 1004; yes\n")
+    await nothing_left(gateway, project)
+    assert refusal(await gateway.admin.post(f"{shell.path}:type", json={})) == (
+        404,
+        "session.notfound",
+    )
+
+
+async def test_shell_of_a_model_has_its_build_and_variables(
+    gateway: Gateway, tmp_path: Path
+) -> None:
+    """A shell of a model is in a copy of the build that it serves, with its variables."""
+    folder = copy_of("add", tmp_path)
+    project = await gateway.project(folder)
+    model = await gateway.model(project)
+    build = await gateway.built(model, "add.py:add")
+    asked = {"kind": "python", "model_id": model.rpartition("/")[2]}
+    refused = await gateway.admin.post(f"{project}/sessions", json=asked)
+    assert refusal(refused) == (409, "state.conflict")
+    await gateway.deployed(build, environment={"COLOUR": "blue"})
+    (folder / "later.py").write_text("")
+    async with session(gateway, project, **asked) as shell, trio.open_nursery() as nursery:
+        await shell.event("ready")
+        printed = await nursery.start(_terminal, gateway, f"{shell.path}/terminal")
+        await shell.type("import os, add; print(os.environ['COLOUR'], sorted(os.listdir()))\n")
+        await shell.type("exit()\n")
+        assert (await shell.event("end"))["exit_status"] == 0
+        assert b"blue [" in printed()
+        assert b"later.py" not in printed()
+        nursery.cancel_scope.cancel()
+    assert (await gateway.get(model))["status"] == "deployed"
+
+
+async def test_sessions_of_one_user_are_bounded(gateway: Gateway, tmp_path: Path) -> None:
+    """One user has so many sessions and no more; those that no client follows end by themselves."""
+    project = await gateway.project(copy_of("add", tmp_path))
+    for _ in range(MOST_OF_ONE_USER):
+        await gateway.post(f"{project}/sessions", {"kind": "shell"})
+    refused = await gateway.admin.post(f"{project}/sessions", json={"kind": "shell"})
+    assert refusal(refused) == (429, "project.busy")
+    await gateway.delete(project)
+    assert not list(gateway.data.glob("builds/*"))
