@@ -45,8 +45,10 @@ from gateway.cli.commands import (
     sdk_path,
     serve,
     settings,
+    shell,
     site,
     status,
+    try_function,
     unit,
     user,
 )
@@ -54,7 +56,7 @@ from gateway.cli.context import CommandFailed, Exit
 from gateway.suggested_command import suggested
 
 MODULES: tuple[ModuleType, ...] = (
-    *(deploy, call, logs, metrics, status),
+    *(deploy, try_function, shell, call, logs, metrics, status),
     *(project, env, collaborator, model, build, deployment, experiment),
     *(login, open_page, key, user),
     *(demo, serve, settings, doctor, unit, site, runtime, audit, backup, garbage),

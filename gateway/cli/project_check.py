@@ -1,11 +1,13 @@
-"""`deploy --check`, and what a first try that is refused leaves: nothing."""
+"""`deploy --check` and `--watch`, and what a first try that is refused leaves: nothing."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from gateway.cli.context import CommandFailed, Context, Exit
+from gateway.cli.file_changes import changes
 from gateway.cli.terminal import plural
-from gateway.client import ApiError, Json, ServerUnreachable
+from gateway.client import ApiError, ClientError, Json, ServerUnreachable
 
 
 @contextmanager
@@ -47,3 +49,18 @@ def check_files(context: Context, project: Json) -> None:
         title = f"the check of {file}:{function} found {plural(len(problems), 'problem')}"
         raise CommandFailed(f"{title}:\n{found}", advice, Exit.FAILED)
     context.terminal.result(report, f"{file}:{function} passes the check. Nothing was built.")
+
+
+def redeploy_on_changes(context: Context, deploy: Callable[[], None]) -> None:
+    """Calls `deploy` after each change of the current folder, until Ctrl-C. What fails is told, and
+    the deployment before it still serves."""
+    context.terminal.say("Waiting for changes of the files, until Ctrl-C.")
+    try:
+        for _ in changes(Path.cwd()):
+            try:
+                deploy()
+            except (CommandFailed, ClientError) as error:
+                context.terminal.say(f"error: {error.message}")
+            context.terminal.say("Waiting for changes of the files, until Ctrl-C.")
+    except KeyboardInterrupt:
+        pass

@@ -26,14 +26,15 @@ def current_project(
     context: Context, file: str, created: Callable[[Json], None] = lambda _: None
 ) -> tuple[Json, bool]:
     """The project with the files of the folder as they are now, and whether it is new; then
-    `created` is called with it. `file` has to be in the folder."""
+    `created` is called with it. `file`, if one is named, has to be in the folder."""
     arguments, folder = context.arguments, Path.cwd()
     if arguments.project:
         return _named_project(context, folder, file), False
     if arguments.upload:
         message = "--upload needs --project"
         raise CommandFailed(message, "name the project, or leave --upload out", Exit.USAGE)
-    check_file(folder, file)
+    if file:
+        check_file(folder, file)
     _refuse_home(folder)
     with _known(context) as known:
         project, is_new = _project_of(context, folder, known)

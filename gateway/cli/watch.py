@@ -30,7 +30,7 @@ def follow_build(context: Context, model: Json, build: Json) -> Json:
     path = build_path(model, build["id"])
     style = context.terminal.style
     with context.terminal.spinner(f"build {build['build_number']}") as spinner:
-        steps = _Steps(context.terminal.say, style)
+        steps = PrintedSteps(context.terminal.say, style)
         if context.terminal.is_animated:
             builds = context.client.listing(f"{model_path(model)}/builds")
             progress = BuildProgress(spinner.label, estimate_from(builds))
@@ -193,7 +193,7 @@ def reason_line(failure: Json) -> str:
     return ": ".join(filter(None, reason_of(failure).splitlines()))
 
 
-class _Steps:
+class PrintedSteps:
     """Prints each step of a build once, when it has ended."""
 
     def __init__(self, say: Callable[[str], None], style: Style) -> None:

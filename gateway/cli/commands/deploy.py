@@ -28,7 +28,7 @@ from gateway.cli.options import (
     VARIABLES,
     WAIT,
 )
-from gateway.cli.project_check import check_files, removed_if_refused
+from gateway.cli.project_check import check_files, redeploy_on_changes, removed_if_refused
 from gateway.cli.project_of_folder import current_project
 from gateway.cli.terminal import plural
 from gateway.cli.watch import (
@@ -58,6 +58,7 @@ from gateway.suggested_command import suggested
     ),
     argument("--no-auth", dest="auth", action="store_false", help="require only the access key"),
     argument("--check", action="store_true", help="check the files, and build nothing"),
+    argument("--watch", action="store_true", help="deploy again after each change of the files"),
     *BUILD_OPTIONS,
     *DEPLOYMENT_OPTIONS,
     *WAIT,
@@ -77,6 +78,13 @@ def deploy(context: Context) -> None:
             return
         started = _start(context, project, is_new=is_new)
     _show(context, project, *_watch(context, *started))
+    if context.arguments.watch:
+        redeploy_on_changes(context, lambda: _deploy_again(context, file))
+
+
+def _deploy_again(context: Context, file: str) -> None:
+    project, is_new = current_project(context, file)
+    _show(context, project, *_watch(context, *_start(context, project, is_new=is_new)))
 
 
 def _start(context: Context, project: Json, *, is_new: bool) -> tuple[Json, Json, Json | None]:

@@ -1,0 +1,174 @@
+"""The verb shell: a shell or Python in the environment of a model or a project.
+
+Keys go to the gateway as they are typed, so Ctrl-C, completion and full-screen programs work in
+the shell. The command ends with the shell's exit status.
+"""
+
+import base64
+import os
+import select
+import shutil
+import signal
+import sys
+import termios
+import threading
+import tty
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+
+from gateway.cli.command import Group, argument, command
+from gateway.cli.context import CommandFailed, Context, Exit
+from gateway.cli.lookup import find_model
+from gateway.cli.options import KERNEL
+from gateway.cli.project_of_folder import current_project
+from gateway.cli.sessions import Session
+from gateway.client import ClientError, Json
+
+_CHUNK = 32 * 1024  # bytes that are typed at once
+_PAUSE = 0.1  # seconds between two looks at whether the shell has ended
+
+
+@command(
+    "shell",
+    "open a shell in the environment of a project or model",
+    argument(
+        "what",
+        metavar="MODEL|PROJECT",
+        nargs="?",
+        help="what a model serves, or the files of a project (default: of the current folder)",
+    ),
+    argument("--python", action="store_true", help="open Python instead of bash"),
+    KERNEL,
+    examples=["predictd shell", "predictd shell predict --python"],
+    group=Group.SERVE,
+)
+def shell(context: Context) -> int:
+    """Opens bash or Python in a copy of the files, confined as a model is. Nothing that is changed
+    there is kept."""
+    project, model = _find(context)
+    size = _window_size()
+    asked = {
+        "kind": "python" if context.arguments.python else "shell",
+        "kernel": context.arguments.kernel or "",
+        "model_id": model["id"] if model else "",
+        "rows": size.lines,
+        "columns": size.columns,
+        "term": context.environment.get("TERM") or "dumb",
+    }
+    session = Session(context, project, asked)
+    try:
+        session.wait_ready()
+        _Terminal(context, session).run()
+    finally:
+        session.end()
+    session.check()
+    status = int(session.outcome.get("exit_status", 0))
+    return status if status >= 0 else 128 - status
+
+
+def _find(context: Context) -> tuple[Json, Json | None]:
+    """The project, and the model if one is named."""
+    context.arguments.project = context.arguments.upload = None
+    if not (what := context.arguments.what):
+        return current_project(context, "")[0], None
+    for project in context.client.listing("/projects"):
+        if what in (project["name"], project["id"]):
+            return project, None
+    model = find_model(context.client, what)
+    return model["project"], model
+
+
+class _Terminal:
+    """The user's terminal, joined with that of the session. Only the thread of `run` uses the
+    kept connection of the client; each stream has one of its own."""
+
+    def __init__(self, context: Context, session: Session) -> None:
+        self._client = context.client
+        self._session = session
+        self._stdin = sys.stdin.fileno()
+        self._ended = threading.Event()
+        self._resized = False
+
+    def run(self) -> None:
+        """Returns when the shell has ended."""
+        follow = threading.Thread(target=self._follow, daemon=True)
+        show = threading.Thread(target=self._show, daemon=True)
+        with _raw(self._stdin), self._size_changes():
+            follow.start()
+            show.start()
+            self._type()
+            show.join(2)
+
+    def _type(self) -> None:
+        source: list[int] = [self._stdin]
+        while not self._ended.is_set():
+            self._send_size()
+            readable, _, _ = select.select(source, [], [], _PAUSE)
+            if readable:
+                data = os.read(self._stdin, _CHUNK)
+                if not data:
+                    source = []
+                    data = b"\x04"  # the end of a file, as a terminal has it
+                self._post({"data": base64.b64encode(data).decode()})
+
+    def _send_size(self) -> None:
+        if self._resized:
+            self._resized = False
+            size = _window_size()
+            self._post({"rows": size.lines, "columns": size.columns})
+
+    def _post(self, body: Json) -> None:
+        try:
+            self._client.post(f"{self._session.path}:type", body)
+        except ClientError as error:
+            if not self._ended.wait(1):
+                raise CommandFailed(str(error), "open another shell", Exit.FAILED) from error
+
+    def _show(self) -> None:
+        with suppress(ClientError):
+            for data in self._client.blocks(f"{self._session.path}/terminal"):
+                sys.stdout.buffer.write(data)
+                sys.stdout.buffer.flush()
+
+    def _follow(self) -> None:
+        try:
+            self._session.follow()
+        except ClientError as error:
+            failure = {"summary": "The session was cut off", "problem": str(error), "advice": ""}
+            self._session.outcome = {"status": "failed", "failure": failure}
+        finally:
+            self._ended.set()
+
+    @contextmanager
+    def _size_changes(self) -> Iterator[None]:
+        def changed(number: int, frame: FrameType | None) -> None:
+            self._resized = True
+
+        before = signal.signal(signal.SIGWINCH, changed)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGWINCH, before)
+
+
+def _window_size() -> os.terminal_size:
+    """The size of the window in which the user types, if it is one."""
+    try:
+        return os.get_terminal_size(sys.stdin.fileno())
+    except OSError:
+        return shutil.get_terminal_size()
+
+
+@contextmanager
+def _raw(descriptor: int) -> Iterator[None]:
+    """Keys arrive as they are typed, inside the block."""
+    if not os.isatty(descriptor):
+        yield
+        return
+    before = termios.tcgetattr(descriptor)
+    try:
+        tty.setraw(descriptor)
+        yield
+    finally:
+        termios.tcsetattr(descriptor, termios.TCSAFLUSH, before)

@@ -1,0 +1,133 @@
+"""`try` and `shell` on a real gateway: answers, tracebacks, a terminal, and nothing left."""
+
+import fcntl
+import os
+import pty
+import select
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.gateway.cli.conftest import Predictd
+from tests.gateway.conftest import Samples
+from tests.support.polling import until
+
+PATIENCE = 60.0
+FILE = "def add(args):\n    print('adds')\n    return args['a'] + args['b']\n"
+
+
+@pytest.fixture
+def tries(
+    samples: Samples, data: Path, folder: Path, predictd: Predictd, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Predictd]:
+    """Runs commands on the gateway of the samples; deletes their project at the end."""
+    monkeypatch.setenv("PREDICTD_DATA", str(samples.data))
+    (folder / "model.py").write_text(FILE)
+    yield predictd
+    predictd("project", "rm", folder.name, "--yes", "--data", str(samples.data))
+
+
+def test_function_is_tried(tries: Predictd) -> None:
+    """What the function returns is JSON on stdout, what it prints is on stderr; no model is made.
+    An exception is told with its traceback, and the exit status is 1."""
+    outcome = tries("try", "model.py:add", '{"a": 1, "b": 2}')
+    assert (outcome.code, outcome.out) == (0, "3\n"), outcome.err
+    assert "adds\n" in outcome.err
+    failed = tries("try", "model.py:add", "{}")
+    assert (failed.code, failed.out) == (1, "")
+    assert "Traceback (most recent call last)" in failed.err
+    assert "error: model.py:add failed: KeyError: 'a'" in failed.err
+    assert tries("project", "show", "sums", "--json").json["models"] == []
+
+
+def test_mistyped_function_is_told_at_once(tries: Predictd) -> None:
+    """A function that does not exist is told before an environment is made."""
+    outcome = tries("try", "model.py:ad", "{}")
+    assert outcome.code == 1
+    assert "Did you mean 'add'?" in outcome.err
+    assert "Creating an environment" not in outcome.err
+
+
+def command(*words: str) -> list[str]:
+    return [sys.executable, "-m", "gateway.cli", *words]
+
+
+def test_python_runs_what_a_pipe_types(tries: Predictd) -> None:
+    """Without a terminal the shell reads its standard input to the end, and its exit status is that
+    of the command."""
+    typed = "import model; print(model.add({'a': 40, 'b': 2}))\nexit(3)\n"
+    ended = subprocess.run(
+        command("shell", "--python"), input=typed, capture_output=True, text=True, timeout=PATIENCE
+    )
+    assert ended.returncode == 3, ended.stderr
+    assert "\n42" in ended.stdout
+
+
+class Screen:
+    """A command in a terminal, and what it has shown."""
+
+    def __init__(self, *words: str) -> None:
+        self._ours, theirs = pty.openpty()
+        fcntl.ioctl(self._ours, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 111, 0, 0))
+        self.process = subprocess.Popen(
+            command(*words), stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+        )
+        os.close(theirs)
+        self.shown = b""
+
+    def until(self, text: str) -> None:
+        end = time.monotonic() + PATIENCE
+        while text.encode() not in self.shown:
+            assert time.monotonic() < end, self.shown
+            if select.select([self._ours], [], [], 0.2)[0]:
+                self.shown += os.read(self._ours, 65536)
+
+    def type(self, text: str) -> None:
+        os.write(self._ours, text.encode())
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self._ours)
+
+
+@pytest.fixture
+def screen(tries: Predictd) -> Iterator[Screen]:
+    """A shell of the folder's project."""
+    screen = Screen("shell")
+    try:
+        screen.until("$ ")
+        yield screen
+    finally:
+        screen.close()
+
+
+def test_shell_is_a_terminal(screen: Screen) -> None:
+    """The shell has the size of the user's terminal; Ctrl-C reaches what runs in it."""
+    screen.type("stty size; ls\n")
+    screen.until("33 111")
+    screen.until("model.py")
+    screen.type("sleep 1000\n")
+    screen.until("sleep 1000\r\n")
+    time.sleep(0.3)
+    screen.type("\x03")
+    screen.type("echo done $((40 + 2)); exit 7\n")
+    screen.until("done 42")
+    assert screen.process.wait(PATIENCE) == 7
+
+
+def test_killed_client_leaves_nothing(samples: Samples, screen: Screen) -> None:
+    """A client that is killed while the shell floods it leaves no process, and no copy."""
+    screen.type("setsid -f sleep 1077; yes\n")
+    screen.until("y\r\ny\r\n")
+    screen.process.kill()
+    until(lambda: not list((samples.data / "replicas").glob("session*")))
+    until(lambda: not list((samples.data / "builds").glob("transient*")))
+    found = subprocess.run(["pgrep", "-f", "sleep 1077"], capture_output=True, text=True)
+    assert found.stdout == ""
