@@ -15,7 +15,7 @@ from workers.pool.statistics import PoolStatistics, SlotStatistics
 from workers.process.command import Ended
 from workers.process.environment import PACKAGES
 from workers.process.experiment import clear_run
-from workers.process.terminal import Terminal
+from workers.process.terminal import PseudoTerminal
 from workers.process.usage import Usage, all_processes, process_info
 from workers.reactor.reactor import READABLE, WRITABLE, Reactor
 from workers.reactor.timers import MovableTimer
@@ -63,6 +63,7 @@ __all__ = [
     "PoolSpec",
     "PoolStatistics",
     "ProbeRaised",
+    "PseudoTerminal",
     "QueueBudget",
     "Raised",
     "Reactor",
@@ -71,7 +72,6 @@ __all__ = [
     "ShellSpec",
     "SlotStatistics",
     "StartFailed",
-    "Terminal",
     "Ticket",
     "TimedOut",
     "Usage",

@@ -26,7 +26,7 @@ from workers.process.host import ProcessHost
 from workers.process.limit_monitor import LimitMonitor
 from workers.process.output import Output
 from workers.process.process import kill_tree
-from workers.process.terminal import Terminal, run_shell
+from workers.process.terminal import PseudoTerminal, run_shell
 from workers.process.tree import ProcessTree
 from workers.reactor.reactor import Reactor
 from workers.replica.interfaces import Check
@@ -221,7 +221,7 @@ class Workers:
     async def run_shell(
         self,
         spec: ShellSpec,
-        terminal: Terminal,
+        terminal: PseudoTerminal,
         printed: Callable[[bytes], Awaitable[object]],
     ) -> Ended:
         """Runs a program in a terminal to its end; see `terminal.run_shell`."""

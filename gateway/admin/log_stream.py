@@ -16,7 +16,7 @@ from gateway.control.builds.build_task import STEPS_STREAM
 from gateway.control.experiments.environments import PREPARING
 from gateway.control.logs.following import Follower
 from gateway.control.records import Build, Experiment, Model, NotFound, Runtime
-from gateway.control.sessions.session import READY, Session
+from gateway.control.sessions.session import READY, WorkSession
 from gateway.identity.principal import principal
 from workers import Line, Log, Pool
 
@@ -57,7 +57,7 @@ def follow_runtime(control: Control, runtime: Runtime) -> Response:
     return _to_its_end(control, runtime.id, control.runtimes.log(runtime.id), end)
 
 
-def follow_session(control: Control, session: Session) -> Response:
+def follow_session(control: Control, session: WorkSession) -> Response:
     """Sends `steps` and `line` while its environment is made, `ready`, `line` for what its function
     prints, last `end` with its outcome. The session ends with the response. Raises Refusal if too
     many clients follow the log."""

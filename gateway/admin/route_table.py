@@ -26,9 +26,9 @@ from gateway.route_declaration import bound_routes, routes_of
 
 NOUNS = (
     *(ProjectRoutes, CollaboratorRoutes, FileRoutes, ModelRoutes, BuildRoutes, LockRoutes),
-    *(DeploymentRoutes, ExperimentRoutes, MetricRoutes, UserRoutes, KeyRoutes),
+    *(DeploymentRoutes, SessionRoutes, ExperimentRoutes, MetricRoutes, UserRoutes, KeyRoutes),
     *(MaintenanceRoutes, AuditRoutes, RuntimeRoutes, SiteModelRoutes, SiteSettingRoutes),
-    *(VariableRoutes, SessionRoutes),
+    VariableRoutes,
 )
 ROUTES = routes_of(AdminRoute, *NOUNS, SiteRoutes)
 

@@ -15,7 +15,7 @@ from gateway.admin.routing.json_body import FREE_BYTES
 from gateway.admin.schemas import AnyJson, Json, null, scaled
 from gateway.control import Control
 from gateway.control.sessions.new_session import Kind, NewSession
-from gateway.control.sessions.session import Session
+from gateway.control.sessions.session import WorkSession
 from gateway.errors import Refusal
 from gateway.identity.principal import principal
 from workers import Answered, Network, describe_failure
@@ -152,5 +152,5 @@ class SessionRoutes:
         await session.ended.wait()
         return {}
 
-    def _find(self, project_id: str, session_id: str) -> Session:
+    def _find(self, project_id: str, session_id: str) -> WorkSession:
         return self._sessions.find(project_id, session_id, principal().user.name)

@@ -13,7 +13,7 @@ from gateway.cli.watch import PrintedSteps, reason_of
 from gateway.client import ClientError, Json, ServerSentEvent
 
 
-class Session:
+class FollowedSession:
     """An open session at `path` of the admin API. `outcome` is how it ended, once it has."""
 
     def __init__(self, context: Context, project: Json, asked: Json) -> None:
@@ -67,9 +67,9 @@ class Session:
 
 
 @contextmanager
-def open_session(context: Context, project: Json, asked: Json) -> Iterator[Session]:
+def open_session(context: Context, project: Json, asked: Json) -> Iterator[FollowedSession]:
     """A session that is ready; it ends with the block, after all that it printed is shown."""
-    session = Session(context, project, asked)
+    session = FollowedSession(context, project, asked)
     try:
         session.wait_ready()
         yield session

@@ -31,8 +31,8 @@ from gateway.control.pool_spec import PoolSpecs
 from gateway.control.runtimes.catalogue import RuntimeCatalogue
 from gateway.control.runtimes.runtime_task import RuntimeServices
 from gateway.control.runtimes.runtimes import Runtimes
-from gateway.control.sessions.session import SessionServices
-from gateway.control.sessions.sessions import Sessions
+from gateway.control.sessions.assembly import assemble_sessions
+from gateway.control.sessions.sessions import WorkSessions
 
 
 class Workloads(NamedTuple):
@@ -44,7 +44,7 @@ class Workloads(NamedTuple):
     experiments: Experiments
     catalogue: RuntimeCatalogue
     runtimes: Runtimes
-    sessions: Sessions
+    sessions: WorkSessions
 
 
 class _Shared(NamedTuple):
@@ -69,7 +69,15 @@ def assemble(foundation: Foundation) -> Workloads:
         _experiments(foundation, shared, builds),
         shared.catalogue,
         shared.runtimes,
-        _sessions(foundation, shared, builds),
+        assemble_sessions(
+            foundation,
+            builds,
+            snapshots=shared.snapshots,
+            catalogue=shared.catalogue,
+            executor=shared.executor,
+            admission=shared.admission,
+            keys=shared.keys,
+        ),
     )
 
 
@@ -245,28 +253,4 @@ def _experiments(foundation: Foundation, shared: _Shared, builds: Builds) -> Exp
             snapshots=shared.snapshots,
             admission=shared.admission,
         ),
-    )
-
-
-def _sessions(foundation: Foundation, shared: _Shared, builds: Builds) -> Sessions:
-    services = SessionServices(
-        workers=foundation.workers,
-        data=foundation.data,
-        build_store=foundation.build_store,
-        checks=builds.checks,
-        snapshots=shared.snapshots,
-        catalogue=shared.catalogue,
-        executor=shared.executor,
-        semaphore=builds.semaphore,
-        sandbox=foundation.sandbox,
-        variables=foundation.variables,
-        keys=shared.keys,
-        settings=foundation.settings,
-        project_usage=foundation.project_usage,
-    )
-    return Sessions(
-        services,
-        tasks=foundation.tasks,
-        sandbox=foundation.sandbox,
-        admission=shared.admission,
     )

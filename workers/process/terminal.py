@@ -5,9 +5,9 @@ program never opens a terminal device, which Landlock would refuse: it inherits 
 `setsid` makes it the controlling terminal of a session of its own, so that Ctrl-C, job control and
 window sizes work.
 
-Nobody reads ahead: where the caller does not take what the program prints, the program waits, as on
-any terminal. A Ctrl-C arrives all the same. When the program ends, its whole tree is killed, so no
-daemon keeps the terminal open.
+Output is not read ahead: where the caller does not take it, the program waits, as on any terminal.
+A Ctrl-C arrives all the same. When the program ends, its whole tree is killed, so no daemon keeps
+the terminal open.
 """
 
 import errno
@@ -34,7 +34,7 @@ from workers.spec import ShellSpec
 _READ = 16 * 1024  # bytes
 
 
-class Terminal:
+class PseudoTerminal:
     """The gateway's end of a pseudo-terminal; `theirs` is the program's."""
 
     def __init__(self, rows: int, columns: int) -> None:
@@ -93,7 +93,7 @@ class Terminal:
 async def run_shell(
     tree: ProcessTree,
     spec: ShellSpec,
-    terminal: Terminal,
+    terminal: PseudoTerminal,
     printed: Callable[[bytes], Awaitable[object]],
 ) -> Ended:
     """How the program ended; `printed` gets what it prints. `tree` is a new one.
@@ -134,12 +134,14 @@ class _Notes:
         self.lines.append(line)
 
 
-async def _pass_on(terminal: Terminal, printed: Callable[[bytes], Awaitable[object]]) -> None:
+async def _pass_on(terminal: PseudoTerminal, printed: Callable[[bytes], Awaitable[object]]) -> None:
     while data := await terminal.read():
         await printed(data)
 
 
-def _spawn(tree: ProcessTree, spec: ShellSpec, view: SandboxView, terminal: Terminal) -> Process:
+def _spawn(
+    tree: ProcessTree, spec: ShellSpec, view: SandboxView, terminal: PseudoTerminal
+) -> Process:
     setsid = program("setsid")
     if not setsid:
         raise FileNotFoundError(errno.ENOENT, "setsid is not installed (package util-linux)")

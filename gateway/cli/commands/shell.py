@@ -22,7 +22,7 @@ from gateway.cli.context import CommandFailed, Context, Exit
 from gateway.cli.lookup import find_model
 from gateway.cli.options import KERNEL
 from gateway.cli.project_of_folder import current_project
-from gateway.cli.sessions import Session
+from gateway.cli.sessions import FollowedSession
 from gateway.client import ClientError, Json
 
 _CHUNK = 32 * 1024  # bytes that are typed at once
@@ -56,10 +56,10 @@ def shell(context: Context) -> int:
         "columns": size.columns,
         "term": context.environment.get("TERM") or "dumb",
     }
-    session = Session(context, project, asked)
+    session = FollowedSession(context, project, asked)
     try:
         session.wait_ready()
-        _Terminal(context, session).run()
+        _JoinedTerminal(context, session).run()
     finally:
         session.end()
     session.check()
@@ -79,11 +79,11 @@ def _find(context: Context) -> tuple[Json, Json | None]:
     return model["project"], model
 
 
-class _Terminal:
+class _JoinedTerminal:
     """The user's terminal, joined with that of the session. Only the thread of `run` uses the
     kept connection of the client; each stream has one of its own."""
 
-    def __init__(self, context: Context, session: Session) -> None:
+    def __init__(self, context: Context, session: FollowedSession) -> None:
         self._client = context.client
         self._session = session
         self._stdin = sys.stdin.fileno()

@@ -11,7 +11,7 @@ from gateway.cli.context import CommandFailed, Context, Exit
 from gateway.cli.file_changes import changes
 from gateway.cli.options import KERNEL, OF_PROJECT, UPLOAD
 from gateway.cli.project_of_folder import current_project
-from gateway.cli.sessions import Session, open_session
+from gateway.cli.sessions import FollowedSession, open_session
 from gateway.client import ClientError, Json
 
 _MOST_BODY = 8 * 1024 * 1024  # bytes
@@ -74,7 +74,7 @@ class _Reloaded:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._session: Session | None = None
+        self._session: FollowedSession | None = None
         # The client is for one thread at a time.
         self._lock = threading.Lock()
 
@@ -82,7 +82,7 @@ class _Reloaded:
         """Replaces the session by one with the present files. Raises CommandFailed, ClientError;
         then the one before still serves."""
         with self._lock:
-            fresh = Session(self._context, *_asked(self._context))
+            fresh = FollowedSession(self._context, *_asked(self._context))
             try:
                 fresh.wait_ready()
             except BaseException:
@@ -106,7 +106,7 @@ class _Reloaded:
             self._session.end()
 
 
-def _follow(session: Session) -> None:
+def _follow(session: FollowedSession) -> None:
     try:
         session.follow()
     except ClientError:

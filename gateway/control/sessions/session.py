@@ -14,32 +14,24 @@ with the right to it. A client that does not follow the log within `ATTACH_TIMEO
 import logging
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
-from functools import partial
-from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
 import trio
 
 import builder
 import store
-from builder import BuildSteps, BuildStore
 from gateway.control import failures, sandbox_uids
-from gateway.control.accounts.workload_keys import WorkloadKeys
-from gateway.control.builds.build_executor import BuildExecutor, BuildRequest
-from gateway.control.builds.build_task import STEPS_STREAM
-from gateway.control.builds.project_checks import TRANSIENT, ProjectChecks
-from gateway.control.builds.snapshots import Snapshots
-from gateway.control.disk.project_usage import ProjectUsage
-from gateway.control.fair_semaphore import FairSemaphore
+from gateway.control.builds.project_checks import TRANSIENT
 from gateway.control.pool_spec import replica_with_settings
-from gateway.control.runtime_settings import RuntimeSettings
-from gateway.control.runtimes.catalogue import RuntimeCatalogue
-from gateway.control.sandbox import Sandbox
 from gateway.control.sessions.new_session import NewSession
+from gateway.control.sessions.place import (
+    Place,
+    SessionFailed,
+    SessionServices,
+    make_place,
+    place_of,
+)
 from gateway.control.user_variables import NAME_VARIABLES
-from gateway.control.variables import ProcessVariables
-from gateway.data_folder import DataFolder
 from gateway.encryption import CannotDecrypt
 from gateway.errors import Refusal
 from gateway.identity.permissions import WorkloadKind
@@ -50,11 +42,10 @@ from workers import (
     Outcome,
     Pool,
     PoolSpec,
+    PseudoTerminal,
     ReplicaSpec,
     ShellSpec,
     StartFailed,
-    Terminal,
-    Workers,
 )
 from workers.sizes import MIB
 
@@ -68,41 +59,7 @@ _CPU = 1000  # thousandths of a core
 _PROGRAMS = {"shell": ("bash", "--norc"), "python": ("python",)}
 
 
-class SessionServices(msgspec.Struct, frozen=True, kw_only=True):
-    """What each session works with."""
-
-    workers: Workers
-    data: DataFolder
-    build_store: BuildStore
-    checks: ProjectChecks
-    snapshots: Snapshots
-    catalogue: RuntimeCatalogue
-    executor: BuildExecutor
-    semaphore: FairSemaphore
-    sandbox: Sandbox
-    variables: ProcessVariables
-    keys: WorkloadKeys
-    settings: RuntimeSettings
-    project_usage: ProjectUsage
-
-
-class SessionFailed(Exception):
-    """The session cannot be used, for a reason that its client is told."""
-
-    def __init__(self, failure: Failure) -> None:
-        self.failure = failure
-
-
-class _Place(NamedTuple):
-    """What runs: the files and the environment of a sealed build."""
-
-    code: Path
-    virtualenv: Path
-    prefix: Path | None
-    built: Path | None
-
-
-class Session:
+class WorkSession:
     """One session; `outcome` is how it ended."""
 
     def __init__(
@@ -115,7 +72,7 @@ class Session:
         self.log = Log(services.data.temporary_files / f"session-{self.id}.log")
         self.outcome: dict[str, object] = {"status": "ended"}
         self.ended = trio.Event()
-        self.terminal: Terminal | None = None
+        self.terminal: PseudoTerminal | None = None
         self._services = services
         self._scope = trio.CancelScope()
         self._attached = trio.Event()
@@ -194,7 +151,11 @@ class Session:
     async def _run(self) -> None:
         services, asked = self._services, self.asked
         async with AsyncExitStack() as stack:
-            place = await self._make(stack) if asked.build is None else self._place(asked.build.id)
+            if asked.build is None:
+                name = f"{TRANSIENT}{self.id}"
+                place = await make_place(services, self.project, asked, name, self.log, stack)
+            else:
+                place = place_of(services, asked.build.id)
             kind: WorkloadKind = "model" if asked.kind == "function" else "run"
             key = stack.enter_context(services.keys.issued(self.creator, self.project.id, kind))
             deployment = asked.deployment
@@ -204,55 +165,11 @@ class Session:
             else:
                 await self._open_shell(place, variables)
 
-    async def _make(self, stack: AsyncExitStack) -> _Place:
-        """Makes a build of the project's files, which `stack` removes."""
-        services, project, asked = self._services, self.project, self.asked
-        name = f"{TRANSIENT}{self.id}"
-        stack.push_async_callback(self._remove, name)
-        snapshot = await services.snapshots.take(project, name, self.log)
-        if asked.kind == "function":
-            await services.checks.require(project, asked, snapshot, self.log, None)
-        choice = await services.catalogue.choose(asked.kernel, project)
-        request = BuildRequest(
-            id=name,
-            snapshot=snapshot.commit,
-            interpreter=choice.identifier,
-            script=asked.script,
-            network=asked.network,
-        )
-        async with services.semaphore.acquire(project.id):
-            report = await services.executor.execute(
-                project, request, self.log, changed=self._on_step_changed
-            )
-        if report.failure is not None:
-            raise SessionFailed(failures.of_report(report.failure))
-        return self._place(name)
-
-    def _on_step_changed(self, steps: BuildSteps) -> None:
-        self.log.write(msgspec.json.encode(steps.steps).decode(), STEPS_STREAM)
-
-    async def _remove(self, name: str) -> None:
-        """Removes the build, but not its environment, which other builds may use."""
-        services = self._services
-        with trio.CancelScope(shield=True):
-            folder = services.build_store.folder(name)
-            await trio.to_thread.run_sync(partial(builder.remove_tree, folder))
-            await services.snapshots.drop(self.project.id, name)
-
-    def _place(self, build_id: str) -> _Place:
-        builds = self._services.build_store
-        return _Place(
-            builds.code(build_id),
-            builds.virtualenv(build_id),
-            builds.prefix(build_id),
-            self._services.sandbox.built_at(build_id),
-        )
-
     async def _limits(self) -> Limits:
         limits = self._services.sandbox.limits(self.asked.memory_mb * MIB, _CPU)
         return await self._services.project_usage.within(self.project, limits)
 
-    async def _serve(self, place: _Place, variables: dict[str, str]) -> None:
+    async def _serve(self, place: Place, variables: dict[str, str]) -> None:
         """Answers calls until it is cancelled."""
         services, asked = self._services, self.asked
         settings = services.settings.current
@@ -292,7 +209,7 @@ class Session:
                 pool.stop()
                 await pool.closed.wait()
 
-    async def _open_shell(self, place: _Place, variables: dict[str, str]) -> None:
+    async def _open_shell(self, place: Place, variables: dict[str, str]) -> None:
         """Runs the program in a terminal to its end."""
         services, asked = self._services, self.asked
         spec = ShellSpec(
@@ -307,7 +224,7 @@ class Session:
             network=asked.network,
             identity=sandbox_uids.of_session(self.id),
         )
-        self.terminal = Terminal(asked.rows, asked.columns)
+        self.terminal = PseudoTerminal(asked.rows, asked.columns)
         self.log.write("", READY)
         ended = await services.workers.run_shell(spec, self.terminal, self._print.send)
         self.outcome = {"status": "ended", "exit_status": ended.status}

@@ -1,7 +1,7 @@
 """All sessions: opened within bounds, found by their creators, ended.
 
-A session is used by the user who opened it, and by nobody else: what it prints may have the values
-of that user's variables. Sessions are in memory only: a gateway that ends has none.
+Only the user who opened a session uses it: what it prints may have values that others may not see.
+Sessions are in memory only: a gateway that ends has none.
 """
 
 import trio
@@ -11,7 +11,8 @@ from gateway.control.admission import Admission
 from gateway.control.builds.project_checks import check_paths
 from gateway.control.sandbox import Sandbox
 from gateway.control.sessions.new_session import NewSession
-from gateway.control.sessions.session import Session, SessionServices
+from gateway.control.sessions.place import SessionServices
+from gateway.control.sessions.session import WorkSession
 from gateway.errors import Refusal
 from store import Project
 
@@ -19,7 +20,7 @@ MOST_OF_ONE_USER = 4
 MOST_OF_ALL = 32
 
 
-class Sessions:
+class WorkSessions:
     """Opens, finds and ends sessions."""
 
     def __init__(
@@ -34,21 +35,21 @@ class Sessions:
         self._tasks = tasks
         self._sandbox = sandbox
         self._admission = admission
-        self._open: dict[str, Session] = {}
+        self._open: dict[str, WorkSession] = {}
 
     def __len__(self) -> int:
         return len(self._open)
 
-    async def create(self, project: Project, asked: NewSession, creator: str) -> Session:
+    async def create(self, project: Project, asked: NewSession, creator: str) -> WorkSession:
         """Opens a session, which begins at once. Raises UnknownKernel or Refusal."""
         await self._check(project, asked)
         self._check_number(creator)
-        session = Session(self._services, project, creator, asked)
+        session = WorkSession(self._services, project, creator, asked)
         self._open[session.id] = session
         self._tasks.start(self._run, session)
         return session
 
-    def find(self, project_id: str, session_id: str, user: str) -> Session:
+    def find(self, project_id: str, session_id: str, user: str) -> WorkSession:
         """A session that is open. Raises Refusal("session.notfound")."""
         session = self._open.get(session_id)
         if session is None or (session.project.id, session.creator) != (project_id, user):
@@ -61,7 +62,7 @@ class Sessions:
             session.end()
             await session.ended.wait()
 
-    async def _run(self, session: Session) -> None:
+    async def _run(self, session: WorkSession) -> None:
         try:
             await session.run()
         finally:

@@ -11,8 +11,8 @@ from tests.support.skipping import not_here
 from workers import (
     ConfinementUnavailable,
     Ended,
+    PseudoTerminal,
     ShellSpec,
-    Terminal,
     Workers,
     open_workers,
 )
@@ -25,7 +25,7 @@ PATIENCE = 30.0
 class Shell:
     """A shell that runs, and what it has printed."""
 
-    def __init__(self, terminal: Terminal) -> None:
+    def __init__(self, terminal: PseudoTerminal) -> None:
         self.terminal = terminal
         self.printed = b""
         self.ended: Ended | None = None
@@ -77,7 +77,7 @@ async def in_shell(workers: Workers, tmp_path: Path, use: Run) -> Ended | None:
         folder=workers.new_folder("shell"),
         variables={"TERM": "dumb", "PS1": "ready> "},
     )
-    shell = Shell(Terminal(24, 80))
+    shell = Shell(PseudoTerminal(24, 80))
 
     async def run() -> None:
         shell.ended = await workers.run_shell(spec, shell.terminal, lambda data: shell.take(data))

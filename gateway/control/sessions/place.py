@@ -1,0 +1,118 @@
+"""The files and the environment that a session runs in.
+
+They are those of a build that exists, or of one that is made of the project's present files and
+removed with the session. Its environment stays for the next build of the project.
+"""
+
+from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import trio
+
+import builder
+from builder import BuildSteps, BuildStore
+from gateway.control import failures
+from gateway.control.accounts.workload_keys import WorkloadKeys
+from gateway.control.builds.build_executor import BuildExecutor, BuildRequest
+from gateway.control.builds.build_task import STEPS_STREAM
+from gateway.control.builds.project_checks import ProjectChecks
+from gateway.control.builds.snapshots import Snapshots
+from gateway.control.disk.project_usage import ProjectUsage
+from gateway.control.fair_semaphore import FairSemaphore
+from gateway.control.runtime_settings import RuntimeSettings
+from gateway.control.runtimes.catalogue import RuntimeCatalogue
+from gateway.control.sandbox import Sandbox
+from gateway.control.sessions.new_session import NewSession
+from gateway.control.variables import ProcessVariables
+from gateway.data_folder import DataFolder
+from store import Failure, Project
+from workers import Log, Workers
+
+
+class SessionServices(msgspec.Struct, frozen=True, kw_only=True):
+    """What each session works with."""
+
+    workers: Workers
+    data: DataFolder
+    build_store: BuildStore
+    checks: ProjectChecks
+    snapshots: Snapshots
+    catalogue: RuntimeCatalogue
+    executor: BuildExecutor
+    semaphore: FairSemaphore
+    sandbox: Sandbox
+    variables: ProcessVariables
+    keys: WorkloadKeys
+    settings: RuntimeSettings
+    project_usage: ProjectUsage
+
+
+class SessionFailed(Exception):
+    """The session cannot be used, for a reason that its client is told."""
+
+    def __init__(self, failure: Failure) -> None:
+        self.failure = failure
+
+
+class Place(NamedTuple):
+    """What runs: the files and the environment of a sealed build."""
+
+    code: Path
+    virtualenv: Path
+    prefix: Path | None
+    built: Path | None
+
+
+async def make_place(
+    services: SessionServices,
+    project: Project,
+    asked: NewSession,
+    name: str,
+    log: Log,
+    stack: AsyncExitStack,
+) -> Place:
+    """Makes a build of the project's files, which `stack` removes. Raises SessionFailed,
+    BuilderError, OSError."""
+
+    def changed(steps: BuildSteps) -> None:
+        log.write(msgspec.json.encode(steps.steps).decode(), STEPS_STREAM)
+
+    stack.push_async_callback(_remove, services, project, name)
+    snapshot = await services.snapshots.take(project, name, log)
+    if asked.kind == "function":
+        await services.checks.require(project, asked, snapshot, log, None)
+    choice = await services.catalogue.choose(asked.kernel, project)
+    request = BuildRequest(
+        id=name,
+        snapshot=snapshot.commit,
+        interpreter=choice.identifier,
+        script=asked.script,
+        network=asked.network,
+    )
+    async with services.semaphore.acquire(project.id):
+        report = await services.executor.execute(project, request, log, changed=changed)
+    if report.failure is not None:
+        raise SessionFailed(failures.of_report(report.failure))
+    return place_of(services, name)
+
+
+def place_of(services: SessionServices, build_id: str) -> Place:
+    """The place of a build that is sealed."""
+    builds = services.build_store
+    return Place(
+        builds.code(build_id),
+        builds.virtualenv(build_id),
+        builds.prefix(build_id),
+        services.sandbox.built_at(build_id),
+    )
+
+
+async def _remove(services: SessionServices, project: Project, name: str) -> None:
+    """Removes the build, but not its environment."""
+    with trio.CancelScope(shield=True):
+        folder = services.build_store.folder(name)
+        await trio.to_thread.run_sync(partial(builder.remove_tree, folder))
+        await services.snapshots.drop(project.id, name)
