@@ -75,7 +75,7 @@ def _find(context: Context) -> tuple[Json, Json | None]:
     for project in context.client.listing("/projects"):
         if what in (project["name"], project["id"]):
             return project, None
-    model = find_model(context.client, what)
+    model = find_model(context, what)
     return model["project"], model
 
 
