@@ -199,7 +199,7 @@ async def _workers(
 
 
 def _apply(disk: FreeSpace, workers: Workers, settings: Settings) -> None:
-    disk.reserve = settings.min_free_disk
+    disk.reserve, disk.warn_below = settings.min_free_disk, settings.warn_free_disk
     workers.resize_budget(settings.max_queued_requests_total, settings.max_queued_bytes_total)
 
 

@@ -141,6 +141,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         "with less free space builds, deployments, projects and uploads are refused",
         IMMEDIATELY,
     ] = 256 * MIB
+    warn_free_disk: Annotated[
+        BytesOrZero,
+        "with less free space log, /site and doctor warn, and unneeded builds go; 0 means never",
+        IMMEDIATELY,
+    ] = 2048 * MIB
+    keep_builds: Annotated[
+        Count, "latest builds of each model that are kept, besides those in use", IMMEDIATELY
+    ] = 10
+    keep_builds_days: Annotated[
+        CountOrZero, "older builds are not kept unless in use; 0 means no limit", IMMEDIATELY
+    ] = 0
+    gc_hours: Annotated[
+        CountOrZero,
+        "hours between two automatic removals of builds that are not kept; 0 means never",
+        IMMEDIATELY,
+    ] = 6
     project_disk: Annotated[
         BytesOrZero,
         "disk space of one project in the data folder; 0 means half of the disk",

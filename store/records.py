@@ -89,6 +89,8 @@ class Model(Record, frozen=True, kw_only=True):
     cpu_millicores: int
     memory_mb: int
     replicas: int
+    keep_builds: int = -1  # of the latest; -1: as many as the site
+    keep_builds_days: int = -1
     creator: str
 
 

@@ -6,7 +6,7 @@ from gateway.admin.routing import route
 from gateway.admin.routing.parameters import whole_number
 from gateway.admin.schemas import Json
 from gateway.control import Control
-from gateway.control.storage.garbage import KEPT_BUILDS, Garbage
+from gateway.control.storage.garbage import Garbage
 
 
 class MaintenanceRoutes:
@@ -45,8 +45,9 @@ class MaintenanceRoutes:
         return _json(await self._collector.collect(_keep()))
 
 
-def _keep() -> int:
-    return whole_number("keep", KEPT_BUILDS, least=1, most=1_000_000)
+def _keep() -> int | None:
+    """None: as each model, or the site, keeps them."""
+    return whole_number("keep", 0, least=1, most=1_000_000) or None
 
 
 def _json(garbage: list[Garbage]) -> Json:

@@ -1,6 +1,6 @@
 """/projects/{id}/models and /models: models, their replicas and logs."""
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import msgspec
 import trio
@@ -59,6 +59,10 @@ class ReplicationPolicy(msgspec.Struct, kw_only=True):
     num_replicas: Amount | msgspec.UnsetType = msgspec.UNSET
 
 
+KeptBuilds = Annotated[int, msgspec.Meta(ge=-1, le=1_000_000)]
+KeptDays = Annotated[int, msgspec.Meta(ge=-1, le=100_000)]
+
+
 class UpdateModel(msgspec.Struct, kw_only=True, omit_defaults=True):
     read_only: ClassVar[tuple[str, ...]] = (
         *("id", "model_number", "creator", "access_key", "deletion_status", "created_at", "crn"),
@@ -69,6 +73,9 @@ class UpdateModel(msgspec.Struct, kw_only=True, omit_defaults=True):
     description: str | msgspec.UnsetType = msgspec.UNSET
     visibility: Visibility | msgspec.UnsetType = msgspec.UNSET
     auth_enabled: bool | msgspec.UnsetType = msgspec.UNSET
+    # -1: as the site keeps them.
+    keep_builds: KeptBuilds | msgspec.UnsetType = msgspec.UNSET
+    keep_builds_days: KeptDays | msgspec.UnsetType = msgspec.UNSET
     default_resources: Resources = msgspec.field(default_factory=Resources)
     default_replication_policy: ReplicationPolicy = msgspec.field(default_factory=ReplicationPolicy)
 
@@ -79,6 +86,8 @@ class UpdateModel(msgspec.Struct, kw_only=True, omit_defaults=True):
             "description": self.description,
             "visibility": self.visibility,
             "auth_enabled": self.auth_enabled,
+            "keep_builds": self.keep_builds,
+            "keep_builds_days": self.keep_builds_days,
             "cpu_millicores": self.default_resources.cpu_millicores,
             "memory_mb": self.default_resources.memory_mb,
             "replicas": self.default_replication_policy.num_replicas,
@@ -244,6 +253,8 @@ def model_json(view: ModelView, project: Project) -> Json:
         "access_key": view.access_key,
         "auth_enabled": model.auth_enabled,
         "visibility": model.visibility,
+        "keep_builds": model.keep_builds,
+        "keep_builds_days": model.keep_builds_days,
         "deletion_status": "",
         "created_at": model.created_at,
         "updated_at": max(model.updated_at, deployment.updated_at if deployment else ""),

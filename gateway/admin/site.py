@@ -47,6 +47,7 @@ class SiteRoutes:
             "metrics": msgspec.structs.asdict(control.metrics_writer.state())
             | await control.metrics.size(),
             "disk": await control.disk.state(),
+            "last_collection": control.collection.last,
             "set_aside": control.set_aside.problems,
             "settings": settings,
         }

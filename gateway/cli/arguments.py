@@ -92,6 +92,24 @@ def count(text: str) -> int:
     return int(text)
 
 
+def model_setting(text: str) -> tuple[str, object]:
+    """`NAME=VALUE` of a model, as its API has it. `default` stands for the site's retention."""
+    name, _, value = text.partition("=")
+    if name == "description" and "=" in text:
+        return name, value
+    if name == "visibility" and value in ("private", "public"):
+        return name, value
+    if name in ("keep_builds", "keep_builds_days"):
+        if value == "default":
+            return name, -1
+        if re.fullmatch(r"[0-9]{1,6}", value):
+            return name, int(value)
+    raise ArgumentTypeError(
+        f"{text!r} is not description=TEXT, visibility=private|public, keep_builds=N or "
+        "keep_builds_days=N (or =default)"
+    )
+
+
 def setting(text: str) -> tuple[str, object]:
     """`NAME=VALUE`; a VALUE that is JSON, `@FILE` or `-` is read as JSON, as variables are."""
     name, equals, value = text.partition("=")

@@ -24,6 +24,7 @@ from gateway.control.projects.project_files import ProjectFiles
 from gateway.control.projects.projects import Projects
 from gateway.control.projects.uploads import Uploads
 from gateway.control.records import Records
+from gateway.control.storage.automatic import AutomaticCollection
 from gateway.control.storage.garbage import Collector
 from gateway.control.storage.orphan_files import OrphanSweep
 from gateway.control.views import Views
@@ -82,6 +83,13 @@ class Control:
         self.backups = _backups(foundation)
         self.metrics = _metrics(foundation)
         self.collector = _collector(foundation, workloads)
+        self.collection = AutomaticCollection(
+            collector=self.collector,
+            settings=foundation.settings,
+            disk=foundation.disk,
+            audit_log=self.audit_log,
+            timeouts=foundation.operation_timeouts,
+        )
         self.records = Records(foundation.database)
         self.views = _views(foundation, workloads)
         self._orphans = _orphans(foundation)
@@ -105,6 +113,7 @@ class Control:
         self.interpreters.start_discovery(self.tasks)
         self.tasks.start(self.metrics.watch)
         self.tasks.start(self._trash.watch)
+        self.tasks.start(self.collection.watch)
         self.tasks.start(self.project_usage.look_at_all)
         return password
 
@@ -221,6 +230,7 @@ def _collector(foundation: Foundation, workloads: Workloads) -> Collector:
         set_aside=foundation.set_aside,
         builds=workloads.builds,
         environments=workloads.experiments.environments,
+        settings=foundation.settings,
     )
 
 

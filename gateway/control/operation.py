@@ -144,6 +144,10 @@ class OperationTimeouts(msgspec.Struct, frozen=True, kw_only=True):
     interpreter_check: float = 10.0
     # Between two tries of an experiment to reserve memory.
     memory_retry: float = 1.0
+    # From the start to the first automatic collection of garbage; also the least time between two
+    # while the disk is low. And between two checks whether one is due.
+    first_collection: float = 600.0
+    collection_check: float = 10.0
 
 
 def ended_log(path: Path) -> Log:

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 GIB = 1 << 30
 # Below these a check warns; below MIN_DISK it fails.
@@ -58,6 +58,10 @@ class DoctorInput:
     gateway_port: int | None = None
     gateway_pid: int | None = None
     certificate: str = ""  # PEM
+    # What that gateway says of its disk (`disk` of /site), and what `gc` would remove: None if it
+    # was not asked.
+    gateway_disk: Mapping[str, Any] | None = None
+    removable: tuple[int, int] | None = None  # things, bytes
 
 
 def examine(
@@ -75,6 +79,7 @@ def examine(
         _set_aside(machine.data),
         _disk(machine.data),
         *_gateway(machine),
+        *_gateway_disk(machine),
         _port(machine),
         *_certificate(machine, datetime.now(UTC)),
         _open_files(machine),
@@ -231,6 +236,29 @@ def _disk(data: Path) -> Finding:
     if free < LOW_DISK:
         return Finding("disk", "warning", found, advice)
     return Finding("disk", "ok", found)
+
+
+def _gateway_disk(machine: DoctorInput) -> Iterable[Finding]:
+    """The bounds of the running gateway, and what it could remove."""
+    disk = machine.gateway_disk
+    if disk is None or machine.removable is None:
+        return
+    number, size = machine.removable
+    found = (
+        f"{disk['free_bytes'] / GIB:.1f} GiB free; gc would remove {number} ({size / GIB:.1f} GiB)"
+    )
+    if disk["level"] == "ok":
+        yield Finding("free space", "ok", found)
+        return
+    limit = "min_free_disk" if disk["level"] == "full" else "warn_free_disk"
+    below = disk["reserve"] if disk["level"] == "full" else disk["warn_below"]
+    yield Finding(
+        "free space",
+        "missing" if disk["level"] == "full" else "warning",
+        f"{found}; {limit} is {below / GIB:.1f} GiB",
+        "Run `predictd gc`, lower keep_builds, or make the disk larger. Below min_free_disk "
+        "builds, deployments, projects and uploads are refused.",
+    )
 
 
 def is_free(host: str, port: int) -> bool:

@@ -52,6 +52,11 @@ class Builds(LifecycleTable[Build]):
         )
         return next((str(text) for (text,) in rows), "")
 
+    async def latest_created_at(self, connection: aiosqlite.Connection) -> str:
+        """Return when the latest build was created; "" if there is none."""
+        rows = await connection.execute_fetchall("SELECT max(created_at) FROM builds")
+        return next((str(latest) for (latest,) in rows if latest), "")
+
     async def delete(self, connection: aiosqlite.Connection, build_id: str) -> None:
         """Delete a build. Its deployments stay as history. Raises NotFound, BuildInUse."""
         build = await self.get(connection, build_id)

@@ -44,6 +44,10 @@ MACHINE = {
     "cores": 2, "memory": 8 << 30, "memory_for_models": 7 << 30, "memory_free": 5 << 30,
     "cgroups": "v2", "holds": ["memory", "cpu", "pids", "kill"],
 }  # fmt: skip
+DISK = {
+    "free_bytes": 5 << 30, "free_inodes": None, "reserve": 256 << 20, "ballast": True,
+    "warn_below": 2 << 30, "level": "ok",
+}  # fmt: skip
 # Name, value, where it is from, whether it is a size.
 SETTINGS: list[tuple[str, Any, str, bool]] = [
     ("port", 8080, "default", False),
@@ -531,7 +535,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def site(self, body: bytes) -> None:
         site = {"version": "0.1.0", "data": "/data", "started_at": NOW, "url": self.state.url}
-        self._json({**site, "machine": MACHINE})
+        self._json({**site, "machine": MACHINE, "disk": DISK, "last_collection": None})
 
     def site_settings(self, body: bytes) -> None:
         self._json({"settings": list(self.state.settings.values())})

@@ -4,8 +4,18 @@ from argparse import SUPPRESS
 from urllib.parse import urlsplit
 
 from gateway.cli.command import Group, argument, command
-from gateway.cli.context import HOST, PORT, Context, Exit, answering_address
+from gateway.cli.context import (
+    HOST,
+    PORT,
+    CommandFailed,
+    Context,
+    Exit,
+    admin_key,
+    answering_address,
+    running_address,
+)
 from gateway.cli.terminal import table
+from gateway.client import ClientError, Json
 
 
 @command(
@@ -31,6 +41,7 @@ def doctor(context: Context) -> int:
     arguments = context.arguments
     running = answering_address(context.data)
     gateway_port = urlsplit(running.url).port if running else None
+    disk, removable = _asked(context) if running else (None, None)
     machine = DoctorInput(
         data=context.data,
         host=arguments.host,
@@ -39,6 +50,8 @@ def doctor(context: Context) -> int:
         gateway_port=gateway_port,
         gateway_pid=running.pid if running else None,
         certificate=running.certificate if running else "",
+        gateway_disk=disk,
+        removable=removable,
     )
     with context.terminal.spinner("checking"):
         findings = examine(machine)
@@ -54,3 +67,13 @@ def doctor(context: Context) -> int:
     text = "\n\n".join(filter(None, (table(("WHAT", "STATE", "FOUND"), rows), advice, verdict)))
     context.terminal.result(document, text)
     return Exit.OK if good else Exit.FAILED
+
+
+def _asked(context: Context) -> tuple[Json | None, tuple[int, int] | None]:
+    """What the gateway on this data folder says of its disk; None for a user who may not ask."""
+    try:
+        with running_address(context.data).client(admin_key(context.data)) as client:
+            disk, garbage = client.get("/site")["disk"], client.get("/garbage")
+    except (ClientError, CommandFailed, KeyError):
+        return None, None
+    return disk, (len(garbage["garbage"]), garbage["bytes"])

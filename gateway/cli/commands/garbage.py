@@ -12,7 +12,12 @@ from gateway.client import Json
     "gc",
     "delete builds, caches and leftovers that are not needed",
     argument("--dry-run", action="store_true", help="only list them"),
-    argument("--keep", metavar="N", type=count, help="builds of each model to keep (default 5)"),
+    argument(
+        "--keep",
+        metavar="N",
+        type=count,
+        help="builds of each model to keep (default: as the model or the site has it)",
+    ),
     YES,
     examples=["predictd gc --dry-run", "predictd gc --keep 3 --yes"],
     group=Group.GATEWAY,
@@ -34,6 +39,12 @@ def gc(context: Context) -> None:
     context.terminal.result(deleted, f"Deleted {_summary(deleted)}.")
 
 
+def _what(item: Json) -> str:
+    if not item["model"]:
+        return str(item["name"])
+    return f"{item['project']}/{item['model']} build {item['number']}"
+
+
 def _listed(found: Json) -> str:
     garbage = found["garbage"]
     if not garbage:
@@ -41,16 +52,13 @@ def _listed(found: Json) -> str:
     rows = [
         (
             each["kind"],
-            _build(each) if each["model"] else each["name"],
+            _what(each),
             mib(each["bytes"]),
+            each["reason"],
         )
         for each in garbage
     ]
-    return f"{table(('KIND', 'WHAT', 'SIZE'), rows)}\n{_summary(found)}"
-
-
-def _build(each: Json) -> str:
-    return f"{each['project']}/{each['model']} build {each['number']}"
+    return f"{table(('KIND', 'WHAT', 'SIZE', 'WHY'), rows)}\n{_summary(found)}"
 
 
 def _summary(found: Json) -> str:

@@ -1,6 +1,6 @@
 """The verbs `predictd model ...`: redeploy, rebuild, restart, stop, rotate-key, rm."""
 
-from gateway.cli.arguments import count
+from gateway.cli.arguments import count, model_setting
 from gateway.cli.command import argument, command
 from gateway.cli.commands.build import like_the_last
 from gateway.cli.commands.deploy import (
@@ -113,6 +113,30 @@ def stop(context: Context) -> None:
             path = deployment_path(model, each)
             deployment = next(d for d in poll(context.client, path) if d["status"] != "stopping")
     context.terminal.result(deployment, f"Stopped {name}. {advice}")
+
+
+@command(
+    "model set",
+    "change a model's description, visibility or how many builds it keeps",
+    MODEL,
+    argument(
+        "settings",
+        metavar="NAME=VALUE",
+        nargs="+",
+        type=model_setting,
+        help="description, visibility, keep_builds, keep_builds_days; `default` is the site's",
+    ),
+    examples=["predictd model set iris keep_builds=3 keep_builds_days=30"],
+)
+def set_(context: Context) -> None:
+    """Changes fields of a model. Builds that it does not keep are deleted by the next gc."""
+    model = find_model(context.client, context.arguments.model)
+    changes = dict(context.arguments.settings)
+    model = context.client.patch(model_path(model), changes)
+    shown = ", ".join(
+        f"{name}={'default' if model[name] == -1 else model[name]}" for name in changes
+    )
+    context.terminal.result(model, f"Set {shown} of {full_name(model)}.")
 
 
 @command(

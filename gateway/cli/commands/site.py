@@ -8,7 +8,7 @@ from gateway.cli.arguments import setting
 from gateway.cli.command import argument, command
 from gateway.cli.context import CommandFailed, Context, Exit
 from gateway.cli.lookup import full_name
-from gateway.cli.terminal import MIB, mib, table, when
+from gateway.cli.terminal import MIB, mib, plural, table, when
 from gateway.client import Json
 
 
@@ -20,7 +20,11 @@ from gateway.client import Json
 def show(context: Context) -> None:
     """The settings: value, source, and when a change takes effect."""
     settings = context.client.get("/site/settings")["settings"]
-    context.terminal.result({"settings": settings}, _settings_table(settings))
+    site = context.client.get("/site")
+    document = {"settings": settings}
+    document |= {name: site[name] for name in ("disk", "last_collection")}
+    text = f"{_settings_table(settings)}\n\n{_disk_line(site)}"
+    context.terminal.result(document, text)
 
 
 @command(
@@ -84,6 +88,20 @@ def _check_names(context: Context, names: Iterable[str]) -> None:
             meant = f"did you mean {close[0]!r}? " if close else ""
             advice = f"{meant}list them with `predictd site show`"
             raise CommandFailed(f"{name!r} is not a setting", advice, Exit.REFUSED)
+
+
+def _disk_line(site: Json) -> str:
+    disk, last = site["disk"], site["last_collection"]
+    warning = {
+        "ok": "",
+        "low": f" This is less than warn_free_disk ({mib(disk['warn_below'], 0)}).",
+        "full": f" Builds are refused: min_free_disk is {mib(disk['reserve'], 0)}.",
+    }[disk["level"]]
+    text = f"Disk: {mib(disk['free_bytes'], 0)} free.{warning}"
+    if last:
+        what = f"{plural(last['removed'], 'build')}, {mib(last['bytes'])}"
+        text += f" The last automatic gc removed {what} ({when(last['at'])} UTC)."
+    return text
 
 
 def _settings_table(settings: Sequence[Json]) -> str:

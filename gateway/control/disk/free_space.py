@@ -12,6 +12,7 @@ Predictions do not depend on this file.
 import logging
 import os
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import trio
@@ -29,13 +30,19 @@ _LITTLE_BYTES, _LITTLE_INODES = 4 * MIB, 8
 logger = logging.getLogger(__name__)
 
 
+Level = Literal["ok", "low", "full"]
+
+
 class DiskState(msgspec.Struct, frozen=True):
-    """The free space now. `free_inodes` is None if the file system creates inodes on demand."""
+    """The free space now. `free_inodes` is None if the file system creates inodes on demand. The
+    level is `low` below `warn_below`, and `full` below the reserve."""
 
     free_bytes: int
     free_inodes: int | None
     reserve: int
     ballast: bool
+    warn_below: int
+    level: Level
 
     def has(self, size: int, inodes: int) -> bool:
         enough = self.free_inodes is None or self.free_inodes >= inodes
@@ -43,7 +50,7 @@ class DiskState(msgspec.Struct, frozen=True):
 
 
 class FreeSpace:
-    """The disk of `folder`. `reserve` may be changed."""
+    """The disk of `folder`. `reserve` and `warn_below` may be changed."""
 
     def __init__(
         self, folder: Path, ballast: Ballast, start_room: StartReserve, reserve: int
@@ -52,7 +59,8 @@ class FreeSpace:
         self._ballast = ballast
         self._start_room = start_room
         self.reserve = reserve
-        self._was_low = False
+        self.warn_below = 0
+        self._level: Level = "ok"
         self._problem = ""
 
     async def state(self) -> DiskState:
@@ -61,12 +69,25 @@ class FreeSpace:
 
     def _state(self) -> DiskState:
         found = os.statvfs(self._folder)
-        return DiskState(
+        state = DiskState(
             free_bytes=found.f_bavail * found.f_frsize,
             free_inodes=found.f_favail if found.f_files else None,
             reserve=self.reserve,
             ballast=self._ballast.allocated,
+            warn_below=self.warn_below,
+            level="ok",
         )
+        return msgspec.structs.replace(state, level=self._level_of(state))
+
+    def _level_of(self, state: DiskState) -> Level:
+        if not state.has(self.reserve, _inodes(self.reserve)):
+            return "full"
+        return "ok" if state.has(self.warn_below, 0) else "low"
+
+    @property
+    def is_low(self) -> bool:
+        """Whether there was little free space at the last look."""
+        return self._level != "ok"
 
     async def check_free(self, what: str) -> None:
         """Raises Refusal("disk.full") while less than the reserve is free."""
@@ -77,7 +98,7 @@ class FreeSpace:
         self._check(self._state(), what)
 
     def _check(self, state: DiskState, what: str) -> None:
-        if not state.has(self.reserve, _inodes(self.reserve)):
+        if state.level == "full":
             raise Refusal(
                 "disk.full",
                 f"{_describe(state)} where predictd keeps its data; {what} needs more than the "
@@ -123,12 +144,13 @@ class FreeSpace:
 
     async def _look(self) -> None:
         state = await self.state()
-        is_low = not state.has(self.reserve, _inodes(self.reserve))
-        if is_low and not self._was_low:
-            logger.warning("disk.low folder=%s: %s", self._folder, _describe(state))
-        elif self._was_low and not is_low:
-            logger.info("disk.recovered folder=%s", self._folder)
-        self._was_low = is_low
+        if state.level != self._level:
+            if state.level == "ok":
+                logger.info("disk.recovered folder=%s", self._folder)
+            else:
+                fields = (state.level, self._folder, _effect(state))
+                logger.warning("disk.low level=%s folder=%s: %s", *fields)
+        self._level = state.level
         # Twice as much, so that the space that was just freed is not taken again at once.
         if not state.ballast and state.has(2 * Ballast.BYTES, 2 * Ballast.FILES):
             await in_thread(self._ballast.allocate)
@@ -139,6 +161,12 @@ class FreeSpace:
 def _inodes(size: int) -> int:
     """The number of files in `size` bytes, if they are as small as those of an environment."""
     return size // (64 * 1024)
+
+
+def _effect(state: DiskState) -> str:
+    if state.level == "full":
+        return f"{_describe(state)}: builds, deployments, projects and uploads are refused"
+    return f"{_describe(state)}; with less than {state.reserve // MIB} MiB builds are refused"
 
 
 def _describe(state: DiskState) -> str:

@@ -94,6 +94,8 @@ class Models:
         Refusal."""
         if "name" in changes:
             check_name(changes["name"])
+        if changes.get("keep_builds") == 0:
+            raise Refusal("argument.invalid", "keep_builds: at least the latest build is kept")
         wished = msgspec.structs.replace(model, **changes)
         sizes = NewDeployment(
             cpu_millicores=wished.cpu_millicores,

@@ -1,8 +1,7 @@
 """Garbage: what the data folder holds and nothing needs. It is found and removed while serving.
 
-Kept of each model: its latest builds, those that a deployment serves or will serve, those that are
-being made, and the one that `rollback` would deploy. Older builds are garbage, with their
-environment, snapshot and log. So are caches of packages, seeds that no build uses, environments of
+Builds that their model does not keep (`retention.py`) are garbage, with their environment, snapshot
+and log. So are caches of packages, seeds that no build uses, environments of
 experiments that have ended, files named by an unknown id, and the trash.
 
 What is referenced stays. A build's row is deleted in a transaction that refuses if a deployment
@@ -13,6 +12,7 @@ removal and a deployment at the same instant one is refused, and no deployment s
 import time
 from collections.abc import Iterable
 from contextlib import suppress
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 
@@ -27,36 +27,30 @@ from gateway.control.builds.project_checks import TRANSIENT
 from gateway.control.disk.removal_queue import Removal, RemovalQueue, remove
 from gateway.control.disk.trash import Trash
 from gateway.control.experiments.environments import Environments
+from gateway.control.metrics.retention_clock import RetentionClock
+from gateway.control.runtime_settings import RuntimeSettings
 from gateway.control.storage.disk_space import size_of
 from gateway.control.storage.orphan_files import Ids, id_of, ids
+from gateway.control.storage.retention import OldBuild, old_builds
 from gateway.data_folder import DataFolder
 from gateway.set_aside import SetAside
-from store import Build, Database, Deployment, Model
+from store import Database
 
-KEPT_BUILDS = 5
 # In seconds. What changed later may be a deletion that is still in progress.
 MIN_AGE = 3600.0
-_UNFINISHED = ("pending", "queued", "building")
 
 
 class Garbage(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that can be removed. `kind` is build, environment, cache, leftover or trash; only
-    builds have a `project` and a `model`, by name."""
+    builds have a `project`, a `model` and a `reason`."""
 
     kind: str
     name: str
     bytes: int
     project: str = ""
     model: str = ""
+    reason: str = ""
     number: int = 0
-
-
-class _Old(msgspec.Struct, frozen=True):
-    """A build that can be removed, its model, and the name of its project."""
-
-    project: str
-    model: Model
-    build: Build
 
 
 class Collector:
@@ -73,6 +67,7 @@ class Collector:
         set_aside: SetAside,
         builds: Builds,
         environments: Environments,
+        settings: RuntimeSettings,
     ) -> None:
         self._database = database
         self._data = data
@@ -82,10 +77,12 @@ class Collector:
         self._set_aside = set_aside
         self._builds = builds
         self._environments = environments
+        self._settings = settings
+        self._clock: RetentionClock | None = None
 
-    async def find(self, keep: int = KEPT_BUILDS) -> list[Garbage]:
+    async def find(self, keep: int | None = None) -> list[Garbage]:
         """What `collect` would remove now."""
-        old = await self._database.read(_old_builds, keep)
+        old = await self._old(keep)
         paths = [
             ("environment", self._build_store.folder(e)) for e in await self._environments.unused()
         ]
@@ -94,14 +91,10 @@ class Collector:
         found = await trio.to_thread.run_sync(self._describe, old, paths)
         return [*found, *await trio.to_thread.run_sync(_unshared, self._data.shared_files)]
 
-    async def collect(self, keep: int = KEPT_BUILDS) -> list[Garbage]:
+    async def collect(self, keep: int | None = None) -> list[Garbage]:
         """Removes garbage and returns it. What has come into use meanwhile stays."""
         gone = await trio.to_thread.run_sync(_unshared, self._data.shared_files)
-        for each in await self._database.read(_old_builds, keep):
-            (found,) = await trio.to_thread.run_sync(self._describe, [each], [])
-            with suppress(store.BuildInUse, store.NotFound):
-                await self._builds.delete(each.model.project_id, each.build)
-                gone.append(found)
+        gone += await self.collect_builds(keep)
         for each_id in await self._environments.unused():
             folder = self._build_store.folder(each_id)
             (found,) = await trio.to_thread.run_sync(self._describe, [], [("environment", folder)])
@@ -113,9 +106,39 @@ class Collector:
             gone.append(await trio.to_thread.run_sync(_describe_path, kind, path, self._data.root))
             await self._removal_queue.remove(self._removal(path))
         # Last: these removals have counted what they shared with nothing else.
+        await self._prune_shared_files()
+        return gone
+
+    async def collect_unneeded(self) -> list[Garbage]:
+        """Removes the builds that their models do not keep, and the files that only they had.
+        Returns the builds."""
+        gone = await self.collect_builds()
+        if gone:
+            await self._prune_shared_files()
+        return gone
+
+    async def _prune_shared_files(self) -> None:
         files = self._data.shared_files
         await self._removal_queue.remove(partial(trio.to_thread.run_sync, prune, files))
+
+    async def collect_builds(self, keep: int | None = None) -> list[Garbage]:
+        """Removes the builds that their models do not keep, and returns them."""
+        gone = []
+        for each in await self._old(keep):
+            (found,) = await trio.to_thread.run_sync(self._describe, [each], [])
+            with suppress(store.BuildInUse, store.NotFound):
+                await self._builds.delete(each.model.project_id, each.build)
+                gone.append(found)
         return gone
+
+    async def _old(self, keep: int | None) -> list[OldBuild]:
+        if self._clock is None:
+            # A clock that jumps removes nothing: see `RetentionClock`.
+            latest = await self._database.read(store.builds.latest_created_at)
+            last = datetime.fromisoformat(latest).timestamp() if latest else 0
+            self._clock = RetentionClock(int(1000 * last))
+        now_ms, settings = self._clock.now_ms(), self._settings.current
+        return await self._database.read(old_builds, settings, now_ms, keep)
 
     def _removal(self, path: Path) -> Removal:
         if path.parent == self._data.environments:
@@ -125,7 +148,7 @@ class Collector:
             return partial(self._environments.forget, path.name)
         return partial(trio.to_thread.run_sync, remove, path, self._set_aside)
 
-    def _describe(self, old: list[_Old], paths: list[tuple[str, Path]]) -> list[Garbage]:
+    def _describe(self, old: list[OldBuild], paths: list[tuple[str, Path]]) -> list[Garbage]:
         data, environments = self._data, self._environments_of(old)
         builds = [
             Garbage(
@@ -140,13 +163,14 @@ class Collector:
                 ),
                 project=each.project,
                 model=each.model.name,
+                reason=each.reason,
                 number=each.build.number,
             )
             for each in old
         ]
         return [*builds, *(_describe_path(kind, path, data.root) for kind, path in paths)]
 
-    def _environments_of(self, old: list[_Old]) -> dict[str, list[Path]]:
+    def _environments_of(self, old: list[OldBuild]) -> dict[str, list[Path]]:
         """The environments that only these builds run in, each with the last of them. Blocking."""
         named = self._build_store.environments_by_build()
         going = [each.build.id for each in old]
@@ -206,32 +230,6 @@ def _entries(folders: Iterable[Path]) -> list[Path]:
                 if entry.lstat().st_mtime < before:
                     found.append(entry)
     return found
-
-
-async def _old_builds(connection: aiosqlite.Connection, keep: int) -> list[_Old]:
-    old = []
-    projects = {each.id: each.name for each in await store.projects.list_all(connection)}
-    for model in await store.models.list_all(connection):
-        builds = await store.builds.list_all(connection, model.id)
-        deployments = await store.deployments.list_all(connection, model.id)
-        project = projects[model.project_id]
-        old += [
-            _Old(project, model, build) for build in removable_builds(builds, deployments, keep)
-        ]
-    return old
-
-
-def removable_builds(builds: list[Build], deployments: list[Deployment], keep: int) -> list[Build]:
-    """Those of a model's builds that can be removed, oldest first. Both lists ascend by number."""
-    made = [build for build in builds if build.status == "built"]
-    kept = {build.id for build in [*builds[-keep:], *made[-keep:]]}
-    kept |= {build.id for build in builds if build.status in _UNFINISHED}
-    in_use = [d for d in deployments if d.wanted == "serve" or d.status == "stopping"]
-    kept |= {d.build_id for d in in_use if d.build_id}
-    served = [d.build_id for d in deployments if d.deployed_at is not None and d.build_id]
-    # The one that serves or served last, and the one before it, which a rollback deploys.
-    kept |= set(list(dict.fromkeys(reversed(served)))[:2])
-    return [build for build in builds if build.id not in kept]
 
 
 async def _idle_projects(connection: aiosqlite.Connection) -> list[str]:

@@ -53,6 +53,13 @@ def older_schema(path: Path) -> None:
         database.execute("ALTER TABLE builds RENAME COLUMN steps TO journey")
         database.execute("ALTER TABLE builds DROP COLUMN cancelled_by")
         database.execute("ALTER TABLE experiments DROP COLUMN keep")
+        database.execute("DROP TRIGGER unused_lock")
+        database.execute("DROP INDEX builds_of_lock")
+        database.execute("DROP TABLE locks")
+        database.execute("ALTER TABLE builds DROP COLUMN lock_id")
+        database.execute("ALTER TABLE builds DROP COLUMN packages")
+        database.execute("ALTER TABLE models DROP COLUMN keep_builds")
+        database.execute("ALTER TABLE models DROP COLUMN keep_builds_days")
         database.execute("PRAGMA user_version = 8")
 
 

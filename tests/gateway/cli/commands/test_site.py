@@ -14,7 +14,9 @@ from tests.support.fake_admin_api import State
 def test_show(state: State, predictd: Predictd) -> None:
     """One line for each setting: its value as one would type it, from where, when it is felt."""
     state.settings["environment"]["value"] = ["A", "TOKEN"]
-    lines = predictd("site", "show").out.splitlines()[1:]
+    shown, _, disk = predictd("site", "show").out.partition("\n\n")
+    lines = shown.splitlines()[1:]
+    assert disk == "Disk: 5,120 MiB free.\n"
     assert [line.split()[:2] for line in lines] == [
         ["port", "8080"],
         ["max_replicas", "9"],

@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 import trio
 
-from gateway.control.storage.garbage import MIN_AGE, removable_builds
+from gateway.control.storage.garbage import MIN_AGE
+from gateway.control.storage.retention import Retention, removable_builds
 from store import Build, Deployment
 from tests.support.gateway import Gateway, copy_of, refusal, status_is
 
@@ -37,7 +38,7 @@ def deployment(number: int, build: int, **more: object) -> Deployment:
 
 
 def gone(builds: list[Build], deployments: list[Deployment], keep: int = 1) -> list[int]:
-    return [each.number for each in removable_builds(builds, deployments, keep)]
+    return [each.number for each in removable_builds(builds, deployments, Retention(keep))]
 
 
 def test_which_builds_are_not_needed() -> None:
@@ -56,6 +57,27 @@ def test_which_builds_are_not_needed() -> None:
     stopping = deployment(4, 5, status="stopping", deployed_at=None)
     assert gone(many, [stopping]) == [1, 2, 3, 4, 6]
     assert gone(many, [deployment(4, 5, status="failed", deployed_at=None)]) == [1, 2, 3, 4, 5, 6]
+
+
+def test_builds_that_are_too_old_are_not_needed() -> None:
+    """But for the latest that succeeded, and what is referenced; without a limit age counts not."""
+    now = 1_800_000_000_000
+    aged = [
+        msgspec.structs.replace(build(n), created_at=Retention(1, days).oldest(now))
+        for n, days in ((1, 90), (2, 60), (3, 40), (4, 29), (5, 10))
+    ]
+
+    def left(days: int, builds: list[Build], *deployments: Deployment) -> list[int]:
+        gone = removable_builds(builds, list(deployments), Retention(4, days), now)
+        return [each.number for each in builds if each not in gone]
+
+    assert left(0, aged) == [2, 3, 4, 5]
+    assert left(30, aged) == [4, 5]
+    assert left(5, aged) == [5]
+    assert left(5, aged, deployment(1, 1, wanted="serve", status="deployed")) == [1, 5]
+    assert left(5, [*aged, build(6, "building")]) == [5, 6]
+    assert Retention(4, 30).reason(aged[0], now) == "older than 30 days"
+    assert Retention(4).reason(aged[0], now) == "beyond the latest 4"
 
 
 async def test_what_is_shown_is_what_goes(gateway: Gateway, tmp_path: Path) -> None:
