@@ -53,6 +53,8 @@ def older_schema(path: Path) -> None:
         database.execute("ALTER TABLE builds RENAME COLUMN steps TO journey")
         database.execute("ALTER TABLE builds DROP COLUMN cancelled_by")
         database.execute("ALTER TABLE experiments DROP COLUMN keep")
+        database.execute("DROP TABLE runtimes")
+        database.execute("ALTER TABLE projects DROP COLUMN runtime")
         database.execute("DROP TRIGGER unused_lock")
         database.execute("DROP INDEX builds_of_lock")
         database.execute("DROP TABLE locks")

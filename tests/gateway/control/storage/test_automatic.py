@@ -48,8 +48,10 @@ async def test_builds_go_by_themselves_but_for_what_is_referenced(tmp_path: Path
         assert await numbers(gateway, other) == [1, 2]
         folders = {each.name for each in (gateway.data / "builds").iterdir()}
         assert len(folders) == 5
-        entries = (await gateway.get("/audit", action="garbage.collect"))["entries"]
-        assert "2 builds" in entries[0]["detail"]
+        log = await until(
+            lambda: gateway.get("/audit", action="garbage.collect"), lambda now: now["entries"]
+        )
+        assert "2 builds" in log["entries"][0]["detail"]
         assert (await gateway.call(await gateway.key(model), {"a": 1, "b": 2})).status_code == 200
         answer = await gateway.admin.patch(other, json={"keep_builds": -1})
         assert answer.json()["keep_builds"] == -1
