@@ -75,7 +75,7 @@ class OldBuild(msgspec.Struct, frozen=True):
 async def old_builds(
     connection: aiosqlite.Connection, settings: Settings, now_ms: int, keep: int | None
 ) -> list[OldBuild]:
-    """Of all models. With `keep`, that many are kept of each, whatever it or the site says."""
+    """Of all models. With `keep`, that many are kept of each, regardless of the limits."""
     old = []
     projects = {each.id: each.name for each in await store.projects.list_all(connection)}
     for model in await store.models.list_all(connection):
