@@ -130,7 +130,7 @@ def stop(context: Context) -> None:
 )
 def set_(context: Context) -> None:
     """Changes fields of a model. Builds that it does not keep are deleted by the next gc."""
-    model = find_model(context.client, context.arguments.model)
+    model = find_model(context, context.arguments.model)
     changes = dict(context.arguments.settings)
     model = context.client.patch(model_path(model), changes)
     shown = ", ".join(
