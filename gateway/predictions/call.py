@@ -215,7 +215,9 @@ def _refusal(outcome: Outcome) -> Refusal:
             text = f"unexpected model shutdown: {reason}"
             return Refusal("model.shutdown", text, extra={"ReplicaID": replica}, request_id=number)
         case Refused(message, replica):
-            return Refusal("request.invalid", message, extra={"ReplicaID": replica})
+            advice = "correct the request: the model does not take it"
+            extra = {"ReplicaID": replica}
+            return Refusal("request.invalid", message, advice=advice, extra=extra)
         case TimedOut(seconds, replica, because, number):
             late = f"the prediction did not end within {seconds:.3g} s"
             text = "; ".join(filter(None, (late, because)))

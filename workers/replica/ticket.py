@@ -33,7 +33,7 @@ class Raised(msgspec.Struct, frozen=True):
 
 
 class Refused(msgspec.Struct, frozen=True):
-    """The replica's JSON parser refused the input: the caller must act."""
+    """The replica's JSON parser or the function refused the input: the caller must act."""
 
     message: str
     replica: str

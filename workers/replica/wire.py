@@ -88,7 +88,7 @@ class Raised(Message, frozen=True):
 
 
 class Refused(Message, frozen=True):
-    """From the replica: its own JSON reader cannot take this input; the caller's fault."""
+    """From the replica: its JSON reader or the function refused this input; the caller's fault."""
 
     kind = 21
     message: str

@@ -184,6 +184,17 @@ async def test_failing_model_gets_its_documented_response(
     assert after.json()["response"] == {"do": "echo"}
 
 
+async def test_a_request_that_the_function_refuses_is_400(
+    shared: Gateway, samples: Samples
+) -> None:
+    """`cdsw.InvalidRequest` reaches the caller as its own fault, and the same replica continues."""
+    response = await shared.call(samples.badly, {"do": "invalid", "text": "no petal_length"})
+    assert refusal(response) == (400, "request.invalid")
+    assert response.json()["message"] == "no petal_length"
+    after = await shared.call(samples.badly, {"do": "echo"})
+    assert after.json()["ReplicaID"] == response.json()["ReplicaID"]
+
+
 async def test_nan_in_a_response_is_null(shared: Gateway, samples: Samples) -> None:
     """Numbers that JSON does not have are null in an answer."""
     response = await shared.call(samples.badly, {"do": "nan"})

@@ -15,6 +15,12 @@ def raise_(args):
     raise ValueError(args.get("text", "as told"))
 
 
+def invalid(args):
+    from cdsw import InvalidRequest
+
+    raise InvalidRequest(args.get("text", "as told"))
+
+
 def exit_(args):
     sys.exit(args.get("status", 3))
 
@@ -114,6 +120,7 @@ def stderr(args):
 
 DEEDS = {
     "raise": raise_,
+    "invalid": invalid,
     "exit": exit_,
     "os_exit": os_exit,
     "segfault": segfault,

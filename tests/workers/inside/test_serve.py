@@ -50,6 +50,14 @@ def test_predictions_are_answered_in_turn(converse: Converse) -> None:
         assert answer == (ANSWER, number, number + 1)
 
 
+def test_an_invalid_request_is_refused(badly: Conversation) -> None:
+    """`cdsw.InvalidRequest` is the caller's fault: no traceback, and the replica still serves."""
+    refused = badly.predict({"do": "invalid", "text": "petal_length is missing"})
+    assert (refused.kind, refused.body) == (REFUSED, {"message": "petal_length is missing"})
+    assert badly.stderr == ""
+    assert badly.predict({"do": "echo"}).kind == ANSWER
+
+
 def test_start_logs_its_three_lines(converse: Converse) -> None:
     """The log of a start has the three lines that its readers know."""
     replica = converse()

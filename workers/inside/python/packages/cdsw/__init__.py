@@ -1,10 +1,11 @@
 """The library for CDSW's models and experiments, as predictd offers it.
 
-In a model: `model_metrics`, `track_metric`. For its predictions: `read_metrics`,
+In a model: `model_metrics`, `track_metric`, `InvalidRequest`. For its predictions: `read_metrics`,
 `track_delayed_metrics`, `track_aggregate_metrics`. In an experiment: `track_metric`, `track_file`.
 To call a model: `call_model`. In a session the metrics functions take dev=True.
 """
 
+from predictd_inside.failures import InvalidRequest  # type: ignore[import-not-found]
 from predictd_inside.precedence import defer_to  # type: ignore[import-not-found]
 from predictd_inside.sdk.calls import call_model, get_auth  # type: ignore[import-not-found]
 from predictd_inside.sdk.development import (  # type: ignore[import-not-found]
@@ -31,6 +32,7 @@ from predictd_inside.sdk.workers import (  # type: ignore[import-not-found]
 )
 
 __all__ = [
+    "InvalidRequest",
     "await_workers",
     "call_model",
     "cml_model",

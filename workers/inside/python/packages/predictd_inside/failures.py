@@ -19,6 +19,17 @@ LONGEST_MESSAGE = 8_000  # characters; it travels in a reply to a caller
 LONGEST_TRACEBACK = 32_000  # characters; it is kept with the deployment
 
 
+class InvalidRequest(ValueError):
+    """Raised by a model's function for a request that the caller has to correct.
+
+        if "petal_length" not in args:
+            raise cdsw.InvalidRequest("petal_length is missing")
+
+    The caller gets status 400 with this message, and the replica continues. Any other exception is
+    a failure of the model: status 500, and the replica is replaced.
+    """
+
+
 _name_of = type.__dict__["__name__"].__get__
 
 

@@ -133,6 +133,8 @@ def _predict(
                 f"the answer is {len(reply)} bytes long as JSON; "
                 f"at most {max_response_size} are allowed"
             )
+    except failures.InvalidRequest as problem:
+        return REFUSED, _json({"message": failures.describe(problem)["message"]})
     except Exception as problem:
         trace = failures.traceback_text(problem)
         # As `gateway/request_lines.py` reads it.
