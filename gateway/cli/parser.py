@@ -32,6 +32,7 @@ from gateway.cli.commands import (
     doctor,
     env,
     experiment,
+    files,
     garbage,
     help_,
     key,
@@ -57,7 +58,7 @@ from gateway.suggested_command import suggested
 
 MODULES: tuple[ModuleType, ...] = (
     *(deploy, try_function, shell, call, logs, metrics, status),
-    *(project, env, collaborator, model, build, deployment, experiment),
+    *(project, files, env, collaborator, model, build, deployment, experiment),
     *(login, open_page, key, user),
     *(demo, serve, settings, doctor, unit, site, runtime, audit, backup, garbage),
     *(help_, completion, sdk_path),
@@ -73,6 +74,7 @@ class Noun(NamedTuple):
 
 NOUNS = {
     "project": Noun("manage projects", Group.MANAGE),
+    "files": Noun("list, upload and download the files of a project", Group.MANAGE),
     "env": Noun("manage environment variables and secrets", Group.MANAGE),
     "collaborator": Noun("manage who works in a project", Group.MANAGE),
     "model": Noun("act on one model", Group.MANAGE),

@@ -51,6 +51,19 @@ def current_project(
     return project, is_new
 
 
+def project_here(context: Context) -> Json:
+    """The project that was named, else that of the current folder. Raises CommandFailed."""
+    if context.arguments.project:
+        return find_project(context.client, context.arguments.project)
+    folder = Path.cwd()
+    with _known(context) as known:
+        found = _existing(context, folder, known, context.client.listing("/projects"))
+    if found is None:
+        message = f"the folder {folder} has no project on this gateway"
+        raise CommandFailed(message, "name one with --project", Exit.USAGE)
+    return found
+
+
 def upload_to(context: Context, project: Json, folder: Path) -> Json:
     """Uploads a folder to a project, and remembers that it belongs to it."""
     _refuse_home(folder)
@@ -111,15 +124,23 @@ def _named_project(context: Context, folder: Path, file: str) -> Json:
 def _project_of(context: Context, folder: Path, known: FolderProjects) -> tuple[Json, bool]:
     """The folder's project, and whether it was created here."""
     projects = context.client.listing("/projects")
-    remembered = known.get(folder)
-    for project in projects:
-        linked = project["linked"] and project["path"] == str(folder)
-        if project["id"] == remembered or (linked and is_local(context)):
-            return project, False
+    if (found := _existing(context, folder, known, projects)) is not None:
+        return found, False
     project = _create(context, folder, {each["name"] for each in projects})
     known.put(folder, project["id"])
     context.terminal.say(f"Created project {project['name']!r} for this folder.")
     return project, True
+
+
+def _existing(
+    context: Context, folder: Path, known: FolderProjects, projects: list[Json]
+) -> Json | None:
+    remembered = known.get(folder)
+    for project in projects:
+        linked = project["linked"] and project["path"] == str(folder)
+        if project["id"] == remembered or (linked and is_local(context)):
+            return project
+    return None
 
 
 def _create(context: Context, folder: Path, taken: set[str]) -> Json:

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TextIO
+from typing import BinaryIO, TextIO
 
 MIB = 1 << 20
 FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
@@ -89,6 +89,12 @@ class Terminal:
     def line(self, text: str) -> None:
         """Prints one more line of a growing result, such as a log."""
         self._write(self._out, text)
+
+    @property
+    def binary(self) -> BinaryIO:
+        """Stdout for bytes, such as a file."""
+        self._out.flush()
+        return self._out.buffer
 
     def lines_for_programs(self, text: str) -> None:
         """Prints lines of a model: unchanged for another program, printable on a terminal."""

@@ -12,6 +12,7 @@ from gateway.client.client import (
     ServerUnreachable,
     trusting,
 )
+from gateway.client.multipart import multipart
 
 __all__ = [
     "PAGE_SIZE",
@@ -23,5 +24,6 @@ __all__ = [
     "ModelFailed",
     "ServerSentEvent",
     "ServerUnreachable",
+    "multipart",
     "trusting",
 ]

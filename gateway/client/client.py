@@ -14,14 +14,16 @@ Standard library only, and little of it: each import here slows down `predictd l
 """
 
 import json
-import os
 import select
 import ssl
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from io import BytesIO
 from typing import Any, NamedTuple, Self, TypeAlias
 from urllib.parse import SplitResult, urlencode, urlsplit
+
+from gateway.client.multipart import multipart
 
 Json: TypeAlias = dict[str, Any]
 
@@ -137,10 +139,9 @@ class Client:
 
     def upload(self, path: str, files: Mapping[str, bytes]) -> Json:
         """Uploads files; each key is the path that the file gets in its project."""
-        boundary = os.urandom(16).hex()
-        headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
-        payload = self._exchange("PUT", PREFIX + path, _multipart(files, boundary), headers)
-        return _decoded(payload)
+        boundary, body = multipart((path, BytesIO(content)) for path, content in files.items())
+        media_type = f"multipart/form-data; boundary={boundary}"
+        return self.send("PUT", path, media_type, [b"".join(body)])
 
     def send(self, method: str, path: str, media_type: str, body: Iterable[bytes]) -> Json:
         """Sends a body in pieces, so that it need not be in memory."""
@@ -386,17 +387,3 @@ def _parsed(lines: HTTPResponse) -> Iterator[ServerSentEvent]:
             if data:
                 yield ServerSentEvent(name, json.loads("\n".join(data)))
             name, data = "message", []
-
-
-def _multipart(files: Mapping[str, bytes], boundary: str) -> bytes:
-    parts = []
-    for path, content in files.items():
-        name = path.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
-        parts += [
-            f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"; '
-            f'filename="{name.rpartition("/")[2]}"\r\n'
-            "Content-Type: application/octet-stream\r\n\r\n".encode(),
-            content,
-            b"\r\n",
-        ]
-    return b"".join([*parts, f"--{boundary}--\r\n".encode()])
