@@ -77,7 +77,7 @@ def model_row(view: ModelView) -> ModelRow:
         ready=ready,
         wanted=wanted,
         build=deployment.build_number if deployment else None,
-        problem=failure.summary if failure else "",
+        problem=": ".join(filter(None, (failure.summary, failure.problem))) if failure else "",
         open=open_to_all,
         access_key=view.access_key,
         curl=_curl(view.url, view.access_key, example, open_to_all),

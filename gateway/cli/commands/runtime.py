@@ -7,9 +7,9 @@ from urllib.parse import quote
 from gateway.cli.command import argument, command
 from gateway.cli.context import CommandFailed, Context, Exit
 from gateway.cli.lookup import find_project
-from gateway.cli.options import YES
+from gateway.cli.options import WAIT, YES
 from gateway.cli.terminal import printable, table, when
-from gateway.cli.watch import detachable, log_events
+from gateway.cli.watch import detachable, end_if_detached, log_events
 from gateway.client import Json
 from gateway.suggested_command import suggested
 
@@ -24,6 +24,7 @@ _NAME = argument("name", metavar="NAME", help="its name, or NAME@VERSION")
     argument("--requirements", metavar="FILE", help="its packages, as for pip; `-` reads stdin"),
     argument("--edition", metavar="TEXT", default="Standard"),
     argument("--description", metavar="TEXT", default=""),
+    *WAIT,
     examples=["predictd runtime create science --python 3.12 --requirements requirements.txt"],
 )
 def create(context: Context) -> None:
@@ -38,9 +39,11 @@ def create(context: Context) -> None:
     }
     runtime = client.post("/runtimes", asked)
     identifier = runtime["runtime_identifier"]
+    look = suggested("runtime log", identifier)
+    end_if_detached(context, runtime, f"runtime {identifier!r}", look)
     context.terminal.say(f"Making runtime {identifier}.")
     with (
-        detachable(context, f"runtime {identifier!r}", suggested("runtime log", identifier)),
+        detachable(context, f"runtime {identifier!r}", look),
         context.terminal.spinner(f"runtime {identifier}"),
     ):
         for _, line in log_events(client, _path(runtime["id"]), "runtime"):

@@ -145,6 +145,7 @@ def _model_facts(model: Json, deployment: Json | None, last: Json | None) -> str
             "status": model["status"] or "not deployed",
             "url": model["url"],
             "access key": model["access_key"],
+            "crn": model["crn"],
             "deployment": serving,
             "last build": latest,
             "reason": reason,

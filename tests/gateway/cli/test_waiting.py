@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
+from gateway.cli.command import Argument
 from gateway.cli.context import CommandFailed, Exit
+from gateway.cli.parser import commands
 from gateway.cli.time_limit import TimeLimitReached, time_limit
 from gateway.cli.watch import detachable
 from tests.gateway.cli.conftest import Predictd
@@ -38,6 +40,23 @@ def test_timeout_ends_any_wait(line: str, silent: None, predictd: Predictd) -> N
     assert outcome.code == 124
     assert 0.2 <= time.monotonic() - began < 10
     assert "--timeout" in outcome.json["error"]["message"]
+
+
+def test_every_verb_that_starts_work_can_be_detached() -> None:
+    """Verbs that start work and wait have both options; those that only watch, a time-out."""
+    both = {
+        *("deploy", "rollback", "model redeploy", "model rebuild", "model restart", "model stop"),
+        *("build create", "experiment run", "project create", "runtime create"),
+    }
+    timeout = {"build log", "experiment log", "call"}
+    options = {
+        " ".join(command.words): {
+            name for each in command.arguments if isinstance(each, Argument) for name in each.names
+        }
+        for command in commands()
+    }
+    assert {verb for verb, names in options.items() if "--detach" in names} == both
+    assert {verb for verb, names in options.items() if "--timeout" in names} >= both | timeout
 
 
 def test_timeout_says_that_the_work_continues(data: Path) -> None:
