@@ -15,6 +15,7 @@ from builder.check.project_check import (
     check_project,
 )
 from builder.environment.implicit_script import REQUIREMENT_FILES
+from builder.environment.relocate import relocate
 from builder.environment.seeds import Seeds, unused_seeds
 from builder.errors import (
     BuilderError,
@@ -131,6 +132,7 @@ __all__ = [
     "read_lock",
     "read_small_file",
     "release_of",
+    "relocate",
     "remove_tree",
     "rename_snapshot",
     "resolve_beneath",

@@ -201,10 +201,15 @@ def _finish(made: Path, seed: Path) -> None:
 
 
 def _make_relocatable(script: Path) -> None:
-    lines = script.read_bytes().splitlines(keepends=True)
-    if lines and lines[0].startswith(b"#!"):
-        rest = lines[_SHEBANG_LINES.get(lines[0], 1) :]
-        script.write_bytes(_RELOCATABLE + b"".join(rest))
+    content = script.read_bytes()
+    if content.startswith(b"#!"):
+        script.write_bytes(relocatable(content))
+
+
+def relocatable(script: bytes) -> bytes:
+    """Return a script of Python that finds its interpreter beside itself."""
+    lines = script.splitlines(keepends=True)
+    return _RELOCATABLE + b"".join(lines[_SHEBANG_LINES.get(lines[0], 1) :])
 
 
 def _copy(seed: Path, virtualenv: Path) -> None:

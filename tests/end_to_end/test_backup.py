@@ -6,6 +6,7 @@ Each backup is taken over HTTP by the command line, while others work, and resto
 import random
 import shutil
 import signal
+import subprocess
 import threading
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from gateway.client import Client, Json
 from tests.end_to_end.test_killed import ECHO, Customer, Ledger, serves
 from tests.faults.matrix import fault
+from tests.support.package_index import wheel
 from tests.support.polling import until
 from tests.support.served_gateway import (
     UNFINISHED,
@@ -89,12 +91,53 @@ def test_restore_to_the_same_path_is_complete(tmp_path: Path) -> None:
         assert gateway.build(model, "mark.py", "mark")["build_number"] == 3
 
 
-def test_restore_to_another_path_rebuilds(tmp_path: Path) -> None:
-    """Restored elsewhere, deployed models are rebuilt from their snapshots, though the project's
-    folder is gone, under the same number and key, and serve; others serve meanwhile; other builds
-    are rebuilt when they are deployed."""
+def test_restore_to_another_path_uses_the_environments(tmp_path: Path) -> None:
+    """Restored elsewhere, the same environments serve, without an index, under the same numbers and
+    keys; scripts that pip has installed run, and what cannot be moved is said to be rebuilt."""
     data, file = tmp_path / "data", tmp_path / "backup.tar"
     folder = marked_project(tmp_path / "mark")
+    script = "PREDICTD_PIP=pip pip install -q --no-index vendored/*.whl\n"
+    write(folder, {"cdsw-build.sh": f"{SCRIPT}{script}"})
+    (folder / "vendored").mkdir()
+    (folder / "vendored/tool-1.0-py3-none-any.whl").write_bytes(wheel("tool", "1.0", script=True))
+    with Gateway(data) as gateway:
+        model = gateway.serve(folder, "mark.py", "mark")
+        before, said = rows(gateway), answer(gateway, model)
+        frozen = freeze(data)
+        assert frozen.startswith(b"tool @ file:///")
+        assert gateway.cli("backup", file).code == 0
+    shutil.rmtree(data)
+    shutil.rmtree(folder)
+    elsewhere = tmp_path / "else where"
+    restored = predictd("restore", file, "--data", elsewhere, "--json")
+    assert restored.code == 0, restored.err
+    assert (restored.json["put_back"], restored.json["to_rebuild"]) == (1, 0)
+    assert freeze(elsewhere) == frozen
+    (tool,) = elsewhere.glob("environments/*/environment/bin/tool")
+    assert subprocess.run([tool], capture_output=True, text=True).stdout == "1.0\n"
+    with Gateway(elsewhere) as gateway:
+        until(lambda: answers(gateway, model), 60)
+        now = answer(gateway, model)
+        assert now["made"] == said["made"]
+        assert now["prefix"].startswith(str(elsewhere))
+        assert rows(gateway) == before
+        log = gateway.client.text(f"{at(model)}/builds/{before['builds'][0][0]}/log")
+        assert "Rebuilding" not in log
+
+
+def freeze(data: Path) -> bytes:
+    """`pip freeze` of the one environment."""
+    (python,) = data.glob("environments/*/environment/bin/python")
+    return subprocess.run([python, "-m", "pip", "freeze"], check=True, capture_output=True).stdout
+
+
+def test_restore_to_another_path_rebuilds(tmp_path: Path) -> None:
+    """Restored elsewhere, deployed models whose files name the old path are rebuilt from their
+    snapshots, though the project's folder is gone, under the same number and key, and serve; others
+    serve meanwhile; other builds are rebuilt when they are deployed."""
+    data, file = tmp_path / "data", tmp_path / "backup.tar"
+    folder = marked_project(tmp_path / "mark")
+    write(folder, {"cdsw-build.sh": f"{SCRIPT}echo $VIRTUAL_ENV > where\n"})
     with Gateway(data) as gateway:
         model = gateway.serve(folder, "mark.py", "mark")
         first = gateway.client.listing(f"{at(model)}/builds")[0]
@@ -121,7 +164,7 @@ def test_restore_to_another_path_rebuilds(tmp_path: Path) -> None:
         assert "Rebuilding from the snapshot" in log
         assert not (elsewhere / "builds" / first["id"]).exists()
         assert gateway.deploy(model, first)["status"] == "deployed"
-        assert answer(gateway, model)["prefix"].startswith(str(elsewhere / "builds" / first["id"]))
+        assert answer(gateway, model)["prefix"].startswith(str(elsewhere / "environments"))
         assert gateway.client.get(f"/projects/{own['id']}/files")["files"]
 
 
@@ -139,6 +182,7 @@ def test_failed_rebuild_after_a_restore_stays_wanted(tmp_path: Path) -> None:
     door.unlink()
     elsewhere = tmp_path / "elsewhere"
     assert predictd("restore", file, "--data", elsewhere).code == 0
+    shutil.rmtree(elsewhere / "environments")
     with Gateway(elsewhere, shared_folders=str(door.parent)) as gateway:
         until(lambda: "rebuild.failed" in gateway.stderr, 60)
         assert gateway.call(model, {}).status == 503

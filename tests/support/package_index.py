@@ -12,10 +12,16 @@ from urllib.parse import urlsplit
 
 
 def wheel(
-    name: str, version: str, requires: tuple[str, ...] = (), body: str = "", more: str = ""
+    name: str,
+    version: str,
+    requires: tuple[str, ...] = (),
+    body: str = "",
+    more: str = "",
+    *,
+    script: bool = False,
 ) -> bytes:
-    """The bytes of a wheel with one module, whose `VERSION` is its version. `more` are lines of its
-    metadata."""
+    """The bytes of a wheel with one module, whose `VERSION` is its version, and with a `script` of
+    its name that prints it. `more` are lines of its metadata."""
     info = f"{name}-{version}.dist-info"
     metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{more}"
     metadata += "".join(f"Requires-Dist: {each}\n" for each in requires)
@@ -24,6 +30,9 @@ def wheel(
         f"{info}/METADATA": metadata,
         f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
+    if script:
+        files[f"{name}.py"] += "def main():\n    print(VERSION)\n"
+        files[f"{info}/entry_points.txt"] = f"[console_scripts]\n{name} = {name}:main\n"
     record = "".join(f"{file},,\n" for file in [*files, f"{info}/RECORD"])
     made = BytesIO()
     with zipfile.ZipFile(made, "w") as archive:

@@ -4,10 +4,11 @@ The whole backup is read and verified before anything is written. Its paths are 
 table defines where members may be (`layout.py`), they are written without following links
 (`extract.py`), and the interpreter of a build is one that was found on this machine.
 
-Environments work only where they were made. So a build is put back as it was only if the path, the
-kind of machine and Python are the same. Otherwise it is rebuilt from its snapshot, which is in
-every backup; the gateway rebuilds the builds that are to be served. The database is written last
-and makes the folder usable (`restore_folder.py`).
+Environments work only on the kind of machine, and with the Python, that they were made with. At
+another path they are corrected (`moved_builds.py`), unless other files name the old path. A build
+that cannot be put back is rebuilt from its snapshot and its lock, which are in every backup; the
+gateway rebuilds the builds that are to be served. The database is written last and makes the folder
+usable (`restore_folder.py`).
 """
 
 import os
@@ -34,6 +35,7 @@ from gateway.control.backup.archive import (
 from gateway.control.backup.create import machine
 from gateway.control.backup.extract import Extraction
 from gateway.control.backup.layout import DATABASE, SECRETS
+from gateway.control.backup.moved_builds import move_builds
 from gateway.control.backup.restore_folder import RestoreRefused, check_empty, filling
 from gateway.data_folder import DataFolder
 
@@ -82,11 +84,14 @@ async def restore(backup: Path, target: Path) -> Restored:
         raise RestoreRefused(f"{backup} has no {what} in it", "Take another backup.")
     data = DataFolder(await trio.to_thread.run_sync(target.resolve))
     await trio.to_thread.run_sync(check_empty, data)
-    to_rebuild = await _to_rebuild(outline.head, data, known)
+    to_rebuild = await _to_rebuild(outline.head, known)
     with filling(data) as unfinished:
         _check_room(data.root, outline)
         await trio.to_thread.run_sync(_write_files, backup, data.root, known.without(to_rebuild))
         await trio.to_thread.run_sync(store.database_copy.check, backup, data.root / _RESTORING)
+        if outline.head.root != str(data.root):
+            kept = {b: m for b, m in known.manifests.items() if b not in to_rebuild}
+            to_rebuild |= await move_builds(outline.head.root, data, kept)
         restored = await _finish(outline, data, known, to_rebuild)
     return msgspec.structs.replace(restored, unfinished=unfinished)
 
@@ -162,11 +167,9 @@ def _check_room(root: Path, outline: ArchiveSummary) -> None:
         )
 
 
-async def _to_rebuild(head: Head, data: DataFolder, known: _Known) -> dict[str, str]:
+async def _to_rebuild(head: Head, known: _Known) -> dict[str, str]:
     """The builds in the backup that cannot work on this machine, each with the reason."""
     manifests = known.manifests
-    if head.root != str(data.root):
-        return dict.fromkeys(manifests, f"it was made at {head.root}")
     if head.machine != machine():
         return dict.fromkeys(manifests, f"it was made on another machine ({head.machine})")
     if not manifests:
