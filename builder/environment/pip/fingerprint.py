@@ -17,7 +17,6 @@ from builder.environment.pip.requests import PipRequest, fill_in
 from builder.environment.pip.wrappers import script_variables, uv_cache, uv_program
 from builder.files.remove_tree import remove_tree
 from builder.files.small_file import read_small_file
-from builder.interpreters import Interpreter, inspect
 from builder.spec import BuildSpec, Log, Run, SandboxPaths
 
 MOST_BYTES = 8 * 1024 * 1024
@@ -56,7 +55,8 @@ async def fingerprint(
     """
     if any(request.served != "uv" or request.status for request in requests):
         return None
-    interpreter = await inspect(spec.interpreter)
+    # Its real path, as for the environment.
+    python = await trio.to_thread.run_sync(spec.interpreter.resolve)
     folder = spec.tmp / "fingerprint"
     deadline = trio.current_time() + time_limit
     digest = hashlib.sha256()
@@ -68,14 +68,14 @@ async def fingerprint(
             question = _Question(fill_in(request, spec), folder)
             await trio.to_thread.run_sync(question.write, pins)
             status = await run(
-                question.command(interpreter),
+                question.command(python),
                 cwd=spec.code / request.folder,
                 paths=SandboxPaths(
                     home=spec.code,
                     tmp=spec.tmp,
                     read=(uv_program(),),
                     write=(spec.pip_cache, spec.tmp),
-                    prefix=interpreter.prefix,
+                    prefix=python.parent.parent,
                 ),
                 variables=question.variables(spec),
                 log=log,
@@ -100,7 +100,7 @@ def _is_locked(request: PipRequest) -> bool:
     sources = [
         value for option, value in request.pairs if option in ("", "--requirements", "--editable")
     ]
-    return all(PurePosixPath(value).match("pylock*.toml") for value in sources)
+    return bool(sources) and all(PurePosixPath(each).match("pylock*.toml") for each in sources)
 
 
 class _Question:
@@ -123,7 +123,7 @@ class _Question:
         )
         self._output.write_text("".join(pins.values()))
 
-    def command(self, interpreter: Interpreter) -> list[str]:
+    def command(self, python: Path) -> list[str]:
         found = [str(self._input)]
         found += [value for option, value in self._request.pairs if option == "--requirements"]
         options = [
@@ -132,7 +132,7 @@ class _Question:
             if option in RESOLVING
         ]
         own = ["--quiet", "--no-header", "--no-annotate", "--generate-hashes"]
-        own += ["--python", str(interpreter.path.resolve()), "--output-file", str(self._output)]
+        own += ["--python", str(python), "--output-file", str(self._output)]
         return [str(uv_program()), "pip", "compile", *own, *options, "--", *found]
 
     def variables(self, spec: BuildSpec) -> dict[str, str]:

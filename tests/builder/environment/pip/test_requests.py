@@ -17,6 +17,7 @@ from builder.environment.pip.requests import (
 from builder.environment.pip.wrappers import script_variables
 from builder.interpreters import Interpreter
 from builder.spec import BuildSpec
+from tests.builder.environment.pip.test_dependencies import SOURCES
 from tests.support.builder import Bench, run
 from tests.support.wheels import make_wheel
 
@@ -100,6 +101,30 @@ async def test_replaced_file_changes_the_fingerprint(bench: Bench, tmp_path: Pat
     assert first
     assert other
     assert first != other
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "pip install -e . ./wheels/greeting-1.0-py3-none-any.whl",
+        "cd src && pip install .. -r ../more.txt",
+        "pip install --group extra",
+        "pip install -f wheels -c more.txt 'greeting>=1' --no-deps",
+        'pip install -r "$PWD/more.txt"',
+    ],
+)
+async def test_local_sources_have_a_fingerprint(bench: Bench, script: str) -> None:
+    """Paths are those of the request, wherever uv is asked again."""
+    for name, text in SOURCES.items():
+        bench.write(name, text)
+    bench.write("more.txt", "greeting==1.0\n")
+    make_wheel(bench.project / "wheels", "greeting", "1.0")
+    make_wheel(bench.project / "wheels", "second", "1.0")
+    wheels = "wheels" if "cd src" not in script else "../wheels"
+    [first] = (await build(bench, "one", script, PIP_FIND_LINKS=wheels)).fingerprints
+    [equal] = (await build(bench, "two", script, PIP_FIND_LINKS=wheels)).fingerprints
+    assert first
+    assert first == equal
 
 
 async def test_failed_request_has_no_fingerprint(bench: Bench, tmp_path: Path) -> None:

@@ -256,6 +256,11 @@ def test_any_of_several_indexes_may_have_the_best_version(tmp_path: Path) -> Non
         ("No solution found ...\nhint: `a` has a pre-release", (3, 11), False, "pip"),
         ("No solution found ... because a==1 has invalid metadata", (3, 11), False, "pip"),
         ("Because a was not found in the package registry", (3, 11), True, "pip"),
+        ("No solution found when resolving dependencies: a was not found in the package registry",
+         (3, 11), False, "uv"),
+        ("dns error", (3, 11), True, "pip"),
+        ("tcp connect error", (3, 11), True, "pip"),
+        ("operation timed out", (3, 11), True, "pip"),
         ("No solution found when resolving dependencies\nhint: An index URL (a) could not be "
          "queried due to a lack of valid authentication credentials", (3, 11), False, "pip"),
         ("Hash mismatch for `a==1`", (3, 11), False, "uv"),

@@ -9,7 +9,7 @@ import os
 import sys
 from typing import Any, BinaryIO, Dict, List, Mapping, Tuple
 
-from .decision import STRATEGY, Decision, command, decide, uv_variables
+from .decision import Decision, command, decide, has_several_indexes, uv_variables
 from .hook import REAL, set_hook
 from .table import PIP, last_word
 
@@ -33,7 +33,7 @@ def _serve(arguments: List[str], environment: str, settings: Dict[str, Any]) -> 
         decision = decision._replace(served="pip", reason="it is not here")
     if decision.served == "uv":
         status, printed = _run_uv(decision, environment, settings)
-        several = STRATEGY in decision.variables
+        several = has_several_indexes(decision)
         told = status == 0 or last_word(printed, sys.version_info[:2], several) != PIP
         if told:
             set_hook(environment)

@@ -121,6 +121,12 @@ def _name(word: str) -> str:
     return word[: min([end for end in ends if end >= 0], default=len(word))]
 
 
+def has_several_indexes(decision: Decision) -> bool:
+    """Whether packages may come from more than one place of the network."""
+    links = (value for option, value in decision.pairs if option == "--find-links")
+    return STRATEGY in decision.variables or any("://" in value for value in links)
+
+
 def command(pairs: Pairs) -> List[str]:
     """The arguments for `uv pip install`."""
     made: List[str] = []

@@ -163,6 +163,8 @@ IN_FILES = {
 }
 FILE_OPTIONS = {name: served for names, served in IN_FILES.items() for name in names.split()}
 
+# The last word is uv's if there is one index, else pip's.
+ONE_INDEX = "one index"
 # What uv prints when it fails, and who has the last word. The first match counts. A failure that is
 # not listed is pip's: its own message, or its success, is worth the time.
 FAILURES: "list[Tuple[str, str]]" = [
@@ -175,6 +177,12 @@ FAILURES: "list[Tuple[str, str]]" = [
     ("invalid package format", PIP),
     ("authentication", PIP),
     ("credentials", PIP),
+    # pip skips an index that does not answer or refuses its credentials, which uv hides
+    # where there are several.
+    ("was not found in the package registry", ONE_INDEX),
+    ("dns error", ONE_INDEX),
+    ("tcp connect error", ONE_INDEX),
+    ("operation timed out", ONE_INDEX),
     # pip would say the same, later.
     ("No solution found when resolving dependencies", UV),
     ("Hash mismatch for ", UV),
@@ -182,28 +190,21 @@ FAILURES: "list[Tuple[str, str]]" = [
     ("failed to read from file", UV),
     ("No space left on device", UV),
     ("Disk quota exceeded", UV),
-    ("dns error", UV),
     ("Could not resolve host", UV),
-    ("tcp connect error", UV),
-    ("operation timed out", UV),
     ("Failed to build ", UV),
 ]
 # The pip of an older Python builds as setup.py did, without isolation, so it may build more.
 SAME_BUILDS_SINCE = (3, 9)
 
 
-# uv does not say that one of several indexes refused its credentials.
-NOT_FOUND = "was not found in the package registry"
-
-
 def last_word(text: str, version: "Tuple[int, ...]", several_indexes: bool) -> str:
     """Who tells that a request failed, by what uv printed in a Python of this version."""
-    if several_indexes and NOT_FOUND in text:
-        return PIP
     for pattern, served in FAILURES:
         if pattern in text:
             legacy = pattern.startswith("Failed to build") and version < SAME_BUILDS_SINCE
-            return PIP if legacy else served
+            if legacy or (several_indexes and served == ONE_INDEX):
+                return PIP
+            return UV if served == ONE_INDEX else served
     return PIP
 
 
