@@ -5,7 +5,7 @@ a sealed folder or none. The seal is made last, so no later step can fail.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 from typing import Literal
 
 import trio
@@ -14,22 +14,16 @@ from msgspec import Struct
 from builder import build_steps
 from builder.build_steps import SNAPSHOT_TAKEN, BuildSteps, now
 from builder.build_store import Manifest
-from builder.environment.build_script import check_script, normalize_script, run_script
-from builder.environment.implicit_script import find_implicit_script
-from builder.environment.pip.wrappers import write_wrappers
-from builder.environment.seeds import SEEDED, Seeds
+from builder.environment.seeds import Seeds
+from builder.environment_maker import EnvironmentMaker
 from builder.errors import BuilderError
 from builder.file_store.links import add_to_store, link_files
 from builder.interpreters import Interpreter, inspect
-from builder.lock.installed import Installed
-from builder.lock.make import make_lock, read_environment
-from builder.lock.obey import check_obeyed, write_constraints
 from builder.lock.pylock import LockText
-from builder.reuse.environment_store import LOCK, EnvironmentManifest
+from builder.reuse.environment_store import EnvironmentStore
 from builder.safe_paths import check_model_file, check_model_path
-from builder.sealed_folders import remove_sealed, seal, take_over
+from builder.sealed_folders import remove_sealed, seal
 from builder.snapshot import missing_content
-from builder.snapshot.snapshot import write_out
 from builder.spec import BuildSpec, Log, Probe, Run
 
 
@@ -53,6 +47,7 @@ class BuildReport(Struct, frozen=True, kw_only=True):
 
 async def build(
     spec: BuildSpec,
+    environments: EnvironmentStore,
     *,
     run: Run,
     seeds: Seeds,
@@ -62,14 +57,13 @@ async def build(
     steps: BuildSteps = SNAPSHOT_TAKEN,
 ) -> BuildReport:
     """Make the build at `spec.folder` and its environment at `spec.environment`, which must not
-    exist. Without a `probe` it has no model to
-    start.
+    exist, or with an environment that was made before. Without a `probe` it has no model to start.
 
     `steps` are the steps so far, including the snapshot; `changed` is called after each event.
     Cancellation leaves no folder.
     """
     _refuse_existing(spec)
-    maker = _Build(spec, run, seeds, probe, log, _Progress(steps, changed))
+    maker = _Build(spec, environments, run, seeds, probe, log, _Progress(steps, changed))
     whole = False
     try:
         with trio.move_on_after(spec.time_limit):
@@ -90,7 +84,9 @@ async def build(
         if not whole:
             with trio.CancelScope(shield=True):
                 await remove_sealed(spec.folder)
-                await remove_sealed(spec.environment)
+                # A new environment that was sealed is for the next build.
+                if environments.sealed(spec.environment.name) is None:
+                    await remove_sealed(spec.environment)
 
 
 def _refuse_existing(spec: BuildSpec) -> None:
@@ -137,6 +133,7 @@ class _Build:
     def __init__(
         self,
         spec: BuildSpec,
+        environments: EnvironmentStore,
         run: Run,
         seeds: Seeds,
         probe: Probe | None,
@@ -144,94 +141,66 @@ class _Build:
         progress: _Progress,
     ) -> None:
         self._spec = spec
+        self._environments = environments
         self._run = run
         self._seeds = seeds
         self._probe = probe
         self._log = log
         self._progress = progress
         self._started_at = now()
-        self._before_script: list[Installed] = []
         self._lock: LockText | None = None
         self._deadline = trio.current_time() + spec.time_limit
 
     async def make(self) -> None:
-        with self._progress.step(build_steps.ENVIRONMENT):
-            interpreter = await self._prepare()
-        with self._progress.step(build_steps.BUILD_SCRIPT):
-            await self._run_script(interpreter)
-            await self._seal_environment(interpreter)
-        with self._progress.step(build_steps.PROBE):
-            await self._try_out(interpreter)
-        with self._progress.step(build_steps.SEAL):
-            await self._seal(interpreter)
+        with ExitStack() as kept:
+            kept.enter_context(self._environments.in_use(self._spec.environment.name))
+            interpreter = await self._environment(kept)
+            with self._progress.step(build_steps.PROBE):
+                await self._try_out(interpreter)
+            with self._progress.step(build_steps.SEAL):
+                await self._seal(interpreter)
 
-    async def _prepare(self) -> Interpreter:
+    async def _environment(self, kept: ExitStack) -> Interpreter:
+        """Find or make the environment, which is in use while `kept` is open."""
+        async with AsyncExitStack() as locked:
+            with self._progress.step(build_steps.ENVIRONMENT):
+                interpreter = await inspect(self._spec.interpreter)
+                maker = self._maker(interpreter)
+                await self._prepare(maker)
+                await locked.enter_async_context(self._environments.locked(maker.key))
+                found = not self._spec.fresh and await maker.find(kept)
+                if not (found or maker.refused):
+                    await maker.make()
+            with self._progress.step(build_steps.BUILD_SCRIPT):
+                if maker.refused:
+                    raise maker.refused
+                if found or not await maker.run_script():
+                    self._progress.skip()
+                if not found:
+                    await maker.seal()
+        self._spec, self._lock = maker.spec, maker.lock
+        return interpreter
+
+    def _maker(self, interpreter: Interpreter) -> EnvironmentMaker:
+        return EnvironmentMaker(
+            *(self._spec, interpreter, self._environments),
+            seeds=self._seeds,
+            run=self._run,
+            log=self._log,
+            time_left=self._time_left,
+        )
+
+    async def _prepare(self, maker: EnvironmentMaker) -> None:
         spec = self._spec
-        interpreter = await inspect(spec.interpreter)
         spec.folder.mkdir(parents=True)
-        spec.environment.mkdir(parents=True)
         spec.tmp.mkdir()
-        spec.pip_cache.mkdir(parents=True, exist_ok=True)
-        await write_out(spec.snapshot, spec.code)
+        await maker.prepare()
         if self._probe is not None:
             check_model_path(spec)
         for notice in await trio.to_thread.run_sync(
             lambda: list(missing_content.notices(spec.code))
         ):
             self._log.write(notice)
-        self._log.write(f"Creating an environment for Python {interpreter.version}")
-        await self._seeds.make_environment(
-            *(spec.virtualenv, interpreter, self._log, self._time_left()), base=spec.base
-        )
-        await trio.to_thread.run_sync(write_wrappers, spec, interpreter)
-        found = await read_environment(spec, interpreter)
-        # The lock has the packages of the base, but not what each seed has.
-        self._before_script = [each for each in found if spec.base is None or each.name in SEEDED]
-        return interpreter
-
-    async def _run_script(self, interpreter: Interpreter) -> None:
-        if self._spec.lock:
-            await write_constraints(self._spec, self._log)
-        if check_script(self._spec):
-            if odd := await trio.to_thread.run_sync(normalize_script, self._spec):
-                self._log.write(f"{self._spec.script} has {odd}, which the build leaves out")
-            self._log.write(f"Running {self._spec.script}")
-            await run_script(self._spec, interpreter, self._run, self._log, self._time_left())
-            return
-        implicit = await trio.to_thread.run_sync(find_implicit_script, self._spec)
-        if implicit is None:
-            self._log.write(f"No {self._spec.script}: skipping this step")
-            self._progress.skip()
-            return
-        self._log.write(implicit.told)
-        await run_script(
-            *(self._spec, interpreter, self._run, self._log, self._time_left()), implicit=implicit
-        )
-
-    async def _seal_environment(self, interpreter: Interpreter) -> None:
-        spec = self._spec
-        self._lock = await make_lock(
-            *(spec, interpreter, self._before_script),
-            run=self._run,
-            log=self._log,
-            time_left=self._time_left(),
-        )
-        if spec.lock:
-            await check_obeyed(spec.lock, self._lock, self._log)
-        if self._lock:
-            (spec.environment / LOCK).write_text(self._lock.text)
-        await trio.to_thread.run_sync(take_over, spec.virtualenv, spec.code)
-        manifest = EnvironmentManifest(
-            project=spec.project,
-            interpreter=str(interpreter.path),
-            prefix=str(interpreter.prefix),
-            home=str(spec.home),
-            version=interpreter.version,
-            sealed_at=now(),
-        )
-        new = await trio.to_thread.run_sync(link_files, spec.virtualenv, spec.file_store)
-        await seal(spec.environment, manifest)
-        await trio.to_thread.run_sync(add_to_store, new, spec.file_store)
 
     async def _try_out(self, interpreter: Interpreter) -> None:
         if self._probe is None:

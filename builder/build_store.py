@@ -94,6 +94,10 @@ class BuildStore(SealedFolders[Manifest]):
     def _environments_in_use(self) -> set[str]:
         return set(self.environments_by_build().values())
 
+    async def remove_files(self, name: str) -> None:
+        """Remove a build, if it exists. Its environment stays."""
+        await super().remove(name)
+
     async def remove(self, name: str) -> None:
         """Remove a build, if it exists, and its environment where nothing else needs it."""
         environment = self.environment_of(name)

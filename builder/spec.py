@@ -41,11 +41,12 @@ class BuildSpec(Struct, frozen=True, kw_only=True):
     a virtual environment cannot be moved (gotcha G7 in README). `project` is the id of the project:
     others do not share the environment.
     `home` is the path at which programs of the build see the project. `script` and `model_root` are
-    relative to the project's root, `file` to `model_root`. `variables` are for the script only.
-    The environment starts as a copy of `base`, the virtual environment of a runtime.
-    `lock` is the text of the lock that a rebuild has to obey; "" for a new build.
-    `time_limit` is in seconds and covers the whole build. Sealed files are shared through
-    `file_store`.
+    relative to the project's root, `file` to `model_root`. `variables` are for the script only,
+    which runs in `network`; `variables_id` is equal for equal variables of users. A `fresh` build
+    uses nothing that was made before. The environment starts as a copy of `base`, the virtual
+    environment of a runtime. `lock` is the text of the lock that a rebuild has to obey; "" for a
+    new build. `time_limit` is in seconds and covers the whole build. Sealed files are shared
+    through `file_store`.
     """
 
     project: str
@@ -59,7 +60,10 @@ class BuildSpec(Struct, frozen=True, kw_only=True):
     function: str = ""
     model_root: str = ""
     script: str = DEFAULT_SCRIPT
+    network: str = "machine"
     variables: dict[str, str] = {}
+    variables_id: str = ""
+    fresh: bool = False
     lock: str = ""
     time_limit: float
     pip_cache: Path

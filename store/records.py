@@ -133,6 +133,7 @@ class Build(StatefulRecord, frozen=True, kw_only=True):
     model_root: str = ""
     script: str = "cdsw-build.sh"
     network: Network = "machine"
+    fresh: bool = False  # uses nothing that was made before
     example: str | None = None  # JSON text
     status: BuildStatus = "pending"
     snapshot: str = ""  # the commit, once there is one
@@ -202,7 +203,8 @@ class Experiment(StatefulRecord, frozen=True, kw_only=True):
     keep: list[str] = field(default_factory=lambda: ["*"])  # patterns of the files that it keeps
     status: ExperimentStatus = "queued"
     snapshot: str = ""  # the commit, once there is one
-    environment_id: str = ""  # of the environment, which experiments may share
+    fresh: bool = False  # uses nothing that was made before
+    environment_id: str = ""  # of the environment, which builds and experiments may share
     exit_status: int | None = None  # negative for a signal
     failure: Failure | None = None
     metrics: dict[str, Any] = field(default_factory=dict)

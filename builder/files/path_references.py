@@ -16,16 +16,24 @@ def find_path_reference(path: str, *, code: Path, virtualenv: Path) -> str:
     """Return the first regular file of a build that contains `path`, or link in its virtual
     environment, as "code/..." or "environment/..."; "" if there is none. Blocking: reads all
     files. Raises OSError."""
+    # Links in the code are rewritten when it is copied.
+    for tree, shown, links in ((code, "code", False), (virtualenv, "environment", True)):
+        if named := names_path(tree, path, links=links):
+            return os.path.join(shown, named)
+    return ""
+
+
+def names_path(tree: Path, path: str, *, links: bool = True) -> str:
+    """Return the first regular file in `tree` that contains `path`, or link to it, relative to
+    `tree`; "" if there is none. Blocking: reads all files. Raises OSError."""
     wanted = os.fsencode(path)
-    for tree, shown in ((code, "code"), (virtualenv, "environment")):
-        for entry in _entries(tree):
-            if entry.is_symlink():
-                # Links in the code are rewritten when it is copied.
-                named = tree is virtualenv and wanted in os.fsencode(os.readlink(entry.path))
-            else:
-                named = not entry.path.endswith(_HARMLESS) and _names(entry.path, wanted)
-            if named:
-                return os.path.join(shown, os.path.relpath(entry.path, tree))
+    for entry in _entries(tree):
+        if entry.is_symlink():
+            named = links and wanted in os.fsencode(os.readlink(entry.path))
+        else:
+            named = not entry.path.endswith(_HARMLESS) and _names(entry.path, wanted)
+        if named:
+            return os.path.relpath(entry.path, tree)
     return ""
 
 

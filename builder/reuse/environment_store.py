@@ -1,7 +1,12 @@
 """The folder that has the environments, each under its id (`sealed_folders.py`).
 
-An environment is a virtual environment with its lock, `pylock.toml`. Builds and experiments of one
-project share it. Two projects never do.
+    environment/  the virtual environment
+    files/        what the build script has made or changed in the project (`script_changes.py`)
+    inputs        what it was made from, as far as only its script has shown
+    pylock.toml   its lock
+    sealed        the manifest, with the key by which it is found
+
+Builds and experiments of one project share an environment. Two projects never do.
 
 It is removed only when no build names it and nothing uses it (`in_use`). A build names its
 environment in its seal, on the disk; until then the task that makes the build has the environment
@@ -9,28 +14,47 @@ in use. A removal first forbids new uses, and only then reads the seals of the b
 each build that was sealed before, and no build is sealed with an environment that is being removed.
 """
 
+import os
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Set
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from weakref import WeakValueDictionary
 
+import msgspec
 import trio
 from msgspec import Struct
 
-from builder.sealed_folders import SealedFolders
+from builder.files.small_file import read_small_file
+from builder.reuse.environment_key import Reads
+from builder.sealed_folders import SEAL, SealedFolders
 
-LOCK = "pylock.toml"
+LOCK, INPUTS = "pylock.toml", "inputs"
+MOST_INPUT_BYTES = 8 * 1024 * 1024
 
 
 class EnvironmentManifest(Struct, frozen=True, kw_only=True):
-    """What a sealed environment was made from, and when. `project` is the id of its project."""
+    """What a sealed environment was made from, and when. `project` is the id of its project. It is
+    found by its `key`; with "" it is not used for other builds."""
 
     project: str
+    key: str
     interpreter: str
     prefix: str
     home: str
     version: str
     sealed_at: str
+
+
+class Inputs(Struct, frozen=True, kw_only=True):
+    """What only the run of a script has shown: what it `reads`, and the paths that it has `removed`
+    from the project, as `text_of` writes them, deepest first. `requests` are those for packages, as
+    the pip wrapper has recorded them, and `fingerprint` what an index gave for them."""
+
+    reads: Reads
+    removed: list[str]
+    requests: msgspec.Raw
+    fingerprint: str
 
 
 class EnvironmentStore(SealedFolders[EnvironmentManifest]):
@@ -40,19 +64,71 @@ class EnvironmentStore(SealedFolders[EnvironmentManifest]):
         super().__init__(root, EnvironmentManifest)
         self._uses: Counter[str] = Counter()
         self._removing: set[str] = set()
-        self._projects: dict[str, str] = {}  # of the sealed ones that were seen
+        self._seen: dict[str, EnvironmentManifest] = {}
+        self._locks: WeakValueDictionary[str, trio.Lock] = WeakValueDictionary()
 
     def virtualenv(self, name: str) -> Path:
         """Return the folder of the virtual environment."""
         return self.folder(name) / "environment"
 
-    def of_project(self, project: str) -> list[str]:
-        """Return the ids of a project's sealed environments. Blocking."""
-        names = self.names()
-        for name in names:
-            if name not in self._projects and (manifest := self.sealed(name)):
-                self._projects[name] = manifest.project
-        return [name for name in names if self._projects.get(name) == project]
+    def sealed_names(self, project: str = "") -> list[str]:
+        """Return the ids of the sealed environments, of all or one project, the last used last.
+        Blocking."""
+        manifests = self._manifests()
+        found = [name for name, each in manifests.items() if project in ("", each.project)]
+        return sorted(found, key=self._last_use)
+
+    def of_keys(self, keys: Set[str]) -> list[str]:
+        """Return the ids of the sealed environments with one of the keys, the last used first.
+        Blocking."""
+        wanted = keys - {""}
+        found = [name for name, each in self._manifests().items() if each.key in wanted]
+        return sorted(found, key=self._last_use, reverse=True)
+
+    def _manifests(self) -> dict[str, EnvironmentManifest]:
+        """Those of all sealed environments. A seal is read once: it never changes."""
+        for name in (names := self.names()):
+            if name not in self._seen and (manifest := self.sealed(name)):
+                self._seen[name] = manifest
+        for name in self._seen.keys() - names:
+            del self._seen[name]
+        return dict(self._seen)
+
+    def _last_use(self, name: str) -> int:
+        with suppress(OSError):
+            return (self.folder(name) / SEAL).stat().st_mtime_ns
+        return 0
+
+    def has_interpreter(self, name: str) -> bool:
+        """Whether the interpreter of an environment still exists."""
+        return os.access(self.virtualenv(name) / "bin" / "python", os.X_OK)
+
+    def used_now(self, name: str) -> None:
+        """Record that a build or an experiment uses an environment. Blocking. Raises OSError."""
+        os.utime(self.folder(name) / SEAL)
+
+    def files(self, name: str) -> Path:
+        """Return the folder of what the script has made or changed."""
+        return self.folder(name) / "files"
+
+    def inputs(self, name: str) -> Inputs | None:
+        """Return the inputs of an environment; None if they cannot be read. Blocking."""
+        try:
+            text = read_small_file(self.folder(name) / INPUTS, MOST_INPUT_BYTES)
+            return msgspec.json.decode(text, type=Inputs)
+        except (OSError, ValueError, RecursionError):
+            return None
+
+    def lock_text(self, name: str) -> str:
+        """Return the text of the lock; "" for an environment without one. Blocking."""
+        with suppress(OSError):
+            return (self.folder(name) / LOCK).read_text()
+        return ""
+
+    def locked(self, key: str) -> trio.Lock:
+        """Return the lock of a key, held while an environment is looked for and made: the second of
+        two equal builds waits for the environment of the first."""
+        return self._locks.setdefault(key, trio.Lock())
 
     @contextmanager
     def in_use(self, name: str) -> Iterator[None]:

@@ -27,6 +27,7 @@ from builder.files.fsync import sync_file_system
 from builder.files.safe_open import Folder
 from builder.git.git_store import BlobReader, GitStore
 from builder.git.objects import Objects, adding
+from builder.reuse.environment_key import TreeEntry
 from builder.snapshot.contents import commit_message
 from builder.snapshot.ignore_rules import IgnoreRules
 from builder.snapshot.project_files import (
@@ -114,6 +115,12 @@ def snapshots_in(store: Path) -> list[str]:
 async def tree_of(snapshot: Snapshot) -> str:
     """Return the name of its tree: equal for snapshots of equal files. Raises SnapshotFailed."""
     return await trio.to_thread.run_sync(GitStore(snapshot.store).tree_of, snapshot.commit)
+
+
+async def read_tree(snapshot: Snapshot) -> tuple[str, list[TreeEntry]]:
+    """Return the name of a snapshot's tree, and all entries in it, each folder before its content.
+    Raises SnapshotFailed."""
+    return await trio.to_thread.run_sync(_read_tree, GitStore(snapshot.store), snapshot.commit)
 
 
 async def write_out(snapshot: Snapshot, target: Path) -> None:
@@ -219,6 +226,10 @@ def _store_commit(objects: Objects, tree: str, message: str) -> str:
     who = f"predictd <predictd@localhost> {int(time.time())} +0000"
     text = f"tree {tree}\nauthor {who}\ncommitter {who}\n\n{message}\n"
     return objects.add_bytes("commit", text.encode())
+
+
+def _read_tree(store: GitStore, commit: str) -> tuple[str, list[TreeEntry]]:
+    return store.tree_of(commit), [TreeEntry(*each) for each in store.list_entries(commit)]
 
 
 def _write_out(snapshot: Snapshot, target: Path) -> None:

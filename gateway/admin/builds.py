@@ -34,6 +34,7 @@ class CreateBuild(msgspec.Struct, kw_only=True):
     model_root_dir: str = ""
     build_script_path: str = ""
     network: Network = "machine"
+    fresh: bool = False
     example: AnyJson = msgspec.field(default_factory=null)  # null: no example
     auto_deploy_model: bool = False
     auto_deployment_config: CreateDeployment | None = None
@@ -155,6 +156,7 @@ def new_build(body: CreateBuild) -> NewBuild:
         model_root=body.model_root_dir,
         script=body.build_script_path or builder.DEFAULT_SCRIPT,
         network=body.network,
+        fresh=body.fresh,
     )
 
 
@@ -190,6 +192,7 @@ def build_json(view: BuildView) -> Json:
         "model_root_dir": build.model_root,
         "build_script_path": build.script,
         "network": build.network,
+        "fresh": build.fresh,
         "example": msgspec.Raw(build.example.encode()) if build.example else None,
         "snapshot": build.snapshot,
         "lock": None if not build.lock_id else {"id": build.lock_id, "packages": build.packages},

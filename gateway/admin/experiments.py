@@ -45,6 +45,7 @@ class CreateExperiment(msgspec.Struct, kw_only=True):
     keep: Annotated[list[str], msgspec.Meta(max_length=100)] = msgspec.field(
         default_factory=lambda: ["*"]
     )
+    fresh: bool = False
 
 
 class AddToProject(msgspec.Struct, kw_only=True):
@@ -87,6 +88,7 @@ class ExperimentRoutes:
             memory_mb=scaled("memory", body.memory, 1024, defaults.memory_mb),
             network=body.network,
             keep=body.keep,
+            fresh=body.fresh,
         )
         return await self._json(await self._experiments.create(project, new, principal().user))
 
@@ -230,6 +232,7 @@ def experiment_json(view: ExperimentView) -> Json:
         "memory": experiment.memory_mb / 1024,
         "network": experiment.network,
         "keep": experiment.keep,
+        "fresh": experiment.fresh,
         "snapshot": experiment.snapshot,
         "status": experiment.status,
         "waiting_for": view.waiting_for,

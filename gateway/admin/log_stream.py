@@ -13,7 +13,7 @@ from quart import Response
 from gateway.admin.schemas import Json
 from gateway.control import Control
 from gateway.control.builds.build_task import STEPS_STREAM
-from gateway.control.experiments.environments import PREPARING
+from gateway.control.experiments.run_builds import PREPARING
 from gateway.control.logs.following import Follower
 from gateway.control.records import Build, Experiment, Model, NotFound, Runtime
 from gateway.control.sessions.session import READY, WorkSession

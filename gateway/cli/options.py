@@ -57,8 +57,14 @@ VARIABLES = argument(
     default=[],
     help="environment variable of the replicas; may be repeated, never inherited",
 )
+FRESH = argument(
+    "--fresh",
+    action="store_true",
+    help="make a new environment, even where an earlier one is the same",
+)
 BUILD_OPTIONS = (
     KERNEL,
+    FRESH,
     argument("--comment", metavar="TEXT", default="", help="what changed in this build"),
     argument("--example", metavar="JSON", type=json_value, help="an example request"),
 )

@@ -15,14 +15,15 @@ from gateway.control.builds.build_runner import BuildRunner
 from gateway.control.builds.build_task import BuildServices
 from gateway.control.builds.builds import Builds
 from gateway.control.builds.bytecode import BytecodeCompiler
+from gateway.control.builds.environments import Environments
 from gateway.control.builds.probe import Prober
 from gateway.control.builds.project_checks import ProjectChecks
 from gateway.control.builds.snapshots import Snapshots
 from gateway.control.deployments.deployments import Deployments
 from gateway.control.deployments.pool_factory import PoolFactory
 from gateway.control.deployments.rollout_services import RolloutServices
-from gateway.control.experiments.environments import Environments
 from gateway.control.experiments.experiments import Experiments
+from gateway.control.experiments.run_builds import RunBuilds
 from gateway.control.experiments.run_files import RunFiles
 from gateway.control.experiments.run_spec import RunSpecs
 from gateway.control.experiments.run_task import RunServices
@@ -39,6 +40,7 @@ class Workloads(NamedTuple):
     """`runner` also clones projects."""
 
     runner: BuildRunner
+    environments: Environments
     builds: Builds
     deployments: Deployments
     experiments: Experiments
@@ -51,6 +53,7 @@ class _Shared(NamedTuple):
     """The parts that at least two of them use."""
 
     runner: BuildRunner
+    environments: Environments
     snapshots: Snapshots
     executor: BuildExecutor
     catalogue: RuntimeCatalogue
@@ -64,6 +67,7 @@ def assemble(foundation: Foundation) -> Workloads:
     builds = _builds(foundation, shared)
     return Workloads(
         shared.runner,
+        shared.environments,
         builds,
         _deployments(foundation, shared, builds),
         _experiments(foundation, shared, builds),
@@ -127,6 +131,7 @@ def _shared(foundation: Foundation) -> _Shared:
     )
     return _Shared(
         runner,
+        Environments(foundation.build_store),
         snapshots,
         executor,
         catalogue,
@@ -151,6 +156,7 @@ def _builds(foundation: Foundation, shared: _Shared) -> Builds:
         workers=foundation.workers,
         data=foundation.data,
         build_store=foundation.build_store,
+        environments=shared.environments,
         interpreters=foundation.interpreters,
         catalogue=shared.catalogue,
         snapshots=shared.snapshots,
@@ -211,12 +217,9 @@ def _deployments(foundation: Foundation, shared: _Shared, builds: Builds) -> Dep
 
 
 def _experiments(foundation: Foundation, shared: _Shared, builds: Builds) -> Experiments:
-    environments = Environments(
-        database=foundation.database,
+    run_builds = RunBuilds(
         build_store=foundation.build_store,
-        encryption=foundation.encryption,
-        variables=foundation.variables,
-        sandbox=foundation.sandbox,
+        environments=shared.environments,
         snapshots=shared.snapshots,
         catalogue=shared.catalogue,
         executor=shared.executor,
@@ -227,7 +230,7 @@ def _experiments(foundation: Foundation, shared: _Shared, builds: Builds) -> Exp
         writer=foundation.writer,
         workers=foundation.workers,
         data=foundation.data,
-        environments=environments,
+        run_builds=run_builds,
         resources=foundation.resources,
         run_specs=RunSpecs(
             build_store=foundation.build_store,

@@ -152,6 +152,7 @@ def _projects(foundation: Foundation, workloads: Workloads, models: Models) -> P
         models=models,
         experiments=workloads.experiments,
         catalogue=workloads.catalogue,
+        environments=workloads.environments,
     )
 
 
@@ -229,7 +230,7 @@ def _collector(foundation: Foundation, workloads: Workloads) -> Collector:
         removal_queue=foundation.removal_queue,
         set_aside=foundation.set_aside,
         builds=workloads.builds,
-        environments=workloads.experiments.environments,
+        environments=workloads.environments,
         settings=foundation.settings,
     )
 

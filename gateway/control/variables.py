@@ -48,6 +48,11 @@ class GatewayUrls(NamedTuple):
     local: str
 
 
+def id_of_variables(encryption: Encryption, variables: Mapping[str, str]) -> str:
+    """A hash of variables. Keyed: from a plain one, values could be guessed."""
+    return encryption.keyed_hash("variables", msgspec.json.encode(sorted(variables.items())))
+
+
 class ProcessVariables:
     """Encrypts and decrypts the variables of users, and composes the environment of processes."""
 
@@ -107,6 +112,10 @@ class ProcessVariables:
     def set_by_users(self, project: Project) -> dict[str, str]:
         """The variables of site and project. Raises CannotDecrypt, as the methods below do."""
         return {**self._settings.current.environment, **self.decrypt(project).merged()}
+
+    def id_of_users_variables(self, project: Project) -> str:
+        """A keyed hash of the variables of site and project. Raises CannotDecrypt."""
+        return id_of_variables(self._encryption, self.set_by_users(project))
 
     def of_build(self, project: Project, build_id: str) -> dict[str, str]:
         """What `cdsw-build.sh` sees: no deployment's variables, since one build serves many

@@ -14,15 +14,6 @@ from store.tables.table import LifecycleTable
 class Experiments(LifecycleTable[Experiment]):
     """Deleting an experiment deletes what it tracked."""
 
-    async def environment_in_use(
-        self, connection: aiosqlite.Connection, environment_id: str
-    ) -> bool:
-        """Whether any experiment uses this environment."""
-        rows = await connection.execute_fetchall(
-            "SELECT 1 FROM experiments WHERE environment_id = ? LIMIT 1", (environment_id,)
-        )
-        return bool(list(rows))
-
     async def start(self, connection: aiosqlite.Connection, experiment_id: str) -> Experiment:
         """Record that the script has started. Raises NotFound, IllegalTransition."""
         return await self._advance(connection, experiment_id, "started", {}, {"started_at": now()})

@@ -13,7 +13,6 @@ class ProjectFolders(msgspec.Struct, frozen=True, kw_only=True):
     """The ids that a project has folders for, beside its files."""
 
     builds: list[str]
-    environments: list[str]
     experiments: list[str]
 
 
@@ -38,15 +37,12 @@ class Projects(Table[Project]):
             " WHERE m.project_id = ?",
             (project_id,),
         )
-        experiments = list(
-            await connection.execute_fetchall(
-                "SELECT id, environment_id FROM experiments WHERE project_id = ?", (project_id,)
-            )
+        experiments = await connection.execute_fetchall(
+            "SELECT id FROM experiments WHERE project_id = ?", (project_id,)
         )
         return ProjectFolders(
             builds=[build for (build,) in builds],
-            environments=list({environment for _, environment in experiments if environment}),
-            experiments=[experiment for experiment, _ in experiments],
+            experiments=[experiment for (experiment,) in experiments],
         )
 
     async def relocate(self, connection: aiosqlite.Connection, old: str, new: str) -> None:

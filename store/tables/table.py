@@ -35,6 +35,7 @@ BOOL_COLUMNS = (
     "administrator",
     "disabled",
     "by_link",
+    "fresh",
 )
 JSON_COLUMNS = ("steps", "failure", "arguments", "metrics", "keep")
 

@@ -305,7 +305,7 @@ async def test_cancellation(bench: Bench) -> None:
 
         async def make() -> None:
             await build(
-                spec,
+                *(spec, bench.environments),
                 run=run,
                 seeds=bench.seeds,
                 probe=content,

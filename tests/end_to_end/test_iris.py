@@ -26,7 +26,7 @@ def test_iris_goes_from_a_script_to_a_served_model(gateway: Gateway) -> None:
         )
         assert told.code == 0, told.err
         assert [file["path"] for file in told.json["files"]] == ["model.pkl"]
-    assert "The environment of these files exists already" in told.err
+    assert "again: the script would make the same" in told.err
     compared = gateway.cli("experiment", "compare", "1", "2", "--json").json
     assert [each["comment"] for each in compared["experiments"]] == ["first", "again"]
     assert all(r2 > 0.8 for r2 in compared["metrics"]["r2"])

@@ -129,6 +129,7 @@ class Bench:
             "pip_cache": self.pip_cache,
             "file_store": self.file_store,
         }
+        facts["variables_id"] = str(changes.get("variables"))
         return BuildSpec(**{**facts, **changes})
 
     async def build(self, name: str = "one", probe: Probe = content, **changes: Any) -> BuildReport:
@@ -137,6 +138,7 @@ class Bench:
     async def make(self, spec: BuildSpec, run: Run, probe: Probe) -> BuildReport:
         return await build(
             spec,
+            self.environments,
             run=run,
             seeds=self.seeds,
             probe=probe,

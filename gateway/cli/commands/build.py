@@ -279,4 +279,5 @@ def like_the_last(context: Context, model: Json, deployment: Json | None = None)
         "model_root_dir": last["model_root_dir"],
         "build_script_path": last["build_script_path"],
         "network": reach,
+        "fresh": arguments.fresh,
     }

@@ -105,6 +105,7 @@ def _start(context: Context, project: Json, *, is_new: bool) -> tuple[Json, Json
         "comment": arguments.comment,
         "network": build_network(deployment),
         "example": arguments.example,
+        "fresh": arguments.fresh,
     }
     authentication = arguments.auth is not False
     return start(client, project, model, asked, deployment, name=name, auth=authentication)

@@ -15,7 +15,7 @@ from gateway.cli.arguments import cpu, memory
 from gateway.cli.command import argument, command
 from gateway.cli.context import CommandFailed, Context, Exit
 from gateway.cli.lookup import experiment_path, find_experiment, find_project
-from gateway.cli.options import KERNEL, OF_PROJECT, TIMEOUT, UPLOAD, WAIT, YES, network
+from gateway.cli.options import FRESH, KERNEL, OF_PROJECT, TIMEOUT, UPLOAD, WAIT, YES, network
 from gateway.cli.project_of_folder import current_project
 from gateway.cli.terminal import mib, plural, printable, table, when
 from gateway.cli.watch import detachable, end_if_detached, log_events, reason_of
@@ -26,6 +26,7 @@ from gateway.suggested_command import suggested
 _LISTED_FILES = 10
 # These are also recognized after SCRIPT. Others, such as --data, are common options of scripts.
 _RECOGNIZED = ("--kernel", "--cpu", "--memory", "--comment", "--network", "--keep")
+_FLAGS = ("--fresh",)
 _EXPERIMENT = argument("experiment", metavar="EXPERIMENT", help="its number or id")
 
 
@@ -50,6 +51,8 @@ def split_script_arguments(words: list[str]) -> tuple[list[str], list[str]]:
     for word in rest:
         if word == "--":
             arguments += rest
+        elif word in _FLAGS:
+            options.append(word)
         elif word in _RECOGNIZED:
             options += [word, *itertools.islice(rest, 1)]
         elif word.partition("=")[0] in _RECOGNIZED:
@@ -88,6 +91,7 @@ def split_script_arguments(words: list[str]) -> tuple[list[str], list[str]]:
         help="new and changed files to keep, such as '*.pkl'; may be repeated (default: all)",
     ),
     network("default: machine"),
+    FRESH,
     *WAIT,
     examples=[
         "predictd experiment run fit.py",
@@ -99,7 +103,7 @@ def run(context: Context) -> None:
     arguments, client = context.arguments, context.client
     project, _ = current_project(context, arguments.script)
     asked = {"script": arguments.script, "arguments": arguments.arguments}
-    for name in ("kernel", "comment", "cpu", "memory", "network", "keep"):
+    for name in ("kernel", "comment", "cpu", "memory", "network", "keep", "fresh"):
         if (value := getattr(arguments, name)) is not None:
             asked[name] = value
     experiment = client.post(f"/projects/{project['id']}/experiments", asked)

@@ -44,6 +44,7 @@ class BuildRequest(msgspec.Struct, frozen=True, kw_only=True):
     model_root: str = ""
     script: str = DEFAULT_SCRIPT
     network: Network = "machine"
+    fresh: bool = False
     lock: str = ""
 
 
@@ -90,17 +91,18 @@ class BuildExecutor:
         """The folder of the request must be free. `changed` is called with each new step. Raises
         UnknownKernel and CannotDecrypt."""
         spec = await self._spec(project, request)
-        with self._build_store.environments.in_use(spec.environment.name):
-            report = await builder.make_build(
-                spec,
-                run=await self._runner.for_build(project, spec, request.network),
-                seeds=self._seeds,
-                probe=probe,
-                log=log,
-                changed=changed,
-                steps=steps,
-            )
-        if report.outcome == "built":
+        report = await builder.make_build(
+            spec,
+            self._build_store.environments,
+            run=await self._runner.for_build(project, spec, request.network),
+            seeds=self._seeds,
+            probe=probe,
+            log=log,
+            changed=changed,
+            steps=steps,
+        )
+        is_new = self._build_store.environments.sealed(spec.environment.name) is not None
+        if report.outcome == "built" and is_new:
             self._bytecode.start(project, spec)
         return report
 
@@ -118,7 +120,10 @@ class BuildExecutor:
             function=request.function,
             model_root=request.model_root,
             script=request.script,
+            network=request.network,
             variables=self._variables.of_build(project, request.id),
+            variables_id=self._variables.id_of_users_variables(project),
+            fresh=request.fresh,
             lock=request.lock,
             time_limit=self._settings.current.build_timeout,
             pip_cache=self._data.pip_cache(project.id),

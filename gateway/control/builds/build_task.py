@@ -18,6 +18,7 @@ import store
 from builder import BuildSteps, BuildStore
 from gateway.control import failures
 from gateway.control.builds.build_executor import BuildExecutor, BuildRequest
+from gateway.control.builds.environments import Environments
 from gateway.control.builds.probe import Prober
 from gateway.control.builds.project_checks import Checked, ProjectChecks
 from gateway.control.builds.rebuild import advanced, queued_again, replacing
@@ -46,6 +47,7 @@ class BuildServices(msgspec.Struct, frozen=True, kw_only=True):
     workers: Workers
     data: DataFolder
     build_store: BuildStore
+    environments: Environments
     interpreters: Interpreters
     catalogue: RuntimeCatalogue
     snapshots: Snapshots
@@ -241,6 +243,7 @@ def _request_of(build: Build, lock: str) -> BuildRequest:
         script=build.script,
         network=build.network,
         lock=lock,
+        fresh=build.fresh,
     )
 
 

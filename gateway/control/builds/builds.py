@@ -46,6 +46,7 @@ class NewBuild(msgspec.Struct, frozen=True, kw_only=True):
     model_root: str = ""
     script: str = builder.DEFAULT_SCRIPT
     network: Network = "machine"
+    fresh: bool = False
 
 
 class Builds:
@@ -155,9 +156,9 @@ class Builds:
         with suppress(store.NotFound):
             model = await self._services.database.read(store.models.get, task.build.model_id)
             project = await self._services.database.read(store.projects.get, model.project_id)
-            builds, build_id = self._services.build_store, task.build.id
-            environment = builds.virtualenv(build_id).parent
-            await self._admission.measure(project, builds.folder(build_id), environment)
+            await self._services.environments.prune(project.id)
+            folder = self._services.build_store.folder(task.build.id)
+            await self._admission.measure(project, folder)
 
     async def wait(self, build_id: str) -> Build:
         """The build at its end. Raises NotFound."""

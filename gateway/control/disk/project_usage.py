@@ -105,8 +105,10 @@ class ProjectUsage:
     async def look(self, project: Project, *written: Path) -> None:
         """Looks at what has been written: these, and what a project's builds and runs share."""
         shared = self._data.snapshots(project.id), self._data.pip_cache(project.id)
-        await self._measure(project, [*written, *shared])
-        kept = {path for paths in (await self._parts(project)).values() for path in paths}
+        parts, known = await self._parts(project), self._sizes.get(project.id, {})
+        new = [path for path in parts["environments"] if path not in known]
+        await self._measure(project, [*written, *shared, *new])
+        kept = {path for paths in parts.values() for path in paths}
         for path in self._sizes[project.id].keys() - kept:  # its build or experiment was deleted
             del self._sizes[project.id][path]
 
@@ -134,16 +136,13 @@ class ProjectUsage:
     async def _parts(self, project: Project) -> dict[str, list[Path]]:
         kept = await self._database.read(store.projects.folders, project.id)
         stored = self._shelf.environments
-        environments = await trio.to_thread.run_sync(stored.of_project, project.id)
+        environments = await trio.to_thread.run_sync(stored.sealed_names, project.id)
         return {
             "files": [] if project.linked else [Path(project.path)],
             "snapshots": [self._data.snapshots(project.id)],
             "cache": [self._data.pip_cache(project.id)],
             "builds": [self._shelf.folder(each) for each in kept.builds],
-            "environments": [
-                *(self._shelf.folder(each) for each in kept.environments),
-                *(stored.folder(each) for each in environments),
-            ],
+            "environments": [stored.folder(each) for each in environments],
             "experiments": [self._data.experiment(each).folder for each in kept.experiments],
         }
 

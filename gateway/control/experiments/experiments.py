@@ -19,7 +19,6 @@ from gateway.control import failures
 from gateway.control.admission import Admission
 from gateway.control.backlog import Backlog
 from gateway.control.deployments.new_deployment import NewDeployment, check_deployment
-from gateway.control.experiments.environments import Environments
 from gateway.control.experiments.metrics_file import read_metrics_file
 from gateway.control.experiments.run_files import RunFiles
 from gateway.control.experiments.run_task import RunServices, RunTask
@@ -48,6 +47,7 @@ class NewExperiment(msgspec.Struct, frozen=True, kw_only=True):
     network: Network = "machine"
     # Patterns of the new and changed files that it keeps.
     keep: list[str] = msgspec.field(default_factory=lambda: ["*"])
+    fresh: bool = False
 
 
 class Experiments:
@@ -74,10 +74,6 @@ class Experiments:
         self._operations: Operations[RunTask] = Operations(tasks)
         self._backlog = Backlog("experiments")
         self._ending = trio.Event()
-
-    @property
-    def environments(self) -> Environments:
-        return self._services.environments
 
     async def hiding_line(self, project: Project, path: str) -> str:
         """See `RunFiles.hiding_line`."""
@@ -146,11 +142,10 @@ class Experiments:
         """Removes what is not needed once the rows have the metrics, and measures what is left."""
         experiment = task.experiment
         await self._files.remove_metrics(experiment)
-        await self.environments.prune(experiment.project_id)
+        await self._services.run_builds.remove(experiment)
         with suppress(store.NotFound):
             project = await self._services.database.read(store.projects.get, experiment.project_id)
-            environment = self.environments.folder(experiment.environment_id)
-            await self._admission.measure(project, task.folder.folder, environment)
+            await self._admission.measure(project, task.folder.folder)
 
     async def wait(self, experiment_id: str) -> Experiment:
         """The experiment at its end. Raises NotFound."""
@@ -196,8 +191,8 @@ class Experiments:
         """Cancels an experiment whose row is deleted, and removes its files."""
         if (task := self._operations.get(experiment.id)) is not None:
             await task.operation.cancel_and_wait()
-            experiment = task.experiment  # its environment is known by now
-        await self.environments.forget(experiment.environment_id)
+            experiment = task.experiment
+        await self._services.run_builds.remove(experiment)
         await self._files.remove(experiment, self.log(experiment.id))
 
 

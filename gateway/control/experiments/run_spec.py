@@ -43,10 +43,10 @@ class RunSpecs:
         """`key` are the variables by which the script finds its key. Raises CannotDecrypt."""
         limits = self._sandbox.limits(experiment.memory_mb * MIB, experiment.cpu_millicores)
         return ExperimentSpec(
-            code=self._build_store.code(experiment.environment_id),
-            environment=self._build_store.virtualenv(experiment.environment_id),
-            prefix=self._build_store.prefix(experiment.environment_id),
-            built=self._sandbox.built_at(experiment.environment_id),
+            code=self._build_store.code(experiment.id),
+            environment=self._build_store.virtualenv(experiment.id),
+            prefix=self._build_store.prefix(experiment.id),
+            built=self._sandbox.built_at(experiment.id),
             script=experiment.script,
             arguments=tuple(experiment.arguments),
             folder=folder.folder,

@@ -21,8 +21,8 @@ from builder import Snapshot
 from gateway.control import failures
 from gateway.control.accounts.workload_keys import WorkloadKeys
 from gateway.control.deployments.new_deployment import NewDeployment
-from gateway.control.experiments.environments import Environments, SetupLog
 from gateway.control.experiments.metrics_file import not_kept, read_metrics_file
+from gateway.control.experiments.run_builds import RunBuilds, SetupLog
 from gateway.control.experiments.run_spec import RunSpecs
 from gateway.control.fair_semaphore import FairSemaphore
 from gateway.control.operation import Operation, OperationTimeouts
@@ -44,7 +44,7 @@ class RunServices(msgspec.Struct, frozen=True, kw_only=True):
     writer: RetryingWriter
     workers: Workers
     data: DataFolder
-    environments: Environments
+    run_builds: RunBuilds
     resources: HostResources
     run_specs: RunSpecs
     keys: WorkloadKeys
@@ -108,7 +108,7 @@ class RunTask:
             self.operation.wait_for("its turn")
         async with self._semaphore.acquire(project.id):
             self.operation.waiting_for = "its environment"
-            failure = await self._services.environments.ready(
+            failure = await self._services.run_builds.make(
                 project, self.experiment, self._preparing
             )
             if failure is not None:
@@ -122,11 +122,12 @@ class RunTask:
                     await self._run_script(project, memory, key)
 
     async def _prepare(self, project: Project) -> bool:
-        """Records what runs in which environment. False if that failed. Variables and interpreters
-        may have changed since an earlier gateway took the snapshot."""
-        environments = self._services.environments
+        """Records what runs with which interpreter. False if that failed. Interpreters may have
+        changed since an earlier gateway took the snapshot."""
         try:
-            found = await environments.resolve(project, self.experiment, self._preparing)
+            found = await self._services.run_builds.resolve(
+                project, self.experiment, self._preparing
+            )
         except (builder.BuilderError, OSError) as error:
             await self._fail(failures.run_failed(error))
             return False
@@ -164,6 +165,10 @@ class RunTask:
         """`key` are the variables by which the script finds its key."""
         services, experiment = self._services, self.experiment
         spec = await services.run_specs.describe(project, experiment, self.folder, key)
+        environment = services.run_builds.environment_of(experiment)
+        await services.writer.write_until_accepted(
+            store.experiments.update, experiment.id, environment_id=environment
+        )
         self.experiment = await services.writer.write_until_accepted(
             store.experiments.start, experiment.id
         )

@@ -7,6 +7,7 @@ import aiosqlite
 import trio
 
 import store
+from gateway.control.builds.environments import Environments
 from gateway.control.disk.free_space import FreeSpace
 from gateway.control.experiments.experiments import Experiments
 from gateway.control.permission_changes import PermissionChanges, PermissionIndex
@@ -40,6 +41,7 @@ class Projects:
         models: Models,
         experiments: Experiments,
         catalogue: RuntimeCatalogue,
+        environments: Environments,
     ) -> None:
         self._permissions = permissions
         self._settings = settings
@@ -49,6 +51,7 @@ class Projects:
         self._models = models
         self._experiments = experiments
         self._catalogue = catalogue
+        self._environments = environments
 
     async def recover(self) -> None:
         """Completes what an earlier gateway did not finish."""
@@ -150,6 +153,7 @@ class Projects:
             await self._models.free(model, builds)
         for experiment in experiments:
             await self._experiments.free(experiment)
+        await self._environments.remove_all(project.id)
         await self._files.delete(project)
 
 

@@ -104,6 +104,7 @@ class RuntimeTask:
             try:
                 report = await builder.make_build(
                     await self._spec(interpreter, services.made.folder(requirements), environment),
+                    services.made,
                     run=services.runner.for_runtime(
                         *(self.runtime, services.made.folder(requirements), environment),
                         services.data.pip_cache(self.runtime.id),
@@ -157,6 +158,7 @@ class RuntimeTask:
             home=HOME,
             interpreter=interpreter.path,
             variables=settings.environment,
+            fresh=True,  # its environment is found by its id
             time_limit=settings.build_timeout,
             pip_cache=services.data.pip_cache(self.runtime.id),
             file_store=services.sandbox.file_store(services.data.shared_files, self.runtime.id),

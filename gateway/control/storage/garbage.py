@@ -1,8 +1,8 @@
 """Garbage: what the data folder holds and nothing needs. It is found and removed while serving.
 
 Builds that their model does not keep (`retention.py`) are garbage, with their environment, snapshot
-and log. So are caches of packages, seeds that no build uses, environments of
-experiments that have ended, files named by an unknown id, and the trash.
+and log. So are caches of packages, seeds that no build uses, environments that no build names,
+files named by an unknown id, and the trash.
 
 What is referenced stays. A build's row is deleted in a transaction that refuses if a deployment
 wants the build. A deployment's row is written in one that refuses if its build is gone. So of a
@@ -23,10 +23,10 @@ import trio
 import store
 from builder import BuildStore, prune, unused_files, unused_seeds
 from gateway.control.builds.builds import Builds
+from gateway.control.builds.environments import Environments
 from gateway.control.builds.project_checks import TRANSIENT
 from gateway.control.disk.removal_queue import Removal, RemovalQueue, remove
 from gateway.control.disk.trash import Trash
-from gateway.control.experiments.environments import Environments
 from gateway.control.metrics.retention_clock import RetentionClock
 from gateway.control.runtime_settings import RuntimeSettings
 from gateway.control.storage.disk_space import size_of
@@ -84,7 +84,8 @@ class Collector:
         """What `collect` would remove now."""
         old = await self._old(keep)
         paths = [
-            ("environment", self._build_store.folder(e)) for e in await self._environments.unused()
+            ("environment", self._build_store.environments.folder(e))
+            for e in await self._environments.unused()
         ]
         paths += [("cache", path) for path in await self._caches()]
         paths += await self._leftovers()
@@ -96,7 +97,7 @@ class Collector:
         gone = await trio.to_thread.run_sync(_unshared, self._data.shared_files)
         gone += await self.collect_builds(keep)
         for each_id in await self._environments.unused():
-            folder = self._build_store.folder(each_id)
+            folder = self._build_store.environments.folder(each_id)
             (found,) = await trio.to_thread.run_sync(self._describe, [], [("environment", folder)])
             if await self._environments.remove_unused(each_id):
                 gone.append(found)
@@ -141,11 +142,6 @@ class Collector:
         return await self._database.read(old_builds, settings, now_ms, keep)
 
     def _removal(self, path: Path) -> Removal:
-        if path.parent == self._data.environments:
-            return partial(self._build_store.remove_environment, path.name)
-        if path.parent == self._data.builds:
-            # Its id may be that of an environment, which a run of the same files names again.
-            return partial(self._environments.forget, path.name)
         return partial(trio.to_thread.run_sync, remove, path, self._set_aside)
 
     def _describe(self, old: list[OldBuild], paths: list[tuple[str, Path]]) -> list[Garbage]:
@@ -195,20 +191,14 @@ class Collector:
     async def _orphans(self) -> list[Path]:
         """Files named by an unknown id. Names are read first, then rows: what is created meanwhile
         has its row before it has a name on the disk."""
-        data, builds = self._data, self._build_store
-        folders = [*data.entity_folders, data.builds, data.environments]
+        data = self._data
+        folders = [*data.entity_folders, data.builds]
         entries = await trio.to_thread.run_sync(_entries, folders)
         known = await self._database.read(ids)
-        named = await trio.to_thread.run_sync(builds.environments_by_build)
-        environments = set(named.values())
-        return [each for each in entries if self._is_leftover(each, known, environments)]
+        return [each for each in entries if self._is_leftover(each, known)]
 
-    def _is_leftover(self, entry: Path, known: Ids, environments: set[str]) -> bool:
-        """The files of a project are garbage only if it was deleted, environments unless a build
-        names them."""
-        if entry.parent == self._data.environments:
-            free = self._build_store.environments.is_free(entry.name)
-            return free and entry.name not in environments
+    def _is_leftover(self, entry: Path, known: Ids) -> bool:
+        """The files of a project are garbage only if it was deleted."""
         if entry.parent == self._data.projects:
             return id_of(entry) in known.deleted
         # The build of a session is removed by the session, or by the next start.

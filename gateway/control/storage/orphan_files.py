@@ -34,12 +34,10 @@ logger = logging.getLogger(__name__)
 
 
 class Ids(NamedTuple):
-    """The ids in the database: `built` of finished builds, `environments` of what experiments run
-    in, `known` of everything that has a row or is named by one."""
+    """The ids in the database: `built` of finished builds, `known` of everything that has a row."""
 
     known: set[str]
     built: set[str]
-    environments: set[str]
     deleted: set[str]
     names: dict[str, str]  # of builds, in words
 
@@ -52,12 +50,10 @@ async def ids(connection: aiosqlite.Connection) -> Ids:
     experiments = await store.experiments.list_all(connection)
     runtimes = await store.runtimes.list_all(connection)
     rows = (*projects, *models, *builds, *experiments, *runtimes)
-    environments = {each.environment_id for each in experiments} - {""}
     names = {model.id: model.name for model in models}
     return Ids(
-        known={each.id for each in rows} | environments,
+        known={each.id for each in rows},
         built={each.id for each in builds if each.status == "built"},
-        environments=environments,
         deleted=await store.deleted.list_all(connection),
         names={
             build.id: f"build {build.number} of model {names[build.model_id]!r}" for build in builds
@@ -136,8 +132,7 @@ class OrphanSweep:
             with self._set_aside.item(f"build {name}", builds.folder(name)):
                 await builds.unpark(name)
         names = await trio.to_thread.run_sync(self._set_damaged_aside, ids)
-        kept = ids.built | ids.environments
-        left = [name for name in names if name not in kept or builds.sealed(name) is None]
+        left = [name for name in names if name not in ids.built or builds.sealed(name) is None]
         # Never finished, or being removed when an earlier gateway ended.
         known = ids.deleted | (ids.known - ids.built)
         ended = [name for name in left if name in known or name.startswith(TRANSIENT)]
@@ -148,18 +143,15 @@ class OrphanSweep:
         await trio.to_thread.run_sync(self._discard, builds.root, lost)
 
     def _set_damaged_aside(self, ids: Ids) -> list[str]:
-        """Sets builds and environments with a damaged seal aside; they are rebuilt when needed.
-        A build whose row says that it is built has a seal and an environment, or has lost one. An
-        environment without a seal may have been unfinished when an earlier gateway ended. Returns
+        """Sets builds that were built and are damaged aside; they are rebuilt when needed. Returns
         the names of the others in the build store. Blocking."""
         builds, left = self._build_store, []
         for name in builds.names():
             problem = builds.damage(name)
-            if name in ids.built and not problem and builds.sealed(name) is None:
+            if not problem and builds.sealed(name) is None:
                 problem = "its seal or its environment is gone"
-            if problem and name in ids.built | ids.environments:
-                what = ids.names.get(name, f"environment {name}")
-                self._set_aside.move(what, builds.folder(name), problem, AGAIN)
+            if problem and name in ids.built:
+                self._set_aside.move(ids.names[name], builds.folder(name), problem, AGAIN)
             else:
                 left.append(name)
         return left

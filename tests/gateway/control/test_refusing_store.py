@@ -73,6 +73,7 @@ class People(ControlStage):
             models=self.models,
             experiments=cast(Any, None),
             catalogue=cast(Any, None),
+            environments=cast(Any, None),
         )
         asked = Project(name="p", path="/p", linked=True, creator="Ada")
         self.project = await self.projects.insert(self.ada, asked)

@@ -5,13 +5,10 @@ import os
 from contextlib import closing
 from pathlib import Path
 from sqlite3 import connect
-from uuid import UUID
 
 import pytest
 
-from builder import Interpreter
-from gateway.control.experiments.environments import environment_id_of
-from gateway.control.runtimes.catalogue import RuntimeChoice
+from gateway.control.variables import id_of_variables
 from gateway.encryption import Encryption
 from tests.gateway.conftest import Samples
 from tests.support.gateway import (
@@ -166,15 +163,9 @@ async def test_a_moved_row_is_not_decrypted(tmp_path: Path) -> None:
 
 def test_an_environments_id_does_not_tell_its_variables() -> None:
     """A user who has the snapshot and the id cannot guess values: the hash needs secret.key."""
-    python = Interpreter(
-        path=Path("/p"), kernel="Python 3.11", identifier="python3.11", version="3.11.2"
-    )
-
-    choice = RuntimeChoice(identifier=python.identifier, interpreter=python)
 
     def identify(secret: str, value: str) -> str:
-        project_id = str(UUID(int=0))
-        return environment_id_of(Encryption(secret), project_id, "tree", choice, {"TOKEN": value})
+        return id_of_variables(Encryption(secret), {"TOKEN": value})
 
     assert identify("5f" * 32, "a") == identify("5f" * 32, "a")
     ids = {identify(secret, value) for secret in ("5f" * 32, "60" * 32) for value in "ab"}

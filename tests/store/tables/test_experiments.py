@@ -26,9 +26,7 @@ async def test_experiment_keeps_its_times_status_and_values(
         if name not in own and value != getattr(given, name)
     } == {}
     assert await database.read(experiments.unfinished) == [queued]
-    assert not await database.read(experiments.environment_in_use, "e")
     await database.write(experiments.update, queued.id, environment_id="e")
-    assert await database.read(experiments.environment_in_use, "e")
     running = await database.write(experiments.start, queued.id)
     assert (running.status, running.started_at is not None) == ("running", True)
     ended = await database.write(experiments.end, queued.id, "succeeded", POINTS, exit_status=0)

@@ -146,7 +146,6 @@ async def test_listing_has_all_and_only_its_owners_rows(database: Database, rows
         kept = await read(projects.folders, project.id)
         assert set(kept.builds) == _ids([b for b in rows.builds if b.model_id in _ids(ours)])
         assert set(kept.experiments) == _ids(runs)
-        assert set(kept.environments) == {each.environment_id for each in runs}
     for model in rows.models:
         made = [b for b in rows.builds if b.model_id == model.id]
         assert await read(builds.list_all, model.id) == made
@@ -318,10 +317,8 @@ async def test_example_and_build_number_are_of_one_model(database: Database, row
     assert found == ["0", "1", None]
 
 
-async def test_environment_in_use_is_named_by_an_experiment(database: Database, rows: Rows) -> None:
-    """An environment is in use while an experiment names that one."""
-    first, second = rows.experiments[:2]
+async def test_deleted_experiment_loses_its_own_points(database: Database, rows: Rows) -> None:
+    """What an experiment tracked is deleted with it, and nothing of another."""
+    first = rows.experiments[0]
     await database.write(experiments.delete, first.id)
-    assert not await database.read(experiments.environment_in_use, first.environment_id)
-    assert await database.read(experiments.environment_in_use, second.environment_id)
     assert await database.read(experiments.points, first.id) == []

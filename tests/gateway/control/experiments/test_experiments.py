@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from gateway.control.backup.restore import restore
-from gateway.control.experiments import environments
+from gateway.control.builds import environments
 from gateway.control.resources import GIB, HostResources
 from tests.faults.matrix import fault
 from tests.support.gateway import (
@@ -117,7 +117,8 @@ async def test_experiment_has_its_output_metrics_and_files(
 
 
 async def test_environment_is_shared_by_equal_runs(gateway: Gateway, tmp_path: Path) -> None:
-    """Runs of the same files share one environment, also at the same time; of other files not."""
+    """Runs share one environment, also at the same time, until a file changes that the build script
+    reads; the names of all files count."""
     made = tmp_path / "made"
     folder = project_with(
         tmp_path / "p", fit="print('fit')", cdsw_build=f"echo made >> {made}; sleep 0.2\n"
@@ -128,6 +129,9 @@ async def test_environment_is_shared_by_equal_runs(gateway: Gateway, tmp_path: P
         assert (await ended(gateway, each))["status"] == "succeeded"
     assert made.read_text() == "made\n"
     (folder / "fit.py").write_text("print('fit again')")
+    assert (await ended(gateway, await run(gateway, project, "fit.py")))["status"] == "succeeded"
+    assert made.read_text() == "made\n"
+    (folder / "new.py").write_text("")
     assert (await ended(gateway, await run(gateway, project, "fit.py")))["status"] == "succeeded"
     assert made.read_text() == "made\nmade\n"
 
@@ -140,11 +144,11 @@ async def test_environments_used_last_are_kept(
     folder = project_with(tmp_path / "p", fit="pass")
     project = await gateway.project(folder)
     for number in range(2):
-        (folder / "fit.py").write_text(f"print({number})")
+        (folder / "cdsw-build.sh").write_text(f"echo {number}")
         await ended(gateway, await run(gateway, project, "fit.py"))
 
     async def standing() -> list[str]:
-        return os.listdir(gateway.data / "builds")
+        return os.listdir(gateway.data / "environments")
 
     await until(standing, lambda found: len(found) == 1)
     garbage = (await gateway.get("/garbage"))["garbage"]

@@ -82,9 +82,12 @@ def test_builds_that_are_too_old_are_not_needed() -> None:
 
 async def test_what_is_shown_is_what_goes(gateway: Gateway, tmp_path: Path) -> None:
     """A look changes nothing; a collection removes just what the look showed, with its files."""
-    project = await gateway.project(copy_of("add", tmp_path))
+    source = copy_of("add", tmp_path)
+    project = await gateway.project(source)
     model = await gateway.model(project)
-    builds = [await gateway.built(model, "add.py:add") for _ in range(3)]
+    builds = [await gateway.built(model, "add.py:add")]
+    (source / "cdsw-build.sh").write_text("true")  # the others have another environment
+    builds += [await gateway.built(model, "add.py:add") for _ in range(2)]
     await gateway.deployed(builds[1])
     ids = [path.rpartition("/")[2] for path in builds]
     stranger = gateway.data / "logs" / "builds" / "unknown.log"
@@ -111,6 +114,7 @@ async def test_what_is_shown_is_what_goes(gateway: Gateway, tmp_path: Path) -> N
     went = await gateway.delete("/garbage?keep=1")
     assert {(each["kind"], each["name"]) for each in went["garbage"]} == found
     assert sorted(os.listdir(gateway.data / "builds")) == sorted(ids[1:])
+    assert len(os.listdir(gateway.data / "environments")) == 1
     assert sorted(os.listdir(gateway.data / "logs" / "builds")) == sorted(
         [f"{ids[1]}.log", f"{ids[2]}.log", "young.log"]
     )

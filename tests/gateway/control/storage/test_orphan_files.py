@@ -135,19 +135,22 @@ async def test_what_was_deleted(data: Path) -> None:
 
 
 async def test_builds_that_are_not_whole(data: Path) -> None:
-    """A build that was never finished is removed; one that was finished and lost its seal is set
-    aside; the environment of an experiment that has ended stays."""
+    """A build that was never finished is removed, and an unfinished environment; one that was
+    finished and lost its seal is set aside; an environment that is whole stays."""
     *_, torn = ids_in(data)
     half = GONE
     copy_build(data, torn, half)
+    (data / "builds" / half / "sealed").unlink()
     with database(data) as opened:
         opened.execute("CREATE TEMP TABLE copy AS SELECT * FROM builds")
         opened.execute("UPDATE copy SET id = ?, number = 2, status = 'building'", (half,))
         opened.execute("INSERT INTO builds SELECT * FROM copy")
-    (environment,) = {*os.listdir(data / "builds")} - {half, torn}
+    (environment,) = os.listdir(data / "environments")
+    (data / "environments" / half / "environment").mkdir(parents=True)
     (data / "builds" / torn / "sealed").unlink()
     async with running(settings_for(data)):
-        assert os.listdir(data / "builds") == [environment]
+        assert os.listdir(data / "builds") == []
+        assert os.listdir(data / "environments") == [environment]
         assert os.listdir(data / "set-aside") == [f"builds-{torn}"]
 
 

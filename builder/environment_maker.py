@@ -1,0 +1,324 @@
+"""The environment of one build: found among those that were made before, or made.
+
+    prepare  the snapshot is written out, and the key is known
+    find     an environment of this key, whose script has read only files that are the same now,
+             and whose requests of packages would get the same now: what its script has changed is
+             laid over the snapshot
+    make     else a new virtual environment, the script, and the seal
+
+Until an environment is sealed its key is locked, so that the second of two equal builds finds the
+environment of the first. An environment is sealed before the model is probed: a build that fails
+afterwards leaves it for the next one.
+
+Without mounts a build's home is its own folder, and another build's home another one. So an
+environment that was made at another home is found only if no file in it names that home.
+"""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+import msgspec
+import trio
+from msgspec.structs import replace
+
+from builder.build_steps import now
+from builder.environment.build_script import check_script, normalize_script, run_script
+from builder.environment.implicit_script import ImplicitScript, find_implicit_script
+from builder.environment.pip.fingerprint import fingerprint
+from builder.environment.pip.requests import PipRequest, read_requests
+from builder.environment.pip.wrappers import script_variables, write_wrappers
+from builder.environment.seeds import SEEDED, Seeds
+from builder.errors import ScriptFailed
+from builder.file_store.links import add_to_store, link_files
+from builder.files.depth import TooDeep
+from builder.files.path_references import names_path
+from builder.interpreters import Interpreter
+from builder.lock.installed import Installed, TooManyPackages
+from builder.lock.make import make_lock, read_environment
+from builder.lock.obey import check_obeyed, write_constraints
+from builder.lock.pylock import LockText, written_lock
+from builder.log_tail import NullLog
+from builder.reuse import access_times, script_changes
+from builder.reuse.environment_key import (
+    KeyParts,
+    TreeEntry,
+    is_same,
+    key_of,
+    names_in,
+    path_of,
+    reads_of,
+    text_of,
+)
+from builder.reuse.environment_store import (
+    INPUTS,
+    LOCK,
+    MOST_INPUT_BYTES,
+    EnvironmentManifest,
+    EnvironmentStore,
+    Inputs,
+)
+from builder.reuse.script_changes import UNKNOWN, Trace
+from builder.sealed_folders import remove_sealed, seal, take_over, take_ownership
+from builder.snapshot.snapshot import read_tree, write_out
+from builder.spec import BuildSpec, Log, Run
+
+# For all questions to the index about one environment.
+INDEX_SECONDS = 30.0
+
+
+class EnvironmentMaker:
+    """Finds or makes the environment of a build. Afterwards `spec` names it."""
+
+    def __init__(
+        self,
+        spec: BuildSpec,
+        interpreter: Interpreter,
+        store: EnvironmentStore,
+        *,
+        seeds: Seeds,
+        run: Run,
+        log: Log,
+        time_left: Callable[[], float],
+    ) -> None:
+        self.spec = spec
+        self.home = spec.home
+        self.key = self._any_lock = ""
+        self.lock: LockText | None = None
+        self.refused: ScriptFailed | None = None
+        self._interpreter = interpreter
+        self._store = store
+        self._seeds = seeds
+        self._run = run
+        self._log = log
+        self._time_left = time_left
+        self._has_script = False
+        self._implicit: ImplicitScript | None = None
+        self._tree_name = ""
+        self._tree: list[TreeEntry] = []
+        self._at_first: list[Installed] = []
+        self._trace = UNKNOWN
+
+    async def prepare(self) -> None:
+        """Write the snapshot out, and work out the key. Then `refused` says why the script cannot
+        be run. Raises SnapshotFailed, OSError."""
+        self.spec.pip_cache.mkdir(parents=True, exist_ok=True)
+        await self._write_out()
+        self._tree_name, self._tree = await read_tree(self.spec.snapshot)
+        try:
+            self._has_script = check_script(self.spec)
+        except ScriptFailed as error:
+            self.refused = error
+            return
+        if not self._has_script:
+            self._implicit = await trio.to_thread.run_sync(find_implicit_script, self.spec)
+        elif odd := await trio.to_thread.run_sync(normalize_script, self.spec):
+            self._log.write(f"{self.spec.script} has {odd}, which the build leaves out")
+        parts = KeyParts(
+            project=self.spec.project,
+            interpreter=(
+                str(self._interpreter.path),
+                self._interpreter.version,
+                str(self.spec.base),
+            ),
+            script=self._script(),
+            network=self.spec.network,
+            variables=self.spec.variables_id,
+        )
+        self._any_lock = await trio.to_thread.run_sync(key_of, parts, self._tree)
+        # One that obeys a lock is not what a new build would get.
+        self.key = self._any_lock
+        if self.spec.lock:
+            locked = replace(parts, lock=self.spec.lock)
+            self.key = await trio.to_thread.run_sync(key_of, locked, self._tree)
+
+    def _script(self) -> str:
+        """What is run: the path of the script, or the line in its place; "" for nothing."""
+        if self._has_script:
+            return self.spec.script
+        return self._implicit.line if self._implicit else ""
+
+    async def _write_out(self) -> None:
+        await write_out(self.spec.snapshot, self.spec.code)
+
+    async def find(self, kept: ExitStack) -> bool:
+        """Find an environment that was made before, and keep it in use while `kept` is open. Raises
+        OSError."""
+        found = await trio.to_thread.run_sync(self._store.of_keys, {self.key, self._any_lock})
+        for name in found:
+            with ExitStack() as use:
+                use.enter_context(self._store.in_use(name))
+                if self._store.is_being_removed(name) or not await self._fits(name):
+                    continue
+                kept.push(use.pop_all())
+                self._log.write(
+                    f"Using environment {name[:8]} again: the script would make the same"
+                    if self._script()
+                    else f"Using environment {name[:8]} again"
+                )
+                return True
+        return False
+
+    async def _fits(self, name: str) -> bool:
+        """Whether an environment is the one that the script would make; if so, take it."""
+        manifest = self._store.sealed(name)
+        inputs = await trio.to_thread.run_sync(self._store.inputs, name)
+        if manifest is None or inputs is None or manifest.project != self.spec.project:
+            return False
+        if not self._store.has_interpreter(name):
+            return False
+        if not is_same(inputs.reads, names_in(self._tree), self._tree_name):
+            return False
+        if await trio.to_thread.run_sync(self._names_other_home, name, Path(manifest.home)):
+            return False
+        if not await self._gets_the_same(name, inputs):
+            return False
+        await trio.to_thread.run_sync(self._lay_over, name, inputs)
+        await trio.to_thread.run_sync(take_ownership, self.spec.code)
+        await trio.to_thread.run_sync(self._store.used_now, name)
+        text = await trio.to_thread.run_sync(self._store.lock_text, name)
+        self.lock = written_lock(text) if text else None
+        self.spec = replace(self.spec, environment=self._store.folder(name))
+        return True
+
+    def _lay_over(self, name: str, inputs: Inputs, *, link: bool = True) -> None:
+        """Make the changes of an environment's script again. Blocking."""
+        removed = [path_of(text) for text in inputs.removed]
+        script_changes.lay_over(self._store.files(name), removed, self.spec.code, link=link)
+
+    async def _gets_the_same(self, name: str, inputs: Inputs) -> bool:
+        """Whether the script's requests for packages would get now what they got. What a lock
+        states does not change.
+
+        To resolve them may run code of the project, which finds the files that the script left. It
+        may change them, so the snapshot is written out again afterwards.
+        """
+        if self.spec.lock:
+            text = await trio.to_thread.run_sync(self._store.lock_text, name)
+            return text == self.spec.lock
+        requests = msgspec.json.decode(inputs.requests, type=list[PipRequest])
+        if not requests:
+            return True
+        self._log.write("Asking the package index what the script would get now")
+        await trio.to_thread.run_sync(partial(self._lay_over, name, inputs, link=False))
+        found = await self._fingerprint(requests)
+        await remove_sealed(self.spec.code)
+        await self._write_out()
+        return found == inputs.fingerprint
+
+    async def _fingerprint(self, requests: list[PipRequest]) -> str | None:
+        limit = min(INDEX_SECONDS, self._time_left())
+        try:
+            return await fingerprint(self.spec, requests, self._run, NullLog(), limit)
+        except TimeoutError:
+            return None
+
+    def _names_other_home(self, name: str, home: Path) -> bool:
+        """Whether an environment names a home that is not the one of this build. Blocking."""
+        if home == self.spec.home:
+            return False
+        trees = self._store.virtualenv(name), self._store.files(name)
+        return any(names_path(tree, str(home)) for tree in trees)
+
+    async def make(self) -> None:
+        """Make a new virtual environment. Raises EnvironmentFailed, OSError."""
+        spec, interpreter = self.spec, self._interpreter
+        spec.environment.mkdir(parents=True)
+        self._log.write(f"Creating an environment for Python {interpreter.version}")
+        await self._seeds.make_environment(
+            *(spec.virtualenv, interpreter, self._log, self._time_left()), base=spec.base
+        )
+        await trio.to_thread.run_sync(write_wrappers, spec, interpreter)
+        self._at_first = await read_environment(spec, interpreter)
+
+    async def run_script(self) -> bool:
+        """Run the script in it, if there is one. Raises ScriptFailed, TimeoutError, OSError."""
+        if not self._script():
+            self._log.write(f"No {self.spec.script}: skipping this step")
+            self._trace = Trace(read=frozenset(), changed=[], removed=[])
+            return False
+        states = await trio.to_thread.run_sync(access_times.mark, self.spec.code)
+        exact = await trio.to_thread.run_sync(access_times.is_exact, self.spec.folder)
+        if self.spec.lock:
+            await write_constraints(self.spec, self._log)
+        self._log.write(self._implicit.told if self._implicit else f"Running {self.spec.script}")
+        await run_script(
+            *(self.spec, self._interpreter, self._run, self._log, self._time_left()),
+            implicit=self._implicit,
+        )
+        compare = partial(script_changes.trace, self.spec.code, self._tree, states, exact=exact)
+        try:
+            self._trace = await trio.to_thread.run_sync(compare)
+        except (TooDeep, OSError):  # `take_over` names what is too deep
+            self._trace = UNKNOWN
+        return True
+
+    async def seal(self) -> None:
+        """Seal the environment, with its lock. Raises ScriptFailed, OSError."""
+        spec = self.spec
+        requests = await trio.to_thread.run_sync(self._read_requests)
+        got = await self._fingerprint(requests) if requests else ""
+        # The lock has the packages of the base, but not what each seed has.
+        seeded = [each for each in self._at_first if spec.base is None or each.name in SEEDED]
+        self.lock = await make_lock(
+            *(spec, self._interpreter, seeded),
+            run=self._run,
+            log=self._log,
+            time_left=self._time_left(),
+        )
+        if spec.lock:
+            await check_obeyed(spec.lock, self.lock, self._log)
+        is_known = (
+            self._trace.is_plain
+            and requests is not None
+            and got is not None
+            and (bool(requests) or await self._has_only_the_locked())
+        )
+        if not is_known:
+            self._log.write(
+                "The next build makes its environment again: it is not known what this one needs"
+            )
+        inputs = Inputs(
+            reads=reads_of(self._trace.read, self._tree, self._tree_name),
+            removed=[text_of(path) for path in self._trace.removed],
+            requests=msgspec.Raw(msgspec.json.encode(requests or [])),
+            fingerprint=got or "",
+        )
+        await trio.to_thread.run_sync(take_over, spec.virtualenv, spec.code)
+        await trio.to_thread.run_sync(self._write_records, inputs)
+        manifest = EnvironmentManifest(
+            project=spec.project,
+            key=self.key if is_known else "",
+            interpreter=str(self._interpreter.path),
+            prefix=str(self._interpreter.prefix),
+            home=str(spec.home),
+            version=self._interpreter.version,
+            sealed_at=now(),
+        )
+        new = await trio.to_thread.run_sync(link_files, spec.virtualenv, spec.file_store)
+        await seal(spec.environment, manifest)
+        await trio.to_thread.run_sync(add_to_store, new, spec.file_store)
+
+    async def _has_only_the_locked(self) -> bool:
+        """Whether a script that made no request of `pip` installed nothing, such as by a uv or
+        conda of its own; what a `uv.lock` states is the same each time."""
+        if self._implicit and self._implicit.file.endswith("uv.lock"):
+            return True
+        try:
+            return await read_environment(self.spec, self._interpreter) == self._at_first
+        except TooManyPackages:
+            return False
+
+    def _read_requests(self) -> list[PipRequest] | None:
+        """The script's requests for packages; None if they are not known. Blocking."""
+        return read_requests(self.spec, script_variables(self.spec)) if self._script() else []
+
+    def _write_records(self, inputs: Inputs) -> None:
+        folder = self.spec.environment
+        if self.lock:
+            (folder / LOCK).write_text(self.lock.text)
+        script_changes.keep(self.spec.code, folder / "files", self._trace.changed)
+        text = msgspec.json.encode(inputs)
+        if len(text) <= MOST_INPUT_BYTES:  # else it is not found again
+            (folder / INPUTS).write_bytes(text)
