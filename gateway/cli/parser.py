@@ -35,6 +35,7 @@ from gateway.cli.commands import (
     files,
     garbage,
     help_,
+    init,
     key,
     login,
     logs,
@@ -57,7 +58,7 @@ from gateway.cli.context import CommandFailed, Exit
 from gateway.suggested_command import suggested
 
 MODULES: tuple[ModuleType, ...] = (
-    *(deploy, try_function, shell, call, logs, metrics, status),
+    *(init, deploy, try_function, shell, call, logs, metrics, status),
     *(project, files, env, collaborator, model, build, deployment, experiment),
     *(login, open_page, key, user),
     *(demo, serve, settings, doctor, unit, site, runtime, audit, backup, garbage),

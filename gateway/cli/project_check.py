@@ -30,9 +30,9 @@ def _delete(context: Context, projects: list[Json]) -> None:
             context.client.delete(f"/projects/{project['id']}")
 
 
-def check_files(context: Context, project: Json) -> None:
-    """Checks the project's files for the model that the command line names. Raises CommandFailed
-    with all problems."""
+def check_files(context: Context, project: Json) -> tuple[Json, str]:
+    """Checks the project's files for the model that the command line names; returns what is shown.
+    Raises CommandFailed with all problems."""
     file, function = context.arguments.target
     asked = {
         "file_path": file,
@@ -48,7 +48,7 @@ def check_files(context: Context, project: Json) -> None:
         advice = " ".join(dict.fromkeys(each["advice"] for each in problems))
         title = f"the check of {file}:{function} found {plural(len(problems), 'problem')}"
         raise CommandFailed(f"{title}:\n{found}", advice, Exit.FAILED)
-    context.terminal.result(report, f"{file}:{function} passes the check. Nothing was built.")
+    return report, f"{file}:{function} passes the check. Nothing was built."
 
 
 def redeploy_on_changes(context: Context, deploy: Callable[[], None]) -> None:

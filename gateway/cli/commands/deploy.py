@@ -11,11 +11,14 @@ fails leaves the model with its log, and `deploy` again adds a build to it.
 """
 
 import json
+from argparse import ArgumentTypeError, Namespace
+from copy import copy
+from pathlib import Path
 
 from gateway.cli.arguments import count as build_number
 from gateway.cli.arguments import file_and_function
 from gateway.cli.command import Group, argument, command
-from gateway.cli.context import CommandFailed, Context, Exit
+from gateway.cli.context import CommandFailed, Context, Detached, Exit
 from gateway.cli.lookup import build_path, find_model, full_name, model_path
 from gateway.cli.options import (
     BUILD_OPTIONS,
@@ -46,7 +49,12 @@ from gateway.suggested_command import suggested
 @command(
     "deploy",
     "build a function and serve it",
-    argument("target", metavar="FILE:FUNCTION", type=file_and_function),
+    argument(
+        "target",
+        metavar="FILE:FUNCTION",
+        nargs="*",
+        help="or names of models in predictd.toml (default: all of them)",
+    ),
     OF_PROJECT,
     UPLOAD,
     argument("--name", metavar="NAME", help="name of the model (default: the function's)"),
@@ -64,27 +72,58 @@ from gateway.suggested_command import suggested
     *WAIT,
     examples=[
         "predictd deploy predict.py:predict",
-        "predictd deploy predict.py:predict --replicas 4 --memory 1GiB",
+        "predictd deploy",
     ],
     group=Group.SERVE,
 )
 def deploy(context: Context) -> None:
-    """Builds the function, deploys it and shows how to call it."""
+    """Builds functions, deploys them and shows how to call them."""
+    chosen = _chosen(context.arguments)
+    results = []
+    for context.arguments in chosen:
+        try:
+            results.append(_deploy_one(context))
+        except Detached as detached:
+            results.append((detached.document, detached.text))
+    documents, texts = zip(*results, strict=True)
+    document = documents[0] if len(documents) == 1 else {"models": documents}
+    context.terminal.result(document, "\n".join(texts))
+    if context.arguments.watch:
+        redeploy_on_changes(context, lambda: _deploy_again(context))
+
+
+def _chosen(arguments: Namespace) -> list[Namespace]:
+    """The arguments of each model to deploy."""
+    given = arguments.target
+    if len(given) == 1 and ":" in given[0]:
+        one = copy(arguments)
+        try:
+            one.target = file_and_function(given[0])
+        except ArgumentTypeError as error:
+            raise CommandFailed(str(error), "see `predictd help deploy`", Exit.USAGE) from None
+        return [one]
+    from gateway.cli.project_file import chosen_models
+
+    chosen = chosen_models(arguments, Path.cwd())
+    if len(chosen) > 1 and (arguments.watch or arguments.name):
+        option = "--watch" if arguments.watch else "--name"
+        raise CommandFailed(f"{option} is for one model", "name the model", Exit.USAGE)
+    return chosen
+
+
+def _deploy_one(context: Context) -> tuple[Json, str]:
+    """What is shown of a model that was deployed, or only checked."""
     file, _ = context.arguments.target
     with removed_if_refused(context) as created:
         project, is_new = current_project(context, file, created)
         if context.arguments.check:
-            check_files(context, project)
-            return
+            return check_files(context, project)
         started = _start(context, project, is_new=is_new)
-    _show(context, project, *_watch(context, *started))
-    if context.arguments.watch:
-        redeploy_on_changes(context, lambda: _deploy_again(context, file))
+    return _shown(context, project, *_watch(context, *started))
 
 
-def _deploy_again(context: Context, file: str) -> None:
-    project, is_new = current_project(context, file)
-    _show(context, project, *_watch(context, *_start(context, project, is_new=is_new)))
+def _deploy_again(context: Context) -> None:
+    context.terminal.result(*_deploy_one(context))
 
 
 def _start(context: Context, project: Json, *, is_new: bool) -> tuple[Json, Json, Json | None]:
@@ -107,6 +146,8 @@ def _start(context: Context, project: Json, *, is_new: bool) -> tuple[Json, Json
         "example": arguments.example,
         "fresh": arguments.fresh,
     }
+    if script := getattr(arguments, "build_script", None):
+        asked["build_script_path"] = script
     authentication = arguments.auth is not False
     return start(client, project, model, asked, deployment, name=name, auth=authentication)
 
@@ -290,7 +331,9 @@ def _previous_deployment(client: Client, model: Json, number: int | None) -> Jso
     return None
 
 
-def _show(context: Context, project: Json, model: Json, build: Json, deployment: Json) -> None:
+def _shown(
+    context: Context, project: Json, model: Json, build: Json, deployment: Json
+) -> tuple[Json, str]:
     outcome = {"project": project, "model": model, "build": build, "deployment": deployment}
     lines = [served_line(model, deployment)]
     if context.arguments.example is not None:
@@ -300,7 +343,7 @@ def _show(context: Context, project: Json, model: Json, build: Json, deployment:
     lines += ["Call it:", f"  {_curl(context.public_url(model['url']), model)}"]
     if model["auth_enabled"]:
         lines.append("Create a KEY with `predictd key create`.")
-    context.terminal.result(outcome, "\n".join(lines))
+    return outcome, "\n".join(lines)
 
 
 def _curl(url: str, model: Json) -> str:

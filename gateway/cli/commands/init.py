@@ -1,0 +1,133 @@
+"""The verb init: writes predictd.toml and .gitignore by looking at the current folder.
+
+The files are parsed, never run: on the user's machine, and only Python files of the folder and its
+first level of folders. Nothing that exists is overwritten.
+"""
+
+import ast
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from gateway.cli.command import Group, argument, command
+from gateway.cli.context import CommandFailed, Context, Exit
+
+_IGNORED = ".*\n!.gitignore\n__pycache__/\n*.pyc\nnode_modules/\n"
+_DECORATORS = {"model_metrics", "cml_model"}
+_LIKELY = ("predict", "infer", "score", "serve", "classify", "forecast")
+_MOST_FILES, _MOST_BYTES = 200, 1 << 20
+# In the order in which a build looks for them where there is no script.
+_REQUIREMENTS = ("cdsw-build.sh", "pylock.toml", "uv.lock", "requirements.txt", "pyproject.toml")
+
+
+class Candidate(NamedTuple):
+    """A function of one argument; `is_likely` by its name or its decorator."""
+
+    file: str
+    function: str
+    is_likely: bool
+
+
+@command(
+    "init",
+    "write predictd.toml for the functions of this folder",
+    argument("--yes", action="store_true", help="do not ask"),
+    examples=["predictd init", "predictd init --yes"],
+    group=Group.SERVE,
+    local=True,
+)
+def init(context: Context) -> None:
+    """Writes predictd.toml, and .gitignore where there is none."""
+    from gateway.cli.project_file import NAME
+
+    folder = Path.cwd()
+    if (folder / NAME).exists():
+        raise CommandFailed(f"{NAME} exists already", "edit it, or remove it", Exit.REFUSED)
+    found = candidates(folder)
+    chosen = [each for each in found if each.is_likely] or found
+    if not chosen:
+        raise CommandFailed(
+            f"no function of one argument is in the Python files of {folder}",
+            "write one that takes the request, such as `def predict(args): ...`",
+            Exit.FAILED,
+        )
+    models = _named(chosen)
+    listed = ", ".join(f"{name} ({each.file}:{each.function})" for name, each in models.items())
+    context.confirm(f"Write {NAME} with {listed}?")
+    files = [NAME]
+    (folder / NAME).write_text(project_file(models), encoding="utf-8")
+    if not (folder / ".gitignore").exists():
+        (folder / ".gitignore").write_text(_IGNORED)
+        files.append(".gitignore")
+    requirements = next((each for each in _REQUIREMENTS if (folder / each).is_file()), "")
+    installs = (
+        f"A build installs what {requirements} says."
+        if requirements
+        else "No file says which packages the build needs: list them in requirements.txt."
+    )
+    document = {"files": files, "models": {name: each._asdict() for name, each in models.items()}}
+    text = f"Wrote {' and '.join(files)} with {listed}.\n{installs}\nDeploy with `predictd deploy`."
+    context.terminal.result(document, text)
+
+
+def candidates(folder: Path) -> list[Candidate]:
+    """The top-level functions of the folder that can take a request."""
+    files = sorted([*folder.glob("*.py"), *folder.glob("[!._]*/*.py")])[:_MOST_FILES]
+    found = []
+    for path in files:
+        name = path.relative_to(folder).as_posix()
+        is_test = path.name.startswith(("test_", "setup.", "conftest."))
+        if not is_test and path.is_file() and path.stat().st_size <= _MOST_BYTES:
+            found += [Candidate(name, *each) for each in _functions(path)]
+    return found
+
+
+def _functions(path: Path) -> Iterator[tuple[str, bool]]:
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+            names = {_name_of(each) for each in node.decorator_list}
+            required = len(node.args.posonlyargs) + len(node.args.args) - len(node.args.defaults)
+            optional = all(each is not None for each in node.args.kw_defaults)
+            if required == 1 and optional:
+                likely = any(word in node.name.lower() for word in _LIKELY)
+                yield node.name, likely or bool(names & _DECORATORS)
+
+
+def _name_of(node: ast.expr) -> str:
+    """The last name of a decorator."""
+    node = node.func if isinstance(node, ast.Call) else node
+    return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
+
+
+def _named(chosen: list[Candidate]) -> dict[str, Candidate]:
+    """Models by name: the function's, or with its file's where two functions share it."""
+    models: dict[str, Candidate] = {}
+    for each in chosen:
+        name = each.function.replace("_", "-")
+        if name in models:
+            name = f"{Path(each.file).stem}-{name}".replace("_", "-")
+        if name not in models:
+            models[name] = each
+    return models
+
+
+def project_file(models: dict[str, Candidate]) -> str:
+    """The text of predictd.toml."""
+    parts = ["# Models that `predictd deploy` deploys. Flags of the command win."]
+    for name, each in models.items():
+        key = name if name.isascii() and name.replace("-", "").isalnum() else _text(name)
+        parts.append(
+            f"[models.{key}]\nfile = {_text(each.file)}\nfunction = {_text(each.function)}\n"
+            '# example = { x = 1 }\n# replicas = 2\n# memory = "1GiB"'
+        )
+    return "\n\n".join(parts) + "\n"
+
+
+def _text(value: str) -> str:
+    """A basic string of TOML, which has JSON's escapes."""
+    return json.dumps(value, ensure_ascii=False)
