@@ -58,7 +58,7 @@ def test_out_of_memory(gateway: Gateway, tmp_path: Path, held: tuple[str, ...]) 
     assert (reply.status, reply.body["error"]["code"]) == (502, "model.shutdown")
     assert reply.body["message"] == f"unexpected model shutdown: {said}"
     assert gateway.call(model, {"do": "nothing"}).status == 200
-    until(lambda: f"[predictd] {said}" in gateway.cli("logs", "take").out)
+    until(lambda: f"ended the replica: {said}" in gateway.cli("logs", "take").out)
     told = gateway.cli("status", "take").out
     assert said in told
     assert "limits hit: memory 1" in told

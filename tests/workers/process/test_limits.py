@@ -107,7 +107,8 @@ async def test_out_of_memory(workers: Workers, tmp_path: Path) -> None:
     died = await ask(pool, do="memory", bytes=200 * MIB)
     assert isinstance(died, Died)
     assert died.reason == "the process ran out of memory: its limit is 64 MiB"
-    await until_told(pool, "[predictd] the process ran out of memory: its limit is 64 MiB")
+    ended = f"[predictd] request {died.request_id} ended the replica: {died.reason}"
+    await until_told(pool, ended)
     assert isinstance(await ask(pool, do="nothing"), Answered)
     slot = pool.statistics().slots[0]
     assert slot.limits_met["memory"] == 1
