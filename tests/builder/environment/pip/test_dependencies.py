@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from virtualenv.seed.wheels import embed as wheels
 
 from builder.environment.build_script import run_script
 from builder.environment.pip.requests import read_requests
@@ -26,6 +27,7 @@ from tests.support.package_index import PackageIndex, serving, wheel
 from tests.support.wheels import make_wheel
 
 OFFLINE = {"PIP_CONFIG_FILE": "/dev/null", "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "wheels"}
+BUNDLED = str(Path(wheels.__file__).parent)
 SEEDED = ("pip", "setuptools", "wheel")
 MORE = 'Provides-Extra: more\nRequires-Dist: second; extra == "more"\n'
 BACKEND = """
@@ -211,6 +213,53 @@ async def test_script(
     seen = await build(bench, f"set -e\n{script}")
     assert seen.installed == installed
     assert seen.served == served
+
+
+async def test_pip_stays_ours_and_itself(bench: Bench) -> None:
+    """An upgrade of pip leaves `python -m pip` to uv, and `import pip` to pip."""
+    script = f"""
+    set -e
+    pip install --force-reinstall --no-deps -f {BUNDLED} pip
+    python -m pip install greeting
+    python3 -m pip install --ignore-installed second
+    "$VIRTUAL_ENV/bin/pip" install greeting
+    python -c 'import pip._internal.cli.main as m; print(m.__name__)'
+    python -m pip freeze | grep greeting
+    """
+    seen = await build(bench, script)
+    assert seen.served == ["uv", "uv", "pip", "uv"]
+    assert "pip._internal.cli.main" in bench.log.lines
+    assert "greeting==2.0" in bench.log.lines
+
+
+@pytest.mark.parametrize(
+    ("command", "printed", "status"),
+    [
+        ("pip --version", "pip ", 0),
+        ("pip3 list", "Package ", 0),
+        ("pip freeze --all", "pip==", 0),
+        ("pip show pip", "Name: pip", 0),
+        ("pip check", "No broken requirements found.", 0),
+        ("pip install greeting | tail -1", "Successfully installed greeting-2.0", 0),
+        (
+            "pip install -q greeting; pip install greeting",
+            "Requirement already satisfied: greet",
+            0,
+        ),
+        ("pip install", "ERROR: You must give at least one requirement to install", 1),
+        ("pip install missing", "error: No solution found", 1),
+        ("pip install --no-such-option", "Usage:", 2),
+        ("pip no-such-verb", "ERROR: unknown command", 1),
+        ("pip show missing", "WARNING: Package(s) not found: missing", 1),
+        ("pip install -q greeting && echo silent", "silent", 0),
+    ],
+)
+async def test_pip_answers_as_pip(bench: Bench, command: str, printed: str, status: int) -> None:
+    """What scripts read of pip, and its exit statuses, are pip's."""
+    await build(bench, f"({command}); echo status $?")
+    lines = [line for line in bench.log.lines if "predictd" not in line][1:]
+    assert any(line.startswith(printed) for line in lines), lines
+    assert f"status {status}" in lines
 
 
 async def test_editable_follows_the_source(bench: Bench) -> None:
