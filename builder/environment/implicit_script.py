@@ -44,8 +44,10 @@ class ImplicitScript(Struct, frozen=True):
 
     @property
     def shown(self) -> str:
-        """The line as a user would write it."""
-        return self.line.replace(shlex.quote(str(uv_program())), "uv").replace(f" {_SYNC}", " sync")
+        """The line as a script would have it, in which `uv` is a package to install."""
+        uv = shlex.quote(str(uv_program()))
+        line = self.line.replace(f"{uv} {_SYNC}", "uv sync --locked --inexact --active")
+        return f"pip install uv && {line}" if line != self.line else line
 
 
 def find_implicit_script(spec: BuildSpec) -> ImplicitScript | None:

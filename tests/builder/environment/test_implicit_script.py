@@ -41,7 +41,7 @@ async def prepared(bench: Bench, model_root: str = "", **files: str) -> BuildSpe
         (
             {"uv_lock": "", "requirements_txt": "", "pyproject_toml": PROJECT},
             "uv.lock",
-            "uv sync",
+            "pip install uv && uv sync --locked --inexact --active",
         ),
         (
             {"requirements_txt": "", "pyproject_toml": PROJECT},
