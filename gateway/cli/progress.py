@@ -24,7 +24,7 @@ class BuildProgress:
         self._clock = clock
         self._steps: Sequence[Json] = ()
         self._running = ""
-        self._since = self._began = clock()
+        self._since = clock()
 
     def update(self, steps: Sequence[Json]) -> None:
         """Takes the steps of the build as they are now."""
@@ -34,9 +34,13 @@ class BuildProgress:
             self._running, self._since = running, self._clock()
 
     def __str__(self) -> str:
-        what = title(self._running) if self._running else "waiting"
-        seconds = self._clock() - (self._since if self._running else self._began)
+        what = title(self._running) if self._running else self._between()
+        seconds = self._clock() - self._since
         return f"{self._label}  {self._bar()}  {what} {seconds:.0f} s{self._left()}"
+
+    def _between(self) -> str:
+        has_failed = any(each["state"] == "failed" for each in self._steps)
+        return "ending" if has_failed else "waiting"
 
     def _bar(self) -> str:
         filled = round(_WIDTH * self._fraction())
@@ -54,7 +58,7 @@ class BuildProgress:
     def _seconds_left(self) -> float:
         left = 0.0
         for each in self._steps:
-            if each["state"] == "waiting":
+            if each["state"] in ("waiting", "failed"):
                 left += self._estimated(each)
             elif each["state"] == "running":
                 left += max(0.0, self._estimated(each) - (self._clock() - self._since))

@@ -60,6 +60,12 @@ def check_built(model: Json, build: Json) -> None:
     raise _failed(f"build {number} of {name!r} {happened}", build["failure"], advice)
 
 
+def build_status(build: Json) -> str:
+    """The status of a build, which for a cancelled one names the user."""
+    by = build["cancelled_by"]
+    return f"cancelled by {by}" if by else str(build["status"])
+
+
 def log_events(client: Client, path: str, what: str) -> Iterator[ServerSentEvent]:
     """The events of the log at `path`, from its first line to its end. Raises ServerUnreachable if
     the gateway ends before `what` (a build, an experiment) does."""

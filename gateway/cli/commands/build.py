@@ -8,6 +8,7 @@ from gateway.cli.lookup import build_path, find_build, find_model, full_name, mo
 from gateway.cli.options import BUILD_OPTIONS, MODEL, TIMEOUT, WAIT, YES, network
 from gateway.cli.terminal import facts, plural, printable, table, when
 from gateway.cli.watch import (
+    build_status,
     cancel_started,
     detachable,
     end_if_detached,
@@ -68,7 +69,7 @@ def ls(context: Context) -> None:
     rows = [
         (
             each["build_number"],
-            f"cancelled by {each['cancelled_by']}" if each["cancelled_by"] else each["status"],
+            build_status(each),
             f"{each['file_path']}:{each['function_name']}",
             each["kernel"],
             packages_of(each),

@@ -11,7 +11,7 @@ from gateway.cli.arguments import variable_name
 from gateway.cli.command import OneOf, argument, command
 from gateway.cli.context import CommandFailed, Context, Exit
 from gateway.cli.env_file import parse_env_file
-from gateway.cli.lookup import find_project
+from gateway.cli.lookup import find_project, projects_here
 from gateway.cli.terminal import table
 from gateway.client import Json
 from gateway.suggested_command import suggested
@@ -108,12 +108,13 @@ def _scope(context: Context) -> _Scope:
 
 
 def _project_here(context: Context) -> Json:
-    folder = str(Path.cwd())
-    for project in context.client.listing("/projects"):
-        if project["path"] == folder:
-            return project
+    here = projects_here(context)
+    fitting = [each for each in context.client.listing("/projects") if each["id"] in here]
+    if len(fitting) == 1:
+        return fitting[0]
+    happened = "several projects have" if fitting else "no project has"
     raise CommandFailed(
-        f"no project has the current folder {folder}",
+        f"{happened} the current folder {Path.cwd()}",
         "name one with --project PROJECT, or use --site",
         Exit.USAGE,
     )

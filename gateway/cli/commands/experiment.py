@@ -17,7 +17,8 @@ from gateway.cli.context import CommandFailed, Context, Exit
 from gateway.cli.lookup import experiment_path, find_experiment, find_project
 from gateway.cli.options import FRESH, KERNEL, OF_PROJECT, TIMEOUT, UPLOAD, WAIT, YES, network
 from gateway.cli.project_of_folder import current_project
-from gateway.cli.terminal import mib, plural, printable, table, when
+from gateway.cli.terminal import plural, printable, table, when
+from gateway.cli.uploading import amount
 from gateway.cli.watch import detachable, end_if_detached, log_events, reason_of
 from gateway.client import Json
 from gateway.suggested_command import suggested
@@ -227,7 +228,7 @@ def files(context: Context) -> None:
     """The files that it tracked, and the new and changed ones that are kept."""
     experiment = find_experiment(context.client, context.arguments.experiment)
     found = _files(context, experiment)
-    rows = [(each["path"], mib(int(each["file_size"]))) for each in found]
+    rows = [(each["path"], amount(int(each["file_size"]))) for each in found]
     none = f"Experiment {experiment['experiment_number']} has no files."
     text = table(("FILE", "SIZE"), rows) if rows else none
     context.terminal.result({"files": found}, text)
@@ -298,7 +299,7 @@ def _results(experiment: Json, files: Sequence[Json]) -> list[str]:
         sentences.append(f"Metrics: {_metrics_line(experiment['metrics'])}.")
     if files:
         named = files[:_LISTED_FILES]
-        names = ", ".join(f"{each['path']} ({mib(int(each['file_size']))})" for each in named)
+        names = ", ".join(f"{each['path']} ({amount(int(each['file_size']))})" for each in named)
         rest = len(files) - _LISTED_FILES
         more = f" and {plural(rest, 'more file')}" if rest > 0 else ""
         copy = suggested("experiment promote", number, "FILE")

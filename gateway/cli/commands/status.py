@@ -6,7 +6,7 @@ from gateway.cli.command import Group, argument, command
 from gateway.cli.context import Context
 from gateway.cli.lookup import find_model, full_name, model_path
 from gateway.cli.terminal import facts, mib, plural, table, when
-from gateway.cli.watch import progress_of, reason_line
+from gateway.cli.watch import build_status, progress_of, reason_line
 from gateway.client import Client, Json
 from gateway.suggested_command import suggested
 
@@ -133,7 +133,7 @@ def _model_facts(model: Json, deployment: Json | None, last: Json | None) -> str
     )
     latest = last and ", ".join(
         [
-            f"{last['build_number']}: {last['status']}",
+            f"{last['build_number']}: {build_status(last)}",
             *([plural(last["lock"]["packages"], "package")] if last["lock"] else []),
         ]
     )

@@ -37,6 +37,16 @@ def test_bar_follows_the_seconds_of_the_last_build() -> None:
     assert str(progress) == "build 2  ███████████████████░  probe 1 s, about 1 s left"
 
 
+def test_failed_build_is_ending() -> None:
+    """Its processes end and its files are removed; the bar does not jump to its end."""
+    clock = Clock()
+    progress = BuildProgress("build 2", {"BUILD_SCRIPT": 18.0, "PROBE": 2.0}, clock)
+    progress.update(steps("done", "done", "running"))
+    clock.now += 10
+    progress.update(steps("done", "done", "failed"))
+    assert str(progress) == "build 2  ░░░░░░░░░░░░░░░░░░░░  ending 0 s"
+
+
 def test_bar_of_a_first_build_counts_steps() -> None:
     """Without an earlier build there is no estimate."""
     clock = Clock()
