@@ -269,16 +269,9 @@ class EnvironmentMaker:
         )
         if spec.lock:
             await check_obeyed(spec.lock, self.lock, self._log)
-        is_known = (
-            self._trace.is_plain
-            and requests is not None
-            and got is not None
-            and (bool(requests) or await self._has_only_the_locked())
-        )
-        if not is_known:
-            self._log.write(
-                "The next build makes its environment again: it is not known what this one needs"
-            )
+        unknown = await self._what_is_unknown(requests, got)
+        if unknown:
+            self._log.write(f"The next build makes its environment again: {unknown}")
         inputs = Inputs(
             reads=reads_of(self._trace.read, self._tree, self._tree_name),
             removed=[text_of(path) for path in self._trace.removed],
@@ -289,7 +282,7 @@ class EnvironmentMaker:
         await trio.to_thread.run_sync(self._write_records, inputs)
         manifest = EnvironmentManifest(
             project=spec.project,
-            key=self.key if is_known else "",
+            key="" if unknown else self.key,
             interpreter=str(self._interpreter.path),
             prefix=str(self._interpreter.prefix),
             home=str(spec.home),
@@ -299,6 +292,18 @@ class EnvironmentMaker:
         new = await trio.to_thread.run_sync(link_files, spec.virtualenv, spec.file_store)
         await seal(spec.environment, manifest)
         await trio.to_thread.run_sync(add_to_store, new, spec.file_store)
+
+    async def _what_is_unknown(self, requests: list[PipRequest] | None, got: str | None) -> str:
+        """What is not known of what the environment was made from; "" if all is."""
+        if not self._trace.is_plain:
+            return "the script left pipes, sockets or closed folders in the project"
+        if requests is None:
+            return "its requests for packages were not recorded"
+        if got is None:
+            return "what the package index gives for its requests is not known beforehand"
+        if not requests and not await self._has_only_the_locked():
+            return "the script installed packages without pip"
+        return ""
 
     async def _has_only_the_locked(self) -> bool:
         """Whether a script that made no request of `pip` installed nothing, such as by a uv or

@@ -113,6 +113,7 @@ class _Question:
     def write(self, pins: dict[str, str]) -> None:
         """Write its input, and the versions to prefer where uv looks for them: in its output."""
         self._folder.mkdir(parents=True, exist_ok=True)
+        self._folder.chmod(0o777)  # uv may run as another user
         lines = {"": "{}\n", "--editable": "-e {}\n"}
         self._input.write_text(
             "".join(

@@ -25,7 +25,7 @@ async def build(bench: Bench, index: PackageIndex, name: str, lock: str = "") ->
     """A build whose script installs the newest version."""
     bench.write("model.py", MODEL)
     bench.write("cdsw-build.sh", "pip install greeting\n")
-    return await bench.build(name, variables={"PIP_INDEX_URL": index.url}, lock=lock)
+    return await bench.build(name, variables={"PIP_INDEX_URL": index.url}, lock=lock, fresh=True)
 
 
 def locked(report: BuildReport) -> str:
@@ -50,7 +50,7 @@ async def test_rebuild_has_the_versions_of_its_lock(
     index.add("greeting", "1.1", requires=("polite",))
     index.add("polite", "3.0")
     again = await bench.build(
-        "two", variables={"PIP_INDEX_URL": index.url, "PREDICTD_PIP": tool}, lock=lock
+        "two", variables={"PIP_INDEX_URL": index.url, "PREDICTD_PIP": tool}, lock=lock, fresh=True
     )
     assert locked(again) == lock
     assert freeze(bench, "two") == freeze(bench, "one") == b"greeting==1.0\npolite==2.5\n"
