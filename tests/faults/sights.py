@@ -10,7 +10,6 @@ from pathlib import Path
 
 from gateway.client import Json
 from tests.faults.payloads import hash_by_seed, zone_now
-from tests.support.builds import virtualenv_of
 
 SYSTEM = {
     *("/usr", "/opt", "/etc", "/sys/devices/system/cpu", "/sys/devices/system/node"),
@@ -61,15 +60,19 @@ COMMANDS = {
 PIPES = {"model": 4, "experiment": 2, "script": 2}
 
 
-def expected(level: str, kind: str, sight: Json, *, project: str, build: Path, data: Path) -> Json:
-    """What is seen from a build, where that is known; what is not is as it was seen."""
+def expected(
+    level: str, kind: str, sight: Json, *, project: str, environment: Path, data: Path
+) -> Json:
+    """What is seen in an environment, where that is known; what is not is as it was seen."""
     spaces = level in ("users", "userns")
     folder = "/home/cdsw" if spaces else sight["folder"]
     assert spaces or Path(folder).is_relative_to(data)
     return {
-        "mounts": sorted(_mounts(kind, project, build, data)) if spaces else sight["mounts"],
+        "mounts": sorted(_mounts(kind, project, environment, data)) if spaces else sight["mounts"],
         "commands": COMMANDS[kind] if spaces else sight["commands"],
-        "top": sorted(_top(_mounts(kind, project, build, data)) if spaces else _top_by_landlock()),
+        "top": sorted(
+            _top(_mounts(kind, project, environment, data)) if spaces else _top_by_landlock()
+        ),
         "descriptors": ["/dev/null", *["pipe"] * PIPES[kind]],
         "environment": sorted(VARIABLES[kind] | (NAMED if spaces else set())),
         "uid": [_uid(level, sight)] * 4,
@@ -98,7 +101,7 @@ def differences(sight: Json, known: Json) -> dict[str, object]:
     return {name: (seen[name], known[name]) for name in seen if seen[name] != known[name]}
 
 
-def _mounts(kind: str, project: str, build: Path, data: Path) -> set[str]:
+def _mounts(kind: str, project: str, environment: Path, data: Path) -> set[str]:
     system = {path for path in SYSTEM if Path(path).exists()}
     resolver = os.path.realpath("/etc/resolv.conf")
     if os.path.isfile(resolver) and not any(map(Path(resolver).is_relative_to, system)):
@@ -108,7 +111,7 @@ def _mounts(kind: str, project: str, build: Path, data: Path) -> set[str]:
         within = {line.split()[4] for line in file}
     within = {path for path in within if any(Path(path).is_relative_to(each) for each in system)}
     inside = Path(__file__).parents[2] / "workers" / "inside" / "python"
-    own = {str(virtualenv_of(data, build.name)), str(inside)}
+    own = {str(environment), str(inside)}
     prefix = Path(sys.base_prefix).resolve()
     if not prefix.is_relative_to("/usr"):
         own.add(str(prefix))

@@ -22,7 +22,7 @@ from tests.faults import payloads, sights
 from tests.faults.bench import ECHO, replica_pids
 from tests.faults.conftest import Observe
 from tests.faults.matrix import fault
-from tests.support.builds import virtualenv_of
+from tests.support.builds import virtualenv_of, virtualenvs_in
 from tests.support.ordinary_user import as_ordinary_user
 from tests.support.polling import until
 from tests.support.served_gateway import (
@@ -96,13 +96,13 @@ def terminal() -> Iterator[str]:
 
 
 class Told(NamedTuple):
-    """What succeeded of how many attempts, and what is seen from a build."""
+    """What succeeded of how many attempts, and what is seen in which environment."""
 
     succeeded: set[str]
     tried: int
     sight: Json
     project: str
-    build: Path
+    environment: Path
 
 
 class Prison:
@@ -123,7 +123,7 @@ class Prison:
         own = {"own build": str(folder / "code"), "own environment": str(environment)}
         told = self.gateway.call(model, {**self.targets, "readable": own})
         assert told.status == 200, told.body
-        return self._told(model["project"], told.body["response"], folder)
+        return self._told(model["project"], told.body["response"], environment)
 
     def as_script(self) -> Told:
         """The same in a build script."""
@@ -132,7 +132,8 @@ class Prison:
         assert build["status"] == "built", build["failure"]
         folder = self.gateway.data / "builds" / build["id"]
         (result,) = folder.rglob("result.json")
-        return self._told(model["project"], json.loads(result.read_text()), folder)
+        environment = virtualenv_of(self.gateway.data, folder.name)
+        return self._told(model["project"], json.loads(result.read_text()), environment)
 
     def as_experiment(self) -> Told:
         """The same in an experiment."""
@@ -150,18 +151,8 @@ class Prison:
         assert experiment["status"] == "succeeded", experiment["failure"]
         folder = self.gateway.data / "experiments" / str(made["id"])
         result = json.loads((folder / "outputs" / "result.json").read_text())
-        build = self.gateway.data / "builds" / self._environment()
-        return self._told(project, result, build)
-
-    def _environment(self) -> str:
-        """The build that is no model's: the one in which experiments run."""
-        client, known = self.gateway.client, set()
-        for project in client.listing("/projects"):
-            for model in client.listing(f"/projects/{project['id']}/models"):
-                path = f"/projects/{project['id']}/models/{model['id']}/builds"
-                known |= {str(build["id"]) for build in client.listing(path)}
-        (found,) = {path.name for path in (self.gateway.data / "builds").iterdir()} - known
-        return found
+        (environment,) = virtualenvs_in(self.gateway.data, project["id"])
+        return self._told(project, result, environment)
 
     def _project(self, name: str) -> Json:
         """One that is hostile by its files and its variables."""
@@ -173,17 +164,17 @@ class Prison:
         project = self.gateway.project(folder)
         return self.gateway.client.patch(f"/projects/{project['id']}", {"environment": variables})
 
-    def _told(self, project: Json, told: Json, build: Path) -> Told:
+    def _told(self, project: Json, told: Json, environment: Path) -> Told:
         name = project["name"]
         succeeded = {each for each, done in told["attempts"].items() if done}
         succeeded |= set(payloads.stolen(self.root / name))
-        return Told(succeeded, len(told["attempts"]), told["sight"], project["id"], build)
+        return Told(succeeded, len(told["attempts"]), told["sight"], project["id"], environment)
 
     def known(self, level: str, kind: str, told: Told) -> Json:
         """What is known to be seen."""
         data = self.gateway.data
         return sights.expected(
-            level, kind, told.sight, project=told.project, build=told.build, data=data
+            level, kind, told.sight, project=told.project, environment=told.environment, data=data
         )
 
     def build_of(self, model: Json) -> Path:
