@@ -6,8 +6,10 @@ killed leaves nothing behind.
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from gateway.cli.context import CommandFailed, Context, Exit
+from gateway.cli.left_out import left_out_hint
 from gateway.cli.terminal import printable
 from gateway.cli.watch import PrintedSteps, reason_of
 from gateway.client import ClientError, Json, ServerSentEvent
@@ -43,7 +45,8 @@ class FollowedSession:
     def check(self) -> None:
         """Raises CommandFailed, with the reason, for a session that failed."""
         if failure := self.outcome.get("failure"):
-            raise CommandFailed(reason_of(failure), failure["advice"], Exit.FAILED)
+            advice = left_out_hint(Path.cwd(), failure["problem"]) or failure["advice"]
+            raise CommandFailed(reason_of(failure), advice, Exit.FAILED)
 
     def call(self, request: object) -> Json:
         """Calls the function: `success`, `response`, `problem`."""

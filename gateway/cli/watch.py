@@ -8,8 +8,10 @@ gateway recorded.
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from gateway.cli.context import CommandFailed, Context, Detached, Exit
+from gateway.cli.left_out import left_out_hint
 from gateway.cli.lookup import build_path, deployment_path, full_name, model_path
 from gateway.cli.progress import BuildProgress, estimate_from, title
 from gateway.cli.terminal import Style, printable
@@ -185,7 +187,8 @@ def _failed(sentence: str, failure: Json | None, advice: str) -> CommandFailed:
     if not failure:
         return CommandFailed(sentence, advice, Exit.FAILED)
     step = f" at {title(failure['step'])}" if failure["step"] else ""
-    advice = f"{failure['advice']} {advice}" if failure["advice"] else advice
+    known = left_out_hint(Path.cwd(), failure["problem"]) or failure["advice"]
+    advice = f"{known} {advice}" if known else advice
     return CommandFailed(f"{sentence}{step}: {reason_of(failure)}", advice, Exit.FAILED)
 
 

@@ -26,6 +26,7 @@ _DISTRIBUTIONS = {
 }
 _LONGEST = 8000  # of a traceback's end, in characters, that are searched
 _HOME = "/home/cdsw/"
+_IGNORES = PurePosixPath(".gitignore")
 CORRECT = "Correct the file. The log has the full traceback."
 
 
@@ -106,8 +107,9 @@ def _missing_file(found: re.Match[str], source: SourceFiles) -> str:
             f"{inner} is in the project, but not in the build, because {rule or 'a .gitignore'} "
             "excludes it: remove or narrow that line, or have cdsw-build.sh make the file."
         )
+    check = ", check that .gitignore does not exclude it" if has(source.code, _IGNORES) else ""
     return (
-        f"Add {inner} to the project, or have cdsw-build.sh make it. Paths are relative to "
+        f"Add {inner} to the project{check}, or have cdsw-build.sh make it. Paths are relative to "
         f"{source.root}."
     )
 

@@ -26,6 +26,7 @@ from gateway.cli.sessions import FollowedSession
 from gateway.client import ClientError, Json
 
 _CHUNK = 32 * 1024  # bytes that are typed at once
+_END_OF_INPUT, _END_PAUSE = b"\x04", 1.0  # Ctrl-D; seconds
 _PAUSE = 0.1  # seconds between two looks at whether the shell has ended
 
 
@@ -101,16 +102,21 @@ class _JoinedTerminal:
             show.join(2)
 
     def _type(self) -> None:
-        source: list[int] = [self._stdin]
         while not self._ended.is_set():
             self._send_size()
-            readable, _, _ = select.select(source, [], [], _PAUSE)
+            readable, _, _ = select.select([self._stdin], [], [], _PAUSE)
             if readable:
                 data = os.read(self._stdin, _CHUNK)
                 if not data:
-                    source = []
-                    data = b"\x04"  # the end of a file, as a terminal has it
-                self._post({"data": base64.b64encode(data).decode()})
+                    break
+                self._send(data)
+        # A program may discard what was typed before it reads, so the end of the input is repeated.
+        while not self._ended.is_set():
+            self._send(_END_OF_INPUT)
+            self._ended.wait(_END_PAUSE)
+
+    def _send(self, data: bytes) -> None:
+        self._post({"data": base64.b64encode(data).decode()})
 
     def _send_size(self) -> None:
         if self._resized:

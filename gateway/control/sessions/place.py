@@ -13,7 +13,7 @@ import msgspec
 import trio
 
 import builder
-from builder import BuildSteps, BuildStore
+from builder import BuildSteps, BuildStore, Snapshot
 from gateway.control import failures
 from gateway.control.accounts.workload_keys import WorkloadKeys
 from gateway.control.builds.build_executor import BuildExecutor, BuildRequest
@@ -64,6 +64,7 @@ class Place(NamedTuple):
     virtualenv: Path
     prefix: Path | None
     built: Path | None
+    snapshot: Snapshot | None = None
 
 
 async def make_place(
@@ -96,7 +97,7 @@ async def make_place(
         report = await services.executor.execute(project, request, log, changed=changed)
     if report.failure is not None:
         raise SessionFailed(failures.of_report(report.failure))
-    return place_of(services, name)
+    return place_of(services, name)._replace(snapshot=snapshot)
 
 
 def place_of(services: SessionServices, build_id: str) -> Place:

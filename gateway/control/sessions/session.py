@@ -14,6 +14,7 @@ with the right to it. A client that does not follow the log within `ATTACH_TIMEO
 import logging
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
+from functools import partial
 
 import msgspec
 import trio
@@ -22,6 +23,7 @@ import builder
 import store
 from gateway.control import failures, sandbox_uids
 from gateway.control.builds.project_checks import TRANSIENT
+from gateway.control.failure_causes import remedy
 from gateway.control.pool_spec import replica_with_settings
 from gateway.control.sessions.new_session import NewSession
 from gateway.control.sessions.place import (
@@ -31,6 +33,7 @@ from gateway.control.sessions.place import (
     make_place,
     place_of,
 )
+from gateway.control.source_files import SourceFiles
 from gateway.control.user_variables import NAME_VARIABLES
 from gateway.encryption import CannotDecrypt
 from gateway.errors import Refusal
@@ -203,7 +206,8 @@ class WorkSession:
             self.log.write("", READY)
             await pool.closed.wait()
         except StartFailed as error:
-            raise SessionFailed(_start_failed(error)) from error
+            explain = partial(_start_failed, error, place, asked)
+            raise SessionFailed(await trio.to_thread.run_sync(explain)) from error
         finally:
             with trio.CancelScope(shield=True):
                 pool.stop()
@@ -235,12 +239,14 @@ class WorkSession:
                 await trio.sleep(0.05)
 
 
-def _start_failed(error: StartFailed) -> Failure:
+def _start_failed(error: StartFailed, place: Place, asked: NewSession) -> Failure:
+    code, has_script = place.code, (place.code / asked.script).is_file()
+    source = SourceFiles(code, asked.model_root, asked.file, has_script, snapshot=place.snapshot)
     return Failure(
         step="START",
         summary="The function cannot be called",
         problem=error.summary,
-        advice="Correct the file. The lines above have the full traceback.",
+        advice=remedy(error.summary, error.detail, source),
     )
 
 
