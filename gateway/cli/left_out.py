@@ -9,7 +9,6 @@ from pathlib import Path, PurePosixPath
 
 _MISSING = re.compile(r"FileNotFoundError: \[Errno 2\] No such file or directory: '([^']+)'")
 _HOME = "/home/cdsw/"
-_MOST_BYTES = 64 * 1024  # of an ignore file
 
 
 def left_out_hint(folder: Path, problem: str) -> str:
@@ -20,28 +19,10 @@ def left_out_hint(folder: Path, problem: str) -> str:
     path = PurePosixPath(found[1].removeprefix(_HOME))
     if path.is_absolute() or ".." in path.parts or not (folder / path).exists():
         return ""
-    line = excluding_line(folder, path)
-    return f"{path} was not uploaded, because {line} excludes it." if line else ""
+    from builder import BuilderError, list_folder
 
-
-def excluding_line(folder: Path, path: PurePosixPath) -> str:
-    """The line of a .gitignore that excludes `path` or a folder above it; else ""."""
-    import trio
-
-    from builder.errors import BuilderError
-    from builder.snapshot.local_ignore_rules import LocalIgnoreRules
-
-    rules = LocalIgnoreRules(_MOST_BYTES)
-    for above in reversed(path.parents):
-        inside = "" if str(above) == "." else str(above)
-        here = str(PurePosixPath(inside, path.parts[len(PurePosixPath(inside).parts)])).encode()
-        try:
-            with (folder / inside / ".gitignore").open("rb") as file:
-                rules.read(inside.encode(), file)
-        except (OSError, BuilderError):
-            pass
-        is_folder = (folder / here.decode()).is_dir()
-        names = ([here], []) if is_folder else ([], [here])
-        if found := trio.run(rules.ignored, *names):
-            return str(found[here])
-    return ""
+    try:
+        rule = list_folder(folder).contents.rule_for(str(path))
+    except (BuilderError, OSError):
+        return ""
+    return f"{path} was not uploaded, because {rule} excludes it." if rule else ""
