@@ -119,7 +119,7 @@ def show(context: Context) -> None:
     "print the pylock.toml of a build: its packages with their hashes",
     MODEL,
     _NUMBER_OR_LAST,
-    examples=["predictd build lock predict > pylock.toml", "predictd build lock predict 7"],
+    examples=["predictd build lock predict", "predictd build lock predict 7"],
 )
 def lock(context: Context) -> None:
     """The lock of a build, as PEP 751 has it."""

@@ -71,7 +71,7 @@ def shell(
     if not shutil.which(name):
         pytest.skip(f"no {name}")
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    for variable, value in {"PATH": path, "TERM": "xterm", "HOME": str(folder)}.items():
+    for variable, value in {"PATH": path, "TERM": "xterm", "HOME": str(folder.parent)}.items():
         monkeypatch.setenv(variable, value)
     shell = Shell(name)
     yield shell

@@ -81,7 +81,7 @@ def test_errors_have_a_hint(state: State, predictd: Predictd) -> None:
 
 @pytest.mark.parametrize(
     "argv",
-    [["nope"], ["deploy", "x"], ["model", "redeploy", "m", "--replicas", "0"], ["ls", "--js"]],
+    [["nope"], ["call"], ["model", "redeploy", "m", "--replicas", "0"], ["ls", "--js"]],
 )
 def test_usage(argv: list[str], predictd: Predictd) -> None:
     """What cannot be understood is exit code 2, with the usage."""

@@ -8,9 +8,16 @@ MIB = 1 << 20
 
 def test_gc_lists_once_and_names_the_project(state: State, predictd: Predictd) -> None:
     """The table is shown before the question, and what was deleted is one line."""
-    build = {"kind": "build", "name": "id", "bytes": 3 * MIB, "number": 7}
+    build = {"kind": "build", "name": "id", "bytes": 3 * MIB, "number": 7, "reason": ""}
     named = {**build, "project": "iris", "model": "predict"}
-    cache = {"kind": "cache", "name": "cache/pip", "bytes": MIB, "project": "", "model": ""}
+    cache = {
+        "kind": "cache",
+        "name": "cache/pip",
+        "bytes": MIB,
+        "project": "",
+        "model": "",
+        "reason": "",
+    }
     state.garbage = [named, cache]
     outcome = predictd("gc", "--yes")
     assert outcome.err.count("iris/predict build 7") == 1
