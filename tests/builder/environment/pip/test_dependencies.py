@@ -6,7 +6,6 @@ their build system in their own tree, since no other is within reach.
 
 import hashlib
 import io
-import shutil
 import subprocess
 import tarfile
 from collections.abc import Iterator
@@ -16,14 +15,11 @@ from typing import NamedTuple
 import pytest
 from virtualenv.seed.wheels import embed as wheels
 
-from builder.environment.build_script import run_script
-from builder.environment.pip.requests import read_requests
-from builder.environment.pip.wrappers import script_variables, write_wrappers
 from builder.errors import ScriptFailed
-from builder.interpreters import inspect
 from builder.spec import BuildSpec
-from tests.support.builder import Bench, run
+from tests.support.builder import Bench
 from tests.support.package_index import PackageIndex, serving, wheel
+from tests.support.scripts import run_in_new_environment
 from tests.support.wheels import make_wheel
 
 OFFLINE = {"PIP_CONFIG_FILE": "/dev/null", "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "wheels"}
@@ -74,15 +70,7 @@ class Seen(NamedTuple):
 
 async def run_quickly(bench: Bench, spec: BuildSpec) -> Seen:
     """Runs the script in a new environment, without the other steps of a build."""
-    interpreter = await inspect(spec.interpreter)
-    for folder in (spec.folder, spec.environment, spec.tmp, spec.pip_cache):
-        folder.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(bench.project, spec.code)
-    await bench.seeds.make_environment(spec.virtualenv, interpreter, bench.log, 60)
-    write_wrappers(spec, interpreter)
-    await run_script(spec, interpreter, run, bench.log, 60)
-    requests = read_requests(spec, script_variables(spec))
-    assert requests is not None
+    requests = await run_in_new_environment(bench, spec)
     found = spec.virtualenv.glob("lib/*/site-packages/*.dist-info")
     installed = (each.name.removesuffix(".dist-info").rpartition("-") for each in found)
     return Seen(

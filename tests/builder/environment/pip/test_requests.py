@@ -1,6 +1,7 @@
 """What a script asked of `pip` is recorded, and is resolved again."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import pytest
@@ -14,39 +15,27 @@ from builder.environment.pip.requests import (
     read_requests,
     record_path,
 )
-from builder.environment.pip.wrappers import script_variables
-from builder.interpreters import Interpreter
-from builder.spec import BuildSpec
 from tests.builder.environment.pip.test_dependencies import SOURCES
 from tests.support.builder import Bench, run
+from tests.support.scripts import run_in_new_environment
 from tests.support.wheels import make_wheel
 
 OFFLINE = {"PIP_CONFIG_FILE": "/dev/null", "PIP_NO_INDEX": "1"}
 
 
-class Recorded:
-    """A probe that takes the requests of the script, and resolves them again."""
+class Recorded(NamedTuple):
+    """The requests of a script, and what they give when they are resolved again."""
 
-    def __init__(self, bench: Bench) -> None:
-        self._bench = bench
-        self.requests: list[PipRequest] = []
-        self.fingerprints: list[str | None] = []
-
-    async def __call__(self, spec: BuildSpec, interpreter: Interpreter) -> None:
-        found = read_requests(spec, script_variables(spec))
-        assert found is not None
-        self.requests = found
-        self.fingerprints.append(await fingerprint(spec, found, run, self._bench.log, 60))
+    requests: list[PipRequest]
+    fingerprints: list[str | None]
 
 
 async def build(bench: Bench, name: str, script: str, **variables: str) -> Recorded:
     bench.write("model.py", "def predict(args):\n    return args\n")
     bench.write("cdsw-build.sh", script)
-    recorded = Recorded(bench)
     spec = await bench.spec(name, variables=OFFLINE | variables)
-    report = await bench.make(spec, run, recorded)
-    assert report.failure is None, bench.log.lines
-    return recorded
+    requests = await run_in_new_environment(bench, spec)
+    return Recorded(requests, [await fingerprint(spec, requests, run, bench.log, 60)])
 
 
 async def test_requests_are_recorded_in_order(bench: Bench) -> None:
