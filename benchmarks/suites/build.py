@@ -1,15 +1,18 @@
 """`build`: from a folder to the first right answer, and where the time is spent.
 
-The folder has one file and no build script. What remains is part of every build: the snapshot, the
-virtualenv, the probe and the start of a replica.
+The first folder has one file and no build script. What remains is part of every build: the
+snapshot, the environment, the probe and the start of a replica. The second one is the Iris template
+(`iris_builds.py`).
 """
 
 import time
 from statistics import median
 
 from benchmarks import gateway_process, servers
+from benchmarks.gateway_process import SetupFailed
 from benchmarks.plan import Plan
 from benchmarks.report.record import Row, Section, Table, spread
+from benchmarks.suites import iris_builds
 
 
 def run(plan: Plan) -> Section:
@@ -35,9 +38,14 @@ def run(plan: Plan) -> Section:
     rows.append(
         {"step": "folder to right answer", "median_s": median(took), "spread": spread(took)}
     )
+    tables = [Table("Steps of a build without a script, and all of it", rows)]
+    try:
+        iris = iris_builds.measure(plan)
+    except SetupFailed as error:
+        goals = iris_builds.not_measured(str(error))
+    else:
+        goals = iris_builds.goals(iris)
+        tables += iris_builds.tables(iris)
     return Section(
-        verb="build",
-        title="from a folder to the first right answer",
-        says="The folder has no build script.",
-        tables=[Table("Steps of a build, and all of it", rows)],
+        verb="build", title="from a folder to the first right answer", tables=tables, goals=goals
     )
