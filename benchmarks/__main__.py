@@ -46,7 +46,10 @@ VERBS: dict[str, tuple[Run, str]] = {
     ),
     "scale": (scale.run, "200 models and 1,000 idle connections"),
     "start": (start.run, "from the command to the first right answer; memory"),
-    "build": (build.run, "from a folder to the first right answer"),
+    "build": (
+        build.run,
+        "from a folder to the first right answer; the Iris template after each kind of change",
+    ),
     "payload": (payload.run, "requests and replies from 1 KB to 5 MB"),
     "metrics": (metrics.run, "what it costs to be tracked, and what is read back"),
     "queue": (queue.run, "one request's way through the fair queue"),

@@ -136,7 +136,7 @@ def _append(file: Path, text: str) -> None:
 
 def _disk(data: Path) -> int:
     """The bytes of all builds; a file with several names counts once."""
-    folders = [data / name for name in ("builds", "environments", "files")]
+    folders = [str(data / name) for name in ("builds", "environments", "files")]
     command = ["du", "-s", "-c", "-k", *folders]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     return 1024 * int(done.stdout.splitlines()[-1].split()[0])
