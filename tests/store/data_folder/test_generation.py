@@ -20,6 +20,7 @@ from store import (
     check_generation,
     open_database,
 )
+from store.sqlite.migrate import load_migrations
 from tests.faults.matrix import fault
 from tests.support.records import a_project
 
@@ -48,20 +49,14 @@ async def serve(path: Path, mark: Path) -> None:
 
 def older_schema(path: Path) -> None:
     """As it was before it had a generation."""
+    with closing(connect(path)) as database:
+        [(workspace_id,)] = database.execute("SELECT workspace_id FROM site").fetchall()
+    path.unlink()
     with closing(connect(path)) as database, database:
-        database.execute("ALTER TABLE site DROP COLUMN generation")
-        database.execute("ALTER TABLE builds RENAME COLUMN steps TO journey")
-        database.execute("ALTER TABLE builds DROP COLUMN cancelled_by")
-        database.execute("ALTER TABLE experiments DROP COLUMN keep")
-        database.execute("DROP TABLE runtimes")
-        database.execute("ALTER TABLE projects DROP COLUMN runtime")
-        database.execute("DROP TRIGGER unused_lock")
-        database.execute("DROP INDEX builds_of_lock")
-        database.execute("DROP TABLE locks")
-        database.execute("ALTER TABLE builds DROP COLUMN lock_id")
-        database.execute("ALTER TABLE builds DROP COLUMN packages")
-        database.execute("ALTER TABLE models DROP COLUMN keep_builds")
-        database.execute("ALTER TABLE models DROP COLUMN keep_builds_days")
+        for script in load_migrations()[:8]:
+            database.executescript(script)
+        database.execute("DELETE FROM site")
+        database.execute("INSERT INTO site (workspace_id) VALUES (?)", (workspace_id,))
         database.execute("PRAGMA user_version = 8")
 
 
