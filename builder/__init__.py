@@ -59,7 +59,7 @@ from builder.snapshot.snapshot import (
     take_snapshot,
     tree_of,
 )
-from builder.spec import DEFAULT_SCRIPT, BuildSpec, Log, Probe, Run, SandboxPaths, Snapshot
+from builder.spec import DEFAULT_SCRIPT, BuildSpec, Log, Probe, Probed, Run, SandboxPaths, Snapshot
 
 __all__ = [
     "CACHES",
@@ -99,6 +99,7 @@ __all__ = [
     "PackageChange",
     "Probe",
     "ProbeFailed",
+    "Probed",
     "RepositoryAddress",
     "Run",
     "SandboxPaths",

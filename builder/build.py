@@ -149,6 +149,7 @@ class _Build:
         self._progress = progress
         self._started_at = now()
         self._lock: LockText | None = None
+        self._conditions = ""
         self._deadline = trio.current_time() + spec.time_limit
 
     async def make(self) -> None:
@@ -207,8 +208,11 @@ class _Build:
             self._progress.skip()
             return
         check_model_file(self._spec)
-        self._log.write("Starting the model for a test")
-        await self._probe(self._spec, interpreter)
+        probed = await self._probe(self._spec, interpreter)
+        self._conditions = probed.conditions
+        if probed.same_as:
+            self._log.write(f"The test of the model is skipped: same as {probed.same_as}")
+            self._progress.skip()
 
     async def _seal(self, interpreter: Interpreter) -> None:
         spec = self._spec
@@ -224,6 +228,7 @@ class _Build:
             prefix=str(interpreter.prefix),
             home=str(spec.home),
             version=interpreter.version,
+            probed=self._conditions,
             started_at=self._started_at,
             sealed_at=now(),
         )

@@ -25,7 +25,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     `environment` is the id of its environment; "" for a build that has one in its own folder, as
     all builds had before environments were shared. `prefix` is the interpreter's folder, which each
     process in the build's environment needs. `home` is the path at which the script saw the
-    project: absolute paths that it wrote lead there.
+    project: absolute paths that it wrote lead there. `probed` are the conditions of its probe.
     """
 
     commit: str
@@ -38,6 +38,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     prefix: str
     home: str
     version: str
+    probed: str = ""
     started_at: str
     sealed_at: str
 

@@ -132,7 +132,16 @@ class Run(Protocol):
     ) -> int: ...
 
 
-class Probe(Protocol):
-    """Starts the model of a finished build before it is sealed. Raises `errors.ProbeFailed`."""
+class Probed(Struct, frozen=True):
+    """A probe that succeeded, or was not needed. Equal `conditions` mean an equal probe; "" is
+    equal to none. `same_as` names the earlier build whose probe had them."""
 
-    async def __call__(self, spec: BuildSpec, interpreter: Interpreter) -> None: ...
+    conditions: str = ""
+    same_as: str = ""
+
+
+class Probe(Protocol):
+    """Starts the model of a finished build before it is sealed, unless the same was started before.
+    Raises `errors.ProbeFailed`."""
+
+    async def __call__(self, spec: BuildSpec, interpreter: Interpreter) -> Probed: ...

@@ -148,6 +148,8 @@ def _builds(foundation: Foundation, shared: _Shared) -> Builds:
         data=foundation.data,
         variables=foundation.variables,
         keys=shared.keys,
+        build_store=foundation.build_store,
+        encryption=foundation.encryption,
         settings=foundation.settings,
     )
     services = BuildServices(

@@ -12,7 +12,7 @@ import trio
 from builder.build import build
 from builder.errors import ProbeFailed
 from builder.interpreters import Interpreter, discover
-from builder.spec import BuildSpec
+from builder.spec import BuildSpec, Probed
 from tests.faults.matrix import fault
 from tests.support.builder import Bench, content, run
 from tests.support.wheels import make_wheel
@@ -258,7 +258,7 @@ async def test_probe_decides_the_build(bench: Bench) -> None:
     bench.write("model.py", MODEL)
     seen = []
 
-    async def probe(spec: BuildSpec, interpreter: Interpreter) -> None:
+    async def probe(spec: BuildSpec, interpreter: Interpreter) -> Probed:
         seen.append((spec.root / "model.py").read_text())
         raise ProbeFailed("The model did not start", "NameError: x", "Define x.")
 
@@ -326,7 +326,7 @@ async def test_internal_error_is_raised_and_leaves_nothing(bench: Bench) -> None
     """An error that no user can act on is raised, and still leaves nothing."""
     bench.write("model.py", MODEL)
 
-    async def probe(spec: BuildSpec, interpreter: Interpreter) -> None:
+    async def probe(spec: BuildSpec, interpreter: Interpreter) -> Probed:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):

@@ -1,9 +1,11 @@
-"""The probe of a finished build: one replica, started and asked for the example.
+"""The probe of a finished build: one replica, started and asked for the example, unless another
+build of the model was probed under the same conditions.
 
 It sees what the first deployment will see, and gets what that asks for: the first that waits for
 this build. Without one, that is the present deployment of its model, which this build may replace.
 """
 
+from collections.abc import Set
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import trio
 
 import builder
 import store
-from builder import BuildSpec, Interpreter, Snapshot
+from builder import BuildSpec, BuildStore, Interpreter, Probed, Snapshot
 from gateway.control import failures, sandbox_uids
 from gateway.control.accounts.workload_keys import WorkloadKeys
 from gateway.control.pool_spec import replica_spec, replica_with_settings
@@ -22,9 +24,14 @@ from gateway.control.sandbox import build_home
 from gateway.control.source_files import SourceFiles
 from gateway.control.variables import ProcessVariables, slug
 from gateway.data_folder import DataFolder
+from gateway.encryption import Encryption
+from gateway.version import version
 from store import Build, Database, Deployment, Model, Project
 from workers import NETWORKS, Limits, Log, Network, PoolSpec, ProbeRaised, StartFailed, Workers
 from workers.sizes import MIB
+
+# The latest builds of a model whose probes are compared.
+_LOOKED_AT = 10
 
 
 class _Deployments(msgspec.Struct, frozen=True):
@@ -45,6 +52,8 @@ class Prober:
         data: DataFolder,
         variables: ProcessVariables,
         keys: WorkloadKeys,
+        build_store: BuildStore,
+        encryption: Encryption,
         settings: RuntimeSettings,
     ) -> None:
         self._workers = workers
@@ -52,13 +61,15 @@ class Prober:
         self._data = data
         self._variables = variables
         self._keys = keys
+        self._build_store = build_store
+        self._encryption = encryption
         self._settings = settings
 
     def probe_of(self, build: Build, model: Model, project: Project, log: Log) -> builder.Probe:
         """The builder's PROBE step. What is printed goes to `log`."""
         example = build.example.encode() if build.example is not None else None
 
-        async def probe(spec: BuildSpec, interpreter: Interpreter) -> None:
+        async def probe(spec: BuildSpec, interpreter: Interpreter) -> Probed:
             deployments = await self._deployments(build)
             first = deployments.first
             user = first.deployer if first else build.creator
@@ -82,14 +93,49 @@ class Prober:
                     request_timeout=settings.model_request_timeout,
                     start_tries=1,
                 )
+                conditions = await self._conditions(pool, spec, set(key), build.example)
+                if not spec.fresh and (same := await self._probed_before(build, conditions)):
+                    return Probed(conditions, same_as=f"build {same.number}")
+                log.write("Starting the model for a test")
                 try:
                     await self._workers.probe(pool, log, example)
                 except (StartFailed, ProbeRaised) as error:
                     source = source_of(spec.code, build, Path(project.path), spec.snapshot)
                     explain = partial(failures.probe_failed, error, source)
                     raise await trio.to_thread.run_sync(explain) from error
+            return Probed(conditions)
 
         return probe
+
+    async def _conditions(
+        self, pool: PoolSpec, spec: BuildSpec, keys: Set[str], example: str | None
+    ) -> str:
+        """A hash of all that a probe depends on: the files by their tree and environment, what is
+        called, the example, variables but for the `keys`, limits, and predictd itself. Keyed:
+        variables may be secrets."""
+        replica = pool.replica
+        names = sorted(replica.variables.keys() - keys)
+        same = msgspec.structs.replace(
+            replica,
+            code=Path(await builder.tree_of(spec.snapshot)),
+            built=None,
+            variables={name: replica.variables[name] for name in names},
+        )
+        parts = [same, pool.request_timeout, example, self._workers.confinement.level, version()]
+        return self._encryption.keyed_hash("probe", msgspec.json.encode(parts, enc_hook=str))
+
+    async def _probed_before(self, build: Build, conditions: str) -> Build | None:
+        """Another build of the model whose probe succeeded under these conditions."""
+        listed = await self._database.read(store.builds.list_all, build.model_id)
+        built = [each for each in listed if each.status == "built" and each.id != build.id]
+        return await trio.to_thread.run_sync(self._with_conditions, built[-_LOOKED_AT:], conditions)
+
+    def _with_conditions(self, builds: list[Build], conditions: str) -> Build | None:
+        for each in reversed(builds):
+            manifest = self._build_store.sealed(each.id)
+            if manifest is not None and manifest.probed == conditions:
+                return each
+        return None
 
     async def _read(self, model: Model) -> Model:
         """The model with its present defaults."""
