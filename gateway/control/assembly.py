@@ -219,20 +219,19 @@ def _deployments(foundation: Foundation, shared: _Shared, builds: Builds) -> Dep
 
 
 def _experiments(foundation: Foundation, shared: _Shared, builds: Builds) -> Experiments:
-    run_builds = RunBuilds(
-        build_store=foundation.build_store,
-        environments=shared.environments,
-        snapshots=shared.snapshots,
-        catalogue=shared.catalogue,
-        executor=shared.executor,
-        semaphore=builds.semaphore,
-    )
     services = RunServices(
         database=foundation.database,
         writer=foundation.writer,
         workers=foundation.workers,
         data=foundation.data,
-        run_builds=run_builds,
+        run_builds=RunBuilds(
+            build_store=foundation.build_store,
+            environments=shared.environments,
+            snapshots=shared.snapshots,
+            catalogue=shared.catalogue,
+            executor=shared.executor,
+            semaphore=builds.semaphore,
+        ),
         resources=foundation.resources,
         run_specs=RunSpecs(
             build_store=foundation.build_store,
