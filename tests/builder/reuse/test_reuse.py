@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 
 from builder.build import BuildReport
 from builder.reuse.access_times import is_exact
@@ -150,3 +151,31 @@ async def test_no_script_needs_no_files(bench: Bench) -> None:
     first = await build(bench, "one")
     bench.write("new.txt")
     assert await build(bench, "two") == first
+
+
+async def test_equal_builds_at_once_share_one(bench: Bench) -> None:
+    """The second of two equal builds waits for the environment of the first."""
+    bench.write("cdsw-build.sh", "cat read.txt; sleep 0.3")
+    made: list[str] = []
+
+    async def make(name: str) -> None:
+        made.append(await build(bench, name))
+
+    async with trio.open_nursery() as nursery:
+        for name in ("one", "two", "three"):
+            nursery.start_soon(make, name)
+    assert len(set(made)) == 1
+    assert len(bench.environments.names()) == 1
+
+
+async def test_environment_stays_while_it_is_named_or_used(bench: Bench) -> None:
+    """An environment is removed when its last build is, and not while something uses it."""
+    first = await build(bench, "one")
+    assert await build(bench, "two") == first
+    await bench.shelf.remove("one")
+    assert bench.environments.sealed(first)
+    with bench.environments.in_use(first):
+        await bench.shelf.remove("two")
+        assert not await bench.shelf.remove_environment(first)
+    assert await bench.shelf.remove_environment(first)
+    assert bench.environments.names() == []
