@@ -8,6 +8,7 @@ import os
 import sys
 from pathlib import Path
 
+from builder.environment.pip.wrappers import uv_program
 from gateway.client import Json
 from tests.faults.payloads import hash_by_seed, zone_now
 
@@ -67,12 +68,16 @@ def expected(
     spaces = level in ("users", "userns")
     folder = "/home/cdsw" if spaces else sight["folder"]
     assert spaces or Path(folder).is_relative_to(data)
+    mounts = _mounts(kind, project, environment, data)
+    if spaces and kind == "script":
+        # Its temporary files, also where `pip` finds them by their path.
+        [tmp] = [each for each in sight["mounts"] if each.startswith(f"{data}/builds/")]
+        assert Path(tmp).name == "tmp"
+        mounts.add(tmp)
     return {
-        "mounts": sorted(_mounts(kind, project, environment, data)) if spaces else sight["mounts"],
+        "mounts": sorted(mounts) if spaces else sight["mounts"],
         "commands": COMMANDS[kind] if spaces else sight["commands"],
-        "top": sorted(
-            _top(_mounts(kind, project, environment, data)) if spaces else _top_by_landlock()
-        ),
+        "top": sorted(_top(mounts) if spaces else _top_by_landlock()),
         "descriptors": ["/dev/null", *["pipe"] * PIPES[kind]],
         "environment": sorted(VARIABLES[kind] | (NAMED if spaces else set())),
         "uid": [_uid(level, sight)] * 4,
@@ -116,7 +121,7 @@ def _mounts(kind: str, project: str, environment: Path, data: Path) -> set[str]:
     if not prefix.is_relative_to("/usr"):
         own.add(str(prefix))
     if kind == "script":
-        own.add(str(data / "cache" / "pip" / project))
+        own |= {str(data / "cache" / "pip" / project), str(uv_program())}
     if kind == "experiment":
         (run,) = (data / "experiments").iterdir()
         own |= {f"{run}/outputs", f"{run}/tracked"}

@@ -69,7 +69,7 @@ def shell(
     """A shell beside a gateway, in a project's folder."""
     name = request.param
     if not shutil.which(name):
-        pytest.skip(f"no {name}")
+        pytest.skip(f"{name} is not installed")
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     for variable, value in {"PATH": path, "TERM": "xterm", "HOME": str(folder.parent)}.items():
         monkeypatch.setenv(variable, value)
