@@ -56,7 +56,7 @@ def find_implicit_script(spec: BuildSpec) -> ImplicitScript | None:
     for root in dict.fromkeys(("", spec.model_root)):
         folder = resolve_beneath(spec.code, root) if root else spec.code
         for name in REQUIREMENT_FILES if folder is not None else ():
-            if folder and (command := _command(folder / name)):
+            if folder and (command := _command(spec.code, folder / name)):
                 enter = f"cd {shlex.quote(root)} && " if root else ""
                 line = f"{enter}{command}"
                 variables = _uv_variables(spec) if name == "uv.lock" else {}
@@ -64,7 +64,7 @@ def find_implicit_script(spec: BuildSpec) -> ImplicitScript | None:
     return None
 
 
-def _command(file: Path) -> str:
+def _command(code: Path, file: Path) -> str:
     """What installs a file, "" where it is not there or states nothing."""
     if not file.is_file():
         return ""
@@ -72,7 +72,7 @@ def _command(file: Path) -> str:
         case "uv.lock":
             return f"{shlex.quote(str(uv_program()))} {_SYNC}"
         case "pyproject.toml":
-            described = _read_toml(file)
+            described = _read_toml(code, file)
             if "build-system" in described:
                 return "pip install -e ."
             return "pip install -r pyproject.toml" if "project" in described else ""
@@ -80,10 +80,12 @@ def _command(file: Path) -> str:
             return f"pip install -r {file.name}"
 
 
-def _read_toml(file: Path) -> dict[str, Any]:
-    """A broken file counts as a project: its installation tells what is wrong."""
+def _read_toml(code: Path, file: Path) -> dict[str, Any]:
+    """A broken file, or a link out of the project, counts as a project: its installation tells what
+    is wrong."""
+    target = resolve_beneath(code, str(file.relative_to(code)))
     try:
-        return tomllib.loads(read_small_file(file, MOST_BYTES).decode())
+        return tomllib.loads(read_small_file(target or file, MOST_BYTES).decode())
     except (OSError, ValueError, RecursionError):
         return {"project": {}}
 

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import trio
 
+from builder.environment.pip.question import question_folder
 from builder.environment.pip.requests import read_requests
 from builder.environment.pip.wrappers import script_variables, uv_program, uv_script_variables
+from builder.files.remove_tree import remove_tree
 from builder.interpreters import Interpreter
 from builder.lock.index_options import CONSTRAINTS, index_options
 from builder.lock.installed import (
@@ -83,23 +85,23 @@ async def _find(
     every = index_options(spec, requests)
     # Not each requirements file can be used as constraints.
     without_files = [each for each in every if not each.startswith(CONSTRAINTS)]
+    folder = question_folder(spec)
     found = Found(packages={})
-    for options in dict.fromkeys((tuple(every), tuple(without_files))):
-        found = await resolve(
-            asked,
-            folder=_folder(spec),
-            python=spec.virtualenv / "bin/python",
-            home=home,
-            run_uv=_Uv(spec, interpreter, run, options, deadline),
-        )
-        if found.missing_because != FAILED:
-            break
+    try:
+        for options in dict.fromkeys((tuple(every), tuple(without_files))):
+            found = await resolve(
+                asked,
+                folder=folder,
+                python=spec.virtualenv / "bin/python",
+                home=home,
+                run_uv=_Uv(spec, interpreter, run, options, deadline),
+            )
+            if found.missing_because != FAILED:
+                break
+    finally:
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(remove_tree, folder)
     return found
-
-
-def _folder(spec: BuildSpec) -> Path:
-    """The folder of the questions to uv. The jail shows it at this path."""
-    return spec.tmp / "lock"
 
 
 def _read(folder: Path) -> list[Installed]:
@@ -156,7 +158,7 @@ class _Uv:
                 home=spec.code,
                 tmp=spec.tmp,
                 read=(uv_program(), spec.virtualenv),
-                write=(spec.pip_cache, _folder(spec)),
+                write=(spec.pip_cache, question_folder(spec)),
                 prefix=self._interpreter.prefix,
             ),
             variables=given,

@@ -18,6 +18,7 @@ import msgspec
 import trio
 from msgspec import Struct
 
+from builder.environment.pip.question import make_question_folder
 from builder.files.small_file import read_small_file
 from builder.lock.installed import Installed, local_path, project_path
 from builder.lock.pylock import LockedFile, Package, shown_url
@@ -48,8 +49,8 @@ class Found(Struct, frozen=True, kw_only=True):
 async def resolve(
     installed: list[Installed], *, folder: Path, python: Path, home: str, run_uv: RunUv
 ) -> Found:
-    """Ask the index for the files of packages. `folder` is for files of this question, which the
-    program at `python` and uv can read and write. Raises OSError."""
+    """Ask the index for the files of packages. `folder` is for files of this question
+    (`question.py`), which the program at `python` and uv can read and write. Raises OSError."""
     pins = {each.name: each for each in installed}
     because = ""
     for _ in range(_MOST_TRIES):
@@ -82,9 +83,7 @@ def _arguments(folder: Path, python: Path) -> list[str]:
 
 
 def _write_question(folder: Path, pins: dict[str, Installed]) -> None:
-    folder.mkdir(exist_ok=True)
-    folder.chmod(0o777)  # uv may run as another user
-    (folder / _ANSWER).unlink(missing_ok=True)
+    make_question_folder(folder)
     (folder / _PINS).write_text("".join(f"{_pin(each)}\n" for each in pins.values()))
     metadata = "".join(
         f'[[dependency-metadata]]\nname = "{each.name}"\nversion = "{each.version}"\n'

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 import trio
 
 from builder.environment.pip.inside.predictd_pip.decision import uv_variables
+from builder.environment.pip.question import make_question_folder, question_folder
 from builder.environment.pip.requests import PipRequest, fill_in
 from builder.environment.pip.wrappers import script_variables, uv_cache, uv_program
 from builder.files.remove_tree import remove_tree
@@ -57,7 +58,7 @@ async def fingerprint(
         return None
     # Its real path, as for the environment.
     python = await trio.to_thread.run_sync(spec.interpreter.resolve)
-    folder = spec.tmp / "fingerprint"
+    folder = question_folder(spec)
     deadline = trio.current_time() + time_limit
     digest = hashlib.sha256()
     pins: dict[str, str] = {}
@@ -72,9 +73,9 @@ async def fingerprint(
                 cwd=spec.code / request.folder,
                 paths=SandboxPaths(
                     home=spec.code,
-                    tmp=spec.tmp,
+                    tmp=question.tmp,
                     read=(uv_program(),),
-                    write=(spec.pip_cache, spec.tmp),
+                    write=(spec.pip_cache, folder),
                     prefix=python.parent.parent,
                 ),
                 variables=question.variables(spec),
@@ -112,8 +113,8 @@ class _Question:
 
     def write(self, pins: dict[str, str]) -> None:
         """Write its input, and the versions to prefer where uv looks for them: in its output."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._folder.chmod(0o777)  # uv may run as another user
+        make_question_folder(self._folder)
+        self.tmp.mkdir()
         lines = {"": "{}\n", "--editable": "-e {}\n"}
         self._input.write_text(
             "".join(
@@ -143,6 +144,11 @@ class _Question:
 
     def read(self) -> str:
         return read_small_file(self._output, MOST_BYTES).decode("utf-8", "replace")
+
+    @property
+    def tmp(self) -> Path:
+        """For temporary files: the script has yet to get its own, without what uv leaves."""
+        return self._folder / "tmp"
 
     @property
     def _input(self) -> Path:
