@@ -7,6 +7,8 @@ that was requested by another name must exist.
 
 from pathlib import Path
 
+import trio
+
 from builder.environment.diagnosis import explain, names_version
 from builder.environment.implicit_script import ImplicitScript
 from builder.environment.pip.requests import start_record
@@ -101,6 +103,9 @@ async def run_script(
     `time_limit` seconds."""
     tail = LogTail(log)
     start_record(spec)
+    variables = script_variables(spec)
+    if implicit:
+        variables |= await trio.to_thread.run_sync(implicit.variables, spec)
     status = await run(
         ["bash", "-c", implicit.line] if implicit else ["bash", spec.script],
         cwd=spec.code,
@@ -112,7 +117,7 @@ async def run_script(
             write=(spec.virtualenv, spec.pip_cache, spec.tmp),
             prefix=interpreter.prefix,
         ),
-        variables=script_variables(spec) | (implicit.variables if implicit else {}),
+        variables=variables,
         log=tail,
         time_limit=time_limit,
     )

@@ -28,11 +28,15 @@ _SYNC = 'sync --locked --inexact --no-dev --active --python "$VIRTUAL_ENV/bin/py
 
 
 class ImplicitScript(Struct, frozen=True):
-    """The file that is installed, the line for bash that does it, and its variables."""
+    """The file that is installed, and the line for bash that does it."""
 
     file: str
     line: str
-    variables: dict[str, str] = {}
+
+    def variables(self, spec: BuildSpec) -> dict[str, str]:
+        """Return what its line needs beside the variables of scripts. The environment has to exist.
+        Blocking."""
+        return _uv_variables(spec) if self.file.endswith("uv.lock") else {}
 
     @property
     def told(self) -> str:
@@ -59,8 +63,7 @@ def find_implicit_script(spec: BuildSpec) -> ImplicitScript | None:
             if folder and (command := _command(spec.code, folder / name)):
                 enter = f"cd {shlex.quote(root)} && " if root else ""
                 line = f"{enter}{command}"
-                variables = _uv_variables(spec) if name == "uv.lock" else {}
-                return ImplicitScript(f"{root}/{name}" if root else name, line, variables)
+                return ImplicitScript(f"{root}/{name}" if root else name, line)
     return None
 
 
