@@ -3,7 +3,7 @@
 It lies beside the build's temporary files, not in them. What a script has left there, such as a
 link in the place of a file, would have the gateway write elsewhere, with the gateway's rights. uv
 may run code of the project, which can change the folder, so each question has a new one. The jail
-shows it at this path.
+shows it at this path. See gotcha G5 in README.
 """
 
 from pathlib import Path
