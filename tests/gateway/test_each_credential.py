@@ -62,6 +62,8 @@ ROUTES = {
         GET    {M}/builds
         GET    {B}
         GET    {B}/log
+        GET    {B}/lock
+        GET    {B}/diff/<other_build_id>
         GET    {B}/deployments
         GET    {D}
         GET    /experiments
@@ -78,10 +80,13 @@ ROUTES = {
         POST   /metrics/aggregate
         GET    /whoami
         GET    /runtimes
+        GET    /runtimes/<runtime_identifier>
     """,
     "run": f"""
         GET    {P}/variables
         PUT    {P}/files
+        POST   {P}/files:compare
+        PUT    {P}/files:sync
         DELETE {P}/files/<path:path>
         POST   {P}/models
         PATCH  {M}
@@ -139,6 +144,10 @@ ROUTES = {
         GET    /garbage
         DELETE /garbage
         GET    /audit
+        POST   /runtimes
+        PATCH  /runtimes/<runtime_identifier>
+        DELETE /runtimes/<runtime_identifier>
+        GET    /runtimes/<runtime_identifier>/log
         GET    /site/models
         GET    /site/settings
         GET    /site/variables
