@@ -43,11 +43,12 @@ class Cancellation:
         return cancelled
 
     async def delete(self, project_id: str, build: Build, by: User) -> None:
-        """Deletes a build with its files, cancelled first if it has not ended. Raises NotFound,
-        BuildInUse."""
-        with suppress(store.IllegalTransition):  # it has ended
-            await self._cancel(build, by)
-        await self._builds.delete(project_id, build)
+        """Deletes a build with its files. If it has not ended, the deployments that wait for it
+        fail. Raises NotFound, or BuildInUse: then nothing has changed."""
+        steps = self._builds.interrupted_steps(build)
+        waiting = await self._database.write(_delete, build.id, steps, by.name)
+        self._deployments.end_rollouts(waiting)
+        await self._builds.resume_removals(project_id, build.id)
 
     async def stop_model(self, model: Model, by: User) -> list[Deployment]:
         """Stops all deployments of a model that are wanted, and cancels the builds that they wait
@@ -80,6 +81,18 @@ async def _cancel(
     waiting = await store.deployments.waiting_for_build(connection, build_id)
     failure = failures.build_failed(build)
     return build, [await store.deployments.fail(connection, d.id, failure) for d in waiting]
+
+
+async def _delete(
+    connection: aiosqlite.Connection, build_id: str, steps: list[Step], by: str
+) -> list[Deployment]:
+    """One transaction with the cancellation: so who follows the build sees it deleted, and not
+    first cancelled."""
+    waiting: list[Deployment] = []
+    with suppress(store.IllegalTransition):  # it has ended
+        _, waiting = await _cancel(connection, build_id, steps, by)
+    await store.builds.delete(connection, build_id)
+    return waiting
 
 
 async def _stop(

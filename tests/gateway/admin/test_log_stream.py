@@ -10,6 +10,7 @@ import trio
 
 from gateway.admin import log_stream
 from gateway.control.logs.following import Follower
+from gateway.control.operation import Operation
 from tests.support.gateway import (
     PATIENCE,
     Gateway,
@@ -80,8 +81,18 @@ async def test_follower_does_not_delay_shutdown(tmp_path: Path) -> None:
     assert trio.current_time() - stopping < 5
 
 
-async def test_follower_of_deleted_build_gets_end(gateway: Gateway, tmp_path: Path) -> None:
-    """A client that follows a build which is deleted meanwhile gets an end event."""
+async def test_follower_of_deleted_build_gets_end(
+    gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that follows a build which is deleted meanwhile gets an end event, and never sees
+    the build cancelled first."""
+    cancel_and_wait = Operation.cancel_and_wait
+
+    async def slowly(operation: Operation) -> None:
+        await cancel_and_wait(operation)
+        await trio.sleep(0.2)  # the follower looks before the deletion continues
+
+    monkeypatch.setattr(Operation, "cancel_and_wait", slowly)
     project = copy_of("add", tmp_path)
     (project / "cdsw-build.sh").write_text("echo begun; sleep 1000\n")
     model = await gateway.model(await gateway.project(project))
