@@ -163,6 +163,74 @@ async def test_session_ends_with_its_client(gateway: Gateway, tmp_path: Path) ->
     )
 
 
+@asynccontextmanager
+async def contributor(gateway: Gateway, project: str) -> AsyncIterator[tuple[Gateway, str]]:
+    """The gateway as a contributor of the project uses it, and the id of their key."""
+    await gateway.post("/users", {"username": "ada"})
+    role = {"permission": "contributor"}
+    assert (await gateway.admin.put(f"{project}/collaborators/ada", json=role)).is_success
+    key = await gateway.post("/users/ada/v2_keys")
+    headers = {"Authorization": f"Bearer {key['api_key']}"}
+    async with httpx.AsyncClient(
+        base_url=gateway.admin.base_url, headers=headers, timeout=PATIENCE
+    ) as client:
+        yield Gateway(gateway.url, gateway.data, client, gateway.models), str(key["key_id"])
+
+
+@pytest.mark.parametrize("right", ["key", "membership", "role", "user"])
+async def test_session_ends_with_the_right_to_it(
+    gateway: Gateway, tmp_path: Path, right: str
+) -> None:
+    """Once the key is revoked, the user has no right to edit any more or is disabled, nothing that
+    the session has started runs, and its client is cut off."""
+    project, pids = await gateway.project(copy_of("add", tmp_path)), tmp_path / "pids"
+
+    async def begun() -> list[int]:
+        return [int(line) for line in pids.read_text().split()] if pids.exists() else []
+
+    async with contributor(gateway, project) as (theirs, key):
+        with pytest.raises((httpx.TransportError, AssertionError)):
+            async with session(theirs, project, kind="shell") as shell:
+                await shell.event("ready")
+                await shell.type(f"setsid sleep 1005 & echo $! $$ > {pids}\n")
+                processes = await until(begun, lambda found: len(found) == 2)
+                member = f"{project}/collaborators/ada"
+                change = {
+                    "key": lambda: gateway.admin.delete(f"/users/ada/v2_keys/{key}"),
+                    "membership": lambda: gateway.admin.delete(member),
+                    "role": lambda: gateway.admin.put(member, json={"permission": "operator"}),
+                    "user": lambda: gateway.admin.patch("/users/ada", json={"disabled": True}),
+                }[right]
+                answer = await change()
+                assert answer.is_success, answer.text
+                await shell.event("end")
+        refused = await theirs.admin.post(f"{shell.path}:type", json={})
+        assert refused.status_code in (401, 403, 404)
+    await nothing_left(gateway, project)
+    assert not any(Path(f"/proc/{pid}").exists() for pid in processes)
+
+
+async def test_session_of_another_user_is_not_found(gateway: Gateway, tmp_path: Path) -> None:
+    """Also a site administrator uses only the sessions of their own."""
+    project = await gateway.project(copy_of("add", tmp_path))
+    async with (
+        contributor(gateway, project) as (theirs, _),
+        session(theirs, project, kind="shell") as shell,
+    ):
+        await shell.event("ready")
+        for method, path in (
+            ("GET", f"{shell.path}/log"),
+            ("GET", f"{shell.path}/terminal"),
+            ("POST", f"{shell.path}:type"),
+            ("POST", f"{shell.path}:call"),
+            ("DELETE", shell.path),
+        ):
+            body = {} if method == "POST" else None
+            answer = await gateway.admin.request(method, path, json=body)
+            assert refusal(answer) == (404, "session.notfound")
+    await nothing_left(gateway, project)
+
+
 async def test_shell_of_a_model_has_its_build_and_variables(
     gateway: Gateway, tmp_path: Path
 ) -> None:
