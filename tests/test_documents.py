@@ -1,4 +1,4 @@
-"""What the README and the command line's README say, held to the code."""
+"""What the README and the command line's reference say, held to the code."""
 
 import argparse
 import re
@@ -12,7 +12,7 @@ from gateway.errors import CATALOGUE
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-CLI_README = (ROOT / "gateway/cli/README.md").read_text()
+CLI_REFERENCE = (ROOT / "gateway/cli/REFERENCE.md").read_text()
 DOCUMENTS = sorted(
     path for path in ROOT.rglob("*.md") if not {".venv", "project_templates"} & set(path.parts)
 )
@@ -49,7 +49,7 @@ def verbs(parser: argparse.ArgumentParser, before: str = "") -> Iterator[tuple[s
 
 def test_the_table_of_verbs() -> None:
     """The table lists every verb with the parser's own words, in its order."""
-    table = CLI_README.partition("## Verbs")[2].partition("\n## ")[0]
+    table = CLI_REFERENCE.partition("## Verbs")[2].partition("\n## ")[0]
     assert re.findall(r"^\| `([\w -]+)` \| (.+) \|$", table, re.MULTILINE) == list(
         verbs(make_parser())
     )

@@ -113,7 +113,7 @@ def test_missing_file_or_model_is_told(state: State, folder: Path, predictd: Pre
 def test_reference_has_each_key() -> None:
     """The table of the reference, the errors and the schema have the same keys."""
     assert list(KEYS) == [field.name for field in msgspec.structs.fields(ModelTable)]
-    reference = (ROOT / "gateway" / "cli" / "README.md").read_text()
+    reference = (ROOT / "gateway" / "cli" / "REFERENCE.md").read_text()
     for key, about in KEYS.items():
         assert f"| `{key}` | {about} |" in reference
 
