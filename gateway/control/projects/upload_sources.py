@@ -3,9 +3,12 @@
 Nothing beneath the project's folder is opened by its path. All of it blocks.
 """
 
+import errno
 import os
 import shutil
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
@@ -34,8 +37,9 @@ class CurrentFiles:
         """A link to the file, or a copy where it has another mode."""
         name = self._enter(path)
         if stat.S_IMODE(self._folder.status(name).st_mode) == mode:
-            self._folder.link(name, target)
-            return
+            with _unless_too_many_links():
+                self._folder.link(name, target)
+                return
         with self._folder.open(name) as file, target.open("xb") as copy:
             shutil.copyfileobj(file, copy)
         target.chmod(mode)
@@ -54,8 +58,20 @@ def link_or_copy(sent: Path, path: Path, mode: int) -> None:
     facts = sent.stat()
     if facts.st_nlink == 1:
         sent.chmod(mode)
-    elif stat.S_IMODE(facts.st_mode) != mode:
-        shutil.copyfile(sent, path)
-        path.chmod(mode)
-        return
-    os.link(sent, path)
+    if facts.st_nlink == 1 or stat.S_IMODE(facts.st_mode) == mode:
+        with _unless_too_many_links():
+            os.link(sent, path)
+            return
+    shutil.copyfile(sent, path)
+    path.chmod(mode)
+
+
+@contextmanager
+def _unless_too_many_links() -> Iterator[None]:
+    """Passes over the error of a file that can have no more links: 65,000 on ext4. A project may
+    have as many empty files."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.EMLINK:
+            raise
