@@ -103,7 +103,7 @@ def test_killed_build_is_whole_or_absent(tmp_path: Path, observe: Observe) -> No
         script = "sleep 0.3; echo prepared > prepared.txt; sleep 0.3\n"
         folder = write(tmp_path / "p", {"echo.py": ECHO, "cdsw-build.sh": script})
         model = gateway.model(gateway.project(folder), "shot")
-        wish = {"file_path": "echo.py", "function_name": "echo"}
+        wish = {"file_path": "echo.py", "function_name": "echo", "fresh": True}
         ends: list[str] = []
         with Prober(gateway, [good], {}).running():
             for _ in range(6):

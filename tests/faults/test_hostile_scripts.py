@@ -192,6 +192,11 @@ def test_odd_files_of_scripts(tmp_path: Path, level: str) -> None:
         shared.check_others("next")
 
 
+@fault(
+    "a build script rewrites its project's earlier environment",
+    injection="a rebuild's script writes, links and renames at files of the sealed environment",
+    bound="the sealed one stays, and the model that serves from it answers as before",
+)
 def test_sealed_file_cannot_be_replaced(tmp_path: Path) -> None:
     """A script that rewrites a file of its project's earlier environment changes a file of its own
     new one; the sealed one stays."""

@@ -34,6 +34,7 @@ GOOD = {
     "password": b'"correct horse battery"',
     "file_path": b'"add.py"',
     "function_name": b'"add"',
+    "kind": b'"function"',
     "script": b'"add.py"',
     "permission": b'"viewer"',
     "path": b'"add.py"',

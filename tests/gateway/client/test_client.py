@@ -1,5 +1,6 @@
 """The client: one kept connection, nothing sent twice, and errors that say who must act."""
 
+import json
 import socket
 import time
 from collections.abc import Iterator
@@ -167,5 +168,7 @@ def test_call_retries_for_its_patience(state: State, client: Client) -> None:
 
 
 def test_client_text(state: State, client: Client, tmp_path: Path) -> None:
-    """A log comes as it is."""
-    assert client.text("/projects/p/models/m/logs").splitlines() == state.log_lines
+    """A text comes as it is: a log as one JSON object a line."""
+    lines = map(json.loads, client.text("/projects/p/models/m/logs").splitlines())
+    told = [f"{each['at']} {each['stream']} {each['text']}" for each in lines]
+    assert told == state.log_lines
