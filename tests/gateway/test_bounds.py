@@ -13,12 +13,14 @@ from werkzeug.datastructures import MultiDict
 
 from gateway.admin.route_table import ROUTES
 from gateway.admin.routing.json_body import FREE_BYTES
+from gateway.admin.routing.manifest_uploads import ManifestUpload
 from gateway.admin.routing.route import SMALL_BODY, AdminRoute
 from gateway.admin.routing.uploads import MOST_PARTS
 from gateway.app import FORM_LIMIT
 from gateway.errors import API_PREFIX
 from gateway.http.request_head import PARTS_LIMIT
 from gateway.settings import SETTINGS, Settings
+from gateway.upload_manifest import MEDIA_TYPE, MOST_BYTES
 from gateway.web.site import PAGES
 from tests.gateway.conftest import Samples
 from tests.support.gateway import PATIENCE, Json, url_in
@@ -76,8 +78,10 @@ def test_each_route_declares_how_large_a_body_may_be() -> None:
     """What is decoded on the loop is small; only uploads, which go to a file, are large."""
     for route in ROUTES:
         if isinstance(route.max_body, str):
-            assert route.body is MultiDict, route.path
+            assert route.body in (MultiDict, ManifestUpload), route.path
             assert SETTINGS[route.max_body].kind.is_size, route.path
+        elif route.body is ManifestUpload:  # it is read as a stream, and decoded in a thread
+            assert route.max_body == MOST_BYTES, route.path
         else:
             assert 0 < route.max_body <= FREE_BYTES, route.path
 
@@ -89,6 +93,8 @@ def test_a_body_above_its_routes_bound_is_refused_unread(stage: Stage, route: Ad
     if isinstance(most, str):
         most = getattr(Settings(), most)
     media = "multipart/form-data; boundary=x" if route.body is MultiDict else "application/json"
+    if route.body is ManifestUpload:
+        media = MEDIA_TYPE
     status, told = stage.announces(route.method, stage.path(route), most + 1, media)
     assert (status, told["details"][0]["code"]) == (413, "request.toolarge")
     assert f"larger than {most} bytes" in told["message"]
