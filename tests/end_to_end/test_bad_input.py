@@ -41,8 +41,8 @@ def nothing_is_lost(shop: Gateway) -> Iterator[None]:
 # Arguments of `deploy` in the folder of `add`: the exit code, and what the user is told.
 DEPLOYS = {
     "no such file": (["no.py:add"], 2, "file 'no.py' does not exist"),
-    "no such function": (["add.py:subtract"], 1, "'subtract'"),
-    "no function named": (["add.py"], 2, "not FILE:FUNCTION"),
+    "no such function": (["add.py:subtract"], 4, "defines no 'subtract'"),
+    "no function named": (["add.py"], 2, "name FILE:FUNCTION"),
     "outside, relative": (["../badly/badly.py:behave"], 4, "not inside the project"),
     "outside, absolute": (["/etc/passwd:x"], 4, "not inside the project"),
     "no replicas": (["add.py:add", "--replicas", "0"], 2, "not a number of replicas"),
@@ -216,5 +216,5 @@ def test_symbolic_links_that_leave_the_project_are_refused(shop: Gateway, tmp_pa
     folder = write(tmp_path / "links", {"m.py": "def f(x):\n    return x\n"})
     (folder / "away").symlink_to("/etc/passwd")
     outcome = shop.cli("deploy", "--no-auth", "m.py:f", cwd=folder)
-    assert outcome.code == 1
+    assert outcome.code == 4
     assert "away" in outcome.err

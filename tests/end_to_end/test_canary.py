@@ -22,7 +22,7 @@ PASSWORD = "canary-password-5e1f"
 OTHER_PASSWORD = "canary-password-b27c"
 TYPED_WRONG = "canary-password-wrong"
 SITE, PROJECT, DEPLOYMENT = "canary-site-91ad", "canary-project-40c6", "canary-deployment-7f3b"
-# Secrets are shown to no one; of the others those who may edit see the values.
+# Secrets and values of the site are shown to no one; the others only to those who may edit.
 SECRET, DEPLOYED_SECRET = "canary-secret-c3d8", "canary-secret-66e0"
 SECRETS = (SECRET, DEPLOYED_SECRET)
 VARIABLES = (SITE, PROJECT, DEPLOYMENT, *SECRETS)
@@ -110,7 +110,7 @@ def gateway(tmp_path: Path) -> Iterator[Gateway]:
 def test_secrets_are_only_where_needed(gateway: Gateway, tmp_path: Path) -> None:
     """No key, password, link or variable is in the database, a backup, a log, the audit log or an
     argument; variables are only in their own models and builds; no reply has a secret, and replies
-    to users who may not edit have no variable."""
+    to users who may not edit have no variable; no reply has a value of the site."""
     watch = Watch(gateway)
     with watch.looking():
         secrets, seen = use_all(gateway, tmp_path)
@@ -171,7 +171,7 @@ def check_replies(gateway: Gateway) -> None:
             shown[role] |= {name for name in VARIABLES if name.encode() in reply}
     assert asked > 60
     assert shown == {
-        "": {SITE, PROJECT, DEPLOYMENT}, "contributor": {PROJECT, DEPLOYMENT}, "viewer": set()
+        "": {PROJECT, DEPLOYMENT}, "contributor": {PROJECT, DEPLOYMENT}, "viewer": set()
     }  # fmt: skip
 
 

@@ -27,6 +27,7 @@ from workers import (
     PoolSpec,
     ProbeRaised,
     Raised,
+    Refused,
     ReplicaSpec,
     StartFailed,
     TimedOut,
