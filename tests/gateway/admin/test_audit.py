@@ -22,7 +22,9 @@ def told(entries: list[Json]) -> list[tuple[str, str]]:
 def test_route_that_changes_names_audit_action() -> None:
     """Each route but GET has an action such as `model.create`; of those, only a backup has one."""
     for route in ROUTES:
-        asks = route.path.endswith((":compare", ":check"))  # by a body that no query could have
+        # What only asks, by a body that no query could have; and what is said in a session, whose
+        # opening and end are recorded.
+        asks = route.path.endswith((":compare", ":check", ":call", ":type"))
         changes = (route.method != "GET" and not asks) or route.path == "/backup"
         assert bool(route.audit) == changes, route.path
         assert not changes or route.audit.partition(".")[2], route.path

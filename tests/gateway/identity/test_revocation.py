@@ -329,8 +329,10 @@ WAYS: dict[str, tuple[str, Deed, Deed]] = {
 
 
 def test_all_streaming_routes_are_tried(streams: Streams) -> None:
-    """A route that streams is in the table above."""
-    declared = {route.path for route in ROUTES if route.streams}
+    """A route that streams is in the table above. Sessions have tests of their own; the log of a
+    runtime is for site administrators, whose rights no project gives."""
+    others = ("/projects/<project_id>/sessions/", "/runtimes/")
+    declared = {r.path for r in ROUTES if r.streams and not r.path.startswith(others)}
     assert set(streams.paths) == declared
 
 
