@@ -200,6 +200,7 @@ async def test_exception_text_reaches_its_caller(harness: Harness, text: str, to
         outcome = await badly.predict(f'{{"do":"raise","text":"{text}"}}'.encode())
     assert isinstance(outcome, Raised)
     assert (outcome.type, outcome.message) == ("ValueError", told)
+    assert outcome.request_id
     [slot] = badly.statistics().slots
     assert (slot.failure, slot.error) == (1, 0)
 
