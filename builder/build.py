@@ -168,7 +168,7 @@ class _Build:
                 interpreter = await inspect(self._spec.interpreter)
                 maker = self._maker(interpreter)
                 await self._prepare(maker)
-                await locked.enter_async_context(self._environments.locked(maker.key))
+                await locked.enter_async_context(self._environments.locked(maker.equals))
                 found = not self._spec.fresh and await maker.find(kept)
                 if not (found or maker.refused):
                     await maker.make()

@@ -14,6 +14,7 @@ Without mounts a build's home is its own folder, and another build's home anothe
 environment that was made at another home is found only if no file in it names that home.
 """
 
+import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
@@ -132,6 +133,13 @@ class EnvironmentMaker:
         if self.spec.lock:
             locked = replace(parts, lock=self.spec.lock)
             self.key = await trio.to_thread.run_sync(key_of, locked, self._tree)
+
+    @property
+    def equals(self) -> str:
+        """What builds have to have in common to wait for one another: the key, and the content of
+        the script, since a changed script never makes the same."""
+        script = os.fsencode(self.spec.script)
+        return " ".join([self.key, *(each.name for each in self._tree if each.path == script)])
 
     def _script(self) -> str:
         """What is run: the path of the script, or the line in its place; "" for nothing."""

@@ -125,10 +125,10 @@ class EnvironmentStore(SealedFolders[EnvironmentManifest]):
             return (self.folder(name) / LOCK).read_text()
         return ""
 
-    def locked(self, key: str) -> trio.Lock:
-        """Return the lock of a key, held while an environment is looked for and made: the second of
-        two equal builds waits for the environment of the first."""
-        return self._locks.setdefault(key, trio.Lock())
+    def locked(self, equals: str) -> trio.Lock:
+        """Return the lock of what equal builds have in common, held while an environment is looked
+        for and made: the second of two equal builds waits for the environment of the first."""
+        return self._locks.setdefault(equals, trio.Lock())
 
     @contextmanager
     def in_use(self, name: str) -> Iterator[None]:
