@@ -35,6 +35,7 @@ from store import Database, Experiment, Failure, Project
 from workers import Log, Workers
 
 logger = logging.getLogger(__name__)
+_OURS = "[predictd] "
 
 
 class RunServices(msgspec.Struct, frozen=True, kw_only=True):
@@ -188,7 +189,9 @@ class RunTask:
         if ended.status != 0 or ended.reason.cause is not None:
             snapshot = Snapshot(services.data.snapshots(project.id), experiment.snapshot)
             source = script_source(spec.code, experiment.script, Path(project.path), snapshot)
-            explain = partial(failures.script_failed, ended, self.log.tail(20), source)
+            # What is said of its files comes after its own last line.
+            printed = [line for line in self.log.tail(200) if not line.text.startswith(_OURS)][-20:]
+            explain = partial(failures.script_failed, ended, printed, source)
             failure = await trio.to_thread.run_sync(explain)
         event = "succeeded" if failure is None else "failed"
         await self._end_by_itself(event, failure=failure, exit_status=ended.status)
