@@ -194,7 +194,7 @@ def test_odd_files_of_scripts(tmp_path: Path, level: str) -> None:
 
 @fault(
     "a build script rewrites its project's earlier environment",
-    injection="a rebuild's script writes, links and renames at files of the sealed environment",
+    injection="a later build's script writes, links and renames at files of the sealed one",
     bound="the sealed one stays, and the model that serves from it answers as before",
 )
 def test_sealed_file_cannot_be_replaced(tmp_path: Path) -> None:

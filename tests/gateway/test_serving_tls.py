@@ -11,7 +11,8 @@ import trustme
 
 from gateway.cli.context import Address, running_address
 from gateway.client import Client, ServerUnreachable
-from gateway.settings import Settings, SettingsError
+from gateway.serving import run_gateway
+from gateway.settings import LoadedSettings, Settings, SettingsError
 from tests.support.gateway import PATIENCE, Gateway, copy_of, running, settings_for
 
 CALL = "POST /model HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s"
@@ -143,6 +144,5 @@ async def test_wrong_files_change_nothing(tmp_path: Path) -> None:
     """TLS settings that cannot be used are refused before a data folder is made."""
     settings = settings_for(tmp_path / "data", tls_certificate="missing.pem", tls_key="key.pem")
     with pytest.RaisesGroup(SettingsError, allow_unwrapped=True, flatten_subgroups=True):
-        async with running(settings):
-            pass
+        await run_gateway(LoadedSettings(settings, {}), stop=trio.Event(), ready=lambda _: None)
     assert not list(tmp_path.iterdir())

@@ -69,7 +69,7 @@ async def take_all(gateway: Gateway, flag: Path) -> tuple[str, list[str]]:
     flag.touch()
     for _ in range(3):
         await run_script(gateway, project, "endless.py")
-    builds = [await gateway.build(floods, "tracked.py:predict") for _ in range(3)]
+    builds = [await gateway.build(floods, "tracked.py:predict", fresh=True) for _ in range(3)]
     await gateway.until(builds[0], status_is("building"))
     await gateway.until(
         await gateway.deploy(waits, replicas=9), lambda found: found["status"] == "deploying"
