@@ -6,6 +6,7 @@ file of each kind is damaged in a copy of it, all at once, and a gateway started
 says for each kind what has to be named; a file of no kind in it fails the test.
 """
 
+import json
 import os
 import shutil
 import sqlite3
@@ -80,9 +81,12 @@ class Kind(NamedTuple):
 KINDS = [
     # Of the project.
     Kind("builds/BUILD/sealed", ANY - STUCK),
-    Kind("builds/*/sealed", ANY - STUCK),
     Kind("builds/*/code/*"),
     Kind("environments/*/environment/*"),
+    Kind("environments/*/inputs"),
+    Kind("environments/*/pylock.toml"),
+    Kind("environments/*/sealed", ANY - STUCK),
+    Kind("files/*"),
     Kind("experiments/*/outputs/*", STUCK),
     Kind("experiments/*/tracked/metrics.jsonl", TYPE | STUCK | {"garbage"}),
     Kind("experiments/*/work/*", STUCK),
@@ -138,12 +142,11 @@ class Prepared(NamedTuple):
         found: dict[Kind, Path] = {}
         for path in files_in(self.folder):
             name = path.relative_to(self.folder)
-            if str(name) in NEEDED:
+            if str(name) in NEEDED or any(each in str(name) for each in self.others):
                 continue
             kind = self.kind_of(path)
             assert kind is not None, f"{name}: say in KINDS what a start does without it"
-            if not any(each in str(name) for each in self.others):
-                found.setdefault(kind, name)
+            found.setdefault(kind, name)
         return found
 
 
@@ -182,7 +185,12 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
         *data.glob("environments/*/environment/lib/*/*/*"),
     ):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    return Prepared(data, victim[-1], other[1], frozenset(other))
+    others = [
+        path.parent.name
+        for path in data.glob("environments/*/sealed")
+        if json.loads(path.read_bytes())["project"] == other[0]
+    ]
+    return Prepared(data, victim[-1], other[1], frozenset([*other, *others]))
 
 
 async def _prepare(folder: Path) -> tuple[list[str], list[str], str]:

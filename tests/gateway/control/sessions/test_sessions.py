@@ -223,7 +223,7 @@ async def test_session_of_another_user_is_not_found(gateway: Gateway, tmp_path: 
             ("POST", f"{shell.path}:call"),
             ("DELETE", shell.path),
         ):
-            body = {} if method == "POST" else None
+            body: dict[str, str] | None = {} if method == "POST" else None
             answer = await gateway.admin.request(method, path, json=body)
             assert refusal(answer) == (404, "session.notfound")
     await nothing_left(gateway, project)
