@@ -205,7 +205,8 @@ def running_address(data: Path) -> Address:
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise ServerUnreachable(
             f"no gateway runs on data folder {data}",
-            "start one with `predictd serve`, or name another with --data or --url",
+            "start one with `predictd serve`, use another machine's with `predictd login URL`, "
+            "or name one with --data or --url",
         ) from None
 
 

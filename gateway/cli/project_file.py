@@ -158,15 +158,34 @@ def _line_of(text: str, section: str, key: str) -> int:
 def chosen_models(arguments: Namespace, folder: Path) -> list[Namespace]:
     """The arguments of each model to deploy, from the folder's file: those that were named, else
     all. What was given as a flag wins."""
-    declared = {model.name: model.table for model in read_project_file(folder)}
     for name in arguments.target:
-        if name not in declared:
-            close = get_close_matches(name, declared, 1)
-            hint = f"did you mean {close[0]!r}? " if close else ""
-            advice = f"{hint}it has {', '.join(declared)}; or name FILE:FUNCTION"
-            raise CommandFailed(f"{NAME} has no model {name!r}", advice, Exit.USAGE)
+        _refuse_file(name, folder)
+    declared = {model.name: model.table for model in read_project_file(folder)}
     names = arguments.target or list(declared)
-    return [_with_defaults(arguments, name, declared[name]) for name in names]
+    return [_with_defaults(arguments, name, _of_name(declared, name)) for name in names]
+
+
+def declared_model(name: str, folder: Path) -> ModelTable:
+    """The model of this name in the folder's file. Raises CommandFailed."""
+    _refuse_file(name, folder)
+    declared = {model.name: model.table for model in read_project_file(folder)}
+    return _of_name(declared, name)
+
+
+def _of_name(declared: dict[str, ModelTable], name: str) -> ModelTable:
+    if name in declared:
+        return declared[name]
+    close = get_close_matches(name, declared, 1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    advice = f"{hint}it has {', '.join(declared)}; or name FILE:FUNCTION"
+    raise CommandFailed(f"{NAME} has no model {name!r}", advice, Exit.USAGE)
+
+
+def _refuse_file(name: str, folder: Path) -> None:
+    """Refuses `predict.py` where `predict.py:predict` is meant."""
+    if (folder / name).is_file():
+        advice = f"add one, such as {name}:predict"
+        raise CommandFailed(f"{name!r} names no function", advice, Exit.USAGE)
 
 
 def _with_defaults(arguments: Namespace, name: str, table: ModelTable) -> Namespace:

@@ -14,7 +14,7 @@ from itertools import count
 from pathlib import Path
 
 from gateway.cli.context import CommandFailed, Context, Exit
-from gateway.cli.folder_projects import FolderProjects, folder_projects
+from gateway.cli.folder_projects import FolderProjects, folder_projects, remembered_project
 from gateway.cli.lookup import find_project, gateway_of
 from gateway.cli.uploading import upload
 from gateway.client import ApiError, ClientError, Json
@@ -77,6 +77,16 @@ def upload_to(context: Context, project: Json, folder: Path) -> Json:
     with _known(context) as known:
         known.put(folder, project["id"])
     return done
+
+
+def uploads_here(context: Context, project_id: str) -> bool:
+    """Whether the current folder was uploaded to this project."""
+    try:
+        return project_id == remembered_project(
+            context.environment, gateway_of(context), Path.cwd()
+        )
+    except (OSError, ValueError):
+        return False
 
 
 def is_local(context: Context) -> bool:

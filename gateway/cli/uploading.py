@@ -53,7 +53,13 @@ def _send(context: Context, project: Json, packed: "PackedFolder", is_new: bool)
             is_new = False
             continue
         sent = f"{len(missing)} of {plural(packed.files, 'file')}"
-        context.terminal.say(f"Uploaded {sent} ({amount(size)}) to project {name!r}.")
+        if missing:
+            context.terminal.say(f"Uploaded {sent} ({amount(size)}) to project {name!r}.")
+        else:
+            files = plural(packed.files, "file")
+            context.terminal.say(
+                f"Updated project {name!r}: no content of the folder's {files} was missing."
+            )
         if replaced := done["replaced"]:
             context.terminal.say(
                 f"Replaced files that were changed on the gateway: {_named(replaced)}."

@@ -363,7 +363,8 @@ def _packages(environment: Mapping[str, str]) -> Finding:
     if not seen:
         return Finding("packages", "ok", "pip's own settings")
     advice = (
-        "Builds do not see them: set what builds need in the environment of the project or site."
+        "Builds do not see them: set what builds need with `predictd env set NAME`, for the site "
+        "with `--site`."
     )
     return Finding("packages", "warning", f"set in your environment: {', '.join(seen)}", advice)
 

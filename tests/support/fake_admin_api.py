@@ -479,6 +479,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def add_to_project(self, body: bytes, project: str, identity: str) -> None:
         wish = _read(AddToProject, body)
+        if wish["path"] == "absent":
+            raise Refusal("file.notfound", f"there is no file {wish['path']!r}")
         self.state.uploads[wish["target"]] = f"{identity}/{wish['path']}".encode()
         self._json({"hidden_by": self.state.hidden_by})
 

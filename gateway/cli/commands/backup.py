@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gateway.cli.command import Group, argument, command
 from gateway.cli.context import CommandFailed, Context, Exit
-from gateway.cli.terminal import mib, table
+from gateway.cli.terminal import mib, plural, table
 from gateway.client import Json
 from gateway.suggested_command import suggested
 
@@ -80,7 +80,7 @@ def restore(context: Context) -> None:
     except (StoreError, BuilderError) as error:
         raise CommandFailed(str(error), "nothing was changed", Exit.FAILED) from error
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
+        where = f"{error.filename}: " if error.filename not in (None, str(file)) else ""
         message = f"cannot restore {file}: {where}{error.strerror}"
         raise CommandFailed(message, "correct that; nothing was left there", Exit.FAILED) from error
     import msgspec
@@ -91,10 +91,11 @@ def restore(context: Context) -> None:
     ]
     serving = table(("MODEL", "BUILD", "ENVIRONMENT"), rows) if rows else "Nothing was deployed."
     rebuilds = any(each.needs_rebuild for each in restored.served)
-    builds = f"{restored.put_back} builds restored, {restored.to_rebuild} to be rebuilt"
+    builds = f"{plural(restored.put_back, 'build')} restored, {restored.to_rebuild} to be rebuilt"
+    records = f"{plural(restored.projects, 'project')}, {plural(restored.models, 'model')}"
     lines = [
         *(["Removed the rest of an unfinished restore."] * restored.unfinished),
-        f"{restored.data}: {restored.projects} projects, {restored.models} models, {builds}.",
+        f"{restored.data}: {records}, {builds}.",
         *(f"Missing here: {path}, the folder of a project." for path in restored.unlinked),
         *(f"Not in the backup: {what}" for what in restored.left_out),
         serving,

@@ -19,7 +19,7 @@ from gateway.cli.arguments import count as build_number
 from gateway.cli.arguments import file_and_function
 from gateway.cli.command import Group, argument, command
 from gateway.cli.context import CommandFailed, Context, Detached, Exit
-from gateway.cli.lookup import build_path, find_model, full_name, model_path
+from gateway.cli.lookup import build_path, find_build, find_model, full_name, model_path
 from gateway.cli.options import (
     BUILD_OPTIONS,
     DEPLOYMENT_OPTIONS,
@@ -171,6 +171,8 @@ def rollback(context: Context) -> None:
     if number and number == model["current_build_number"]:
         raise CommandFailed(f"build {number} of {name!r} serves already", "", Exit.REFUSED)
     if previous is None:
+        if number:
+            check_built(model, find_build(client, model, number))
         which = f"no build {number}" if number else "no other build"
         raise CommandFailed(
             f"model {name!r} has {which} that served before and still exists",
@@ -228,7 +230,7 @@ def watch_started(
     if deployment is None:  # the snapshot has failed already
         check_built(model, build)
         raise AssertionError(f"build {number} has no deployment")
-    what = f"build {number} of {name!r} and its deployment"
+    what = f"build {number} of {name!r} with its deployment"
     started = {"model": model, "build": build, "deployment": deployment}
     end_if_detached(context, started, what, suggested("status", name))
     with detachable(

@@ -16,11 +16,11 @@ from gateway.cli.command import argument, command
 from gateway.cli.context import CommandFailed, Context, Exit
 from gateway.cli.lookup import experiment_path, find_experiment, find_project
 from gateway.cli.options import FRESH, KERNEL, OF_PROJECT, TIMEOUT, UPLOAD, WAIT, YES, network
-from gateway.cli.project_of_folder import current_project
+from gateway.cli.project_of_folder import current_project, uploads_here
 from gateway.cli.terminal import plural, printable, table, when
 from gateway.cli.uploading import amount
 from gateway.cli.watch import detachable, end_if_detached, log_events, reason_of
-from gateway.client import Json
+from gateway.client import ApiError, Json
 from gateway.suggested_command import suggested
 
 # The most files of an experiment that are named; the others are counted.
@@ -247,8 +247,17 @@ def promote(context: Context) -> None:
     experiment = find_experiment(context.client, context.arguments.experiment)
     file, target = context.arguments.file, context.arguments.to or context.arguments.file
     body = {"path": file, "target": target}
-    added = context.client.post(f"{experiment_path(experiment)}:add_to_project", body)
     number = experiment["experiment_number"]
+    try:
+        added = context.client.post(f"{experiment_path(experiment)}:add_to_project", body)
+    except ApiError as error:
+        if error.code != "file.notfound":
+            raise
+        raise CommandFailed(
+            f"experiment {number} has no file {file!r}",
+            f"list its files with {suggested('experiment files', number)}",
+            Exit.REFUSED,
+        ) from error
     text = f"Copied {file} of experiment {number} to {target} of the project."
     if hidden_by := added["hidden_by"]:
         context.terminal.say(
@@ -257,6 +266,11 @@ def promote(context: Context) -> None:
         )
     document = {"experiment": experiment["id"], "path": target, "hidden_by": hidden_by}
     context.terminal.result(document, text)
+    if uploads_here(context, experiment["project_id"]):
+        context.terminal.say(
+            f"The next upload of this folder replaces it by the folder's own {target}, if there is "
+            f"one. Download it with {suggested('files get', target, target)}."
+        )
 
 
 def _follow(context: Context, experiment: Json, lines: list[str] | None = None) -> Json:

@@ -59,7 +59,8 @@ def logs(context: Context) -> Exit:
     for line in lines:
         _print(context, line, several)
     if not lines:
-        context.terminal.say("No output.")
+        which = f" of request {arguments.request!r} in the log" if arguments.request else ""
+        context.terminal.say(f"No output{which}.")
     return Exit.OK
 
 

@@ -159,8 +159,9 @@ def _requirements(file: str | None) -> str:
     try:
         return sys.stdin.read() if file == "-" else Path(file).read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
+        reason = (isinstance(error, OSError) and error.strerror) or error
         raise CommandFailed(
-            f"cannot read {file!r}: {error}", "give a requirements file", Exit.USAGE
+            f"cannot read {file!r}: {reason}", "give a requirements file", Exit.USAGE
         ) from error
 
 

@@ -120,7 +120,8 @@ def _model_status(context: Context) -> None:
     elif last["failure"]:
         # A first build that failed has no deployment that could be repeated.
         log = suggested("build log", full_name(model), last["build_number"])
-        parts.append(f"Correct it, then deploy again. The log: {log}.")
+        step = "Deploy again" if last["cancelled_by"] else "Correct it, then deploy again"
+        parts.append(f"{step}. The log: {log}.")
     elif deployment is None or deployment["status"] not in ACTIVE:
         parts.append(f"Serve it with {suggested('model redeploy', full_name(model))}.")
     context.terminal.result(document, "\n\n".join(parts))

@@ -2,6 +2,7 @@
 
 import json
 import threading
+from argparse import ArgumentTypeError, Namespace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -21,13 +22,13 @@ _NO_ANSWER = "the traceback is above"
 @command(
     "try",
     "run a function once, as a model would, without a model",
-    argument("target", metavar="FILE:FUNCTION", type=file_and_function),
+    argument("target", metavar="FILE:FUNCTION", help="or the name of a model in predictd.toml"),
     argument(
         "request",
         metavar="JSON",
         nargs="?",
         type=json_value,
-        help="the request, or @FILE, or - for stdin (default: null)",
+        help="the request, or @FILE, or - for stdin (default: the model's example, or null)",
     ),
     OF_PROJECT,
     UPLOAD,
@@ -43,6 +44,7 @@ _NO_ANSWER = "the traceback is above"
 def try_function(context: Context) -> None:
     """Runs the function in the environment and the confinement of a build. What it prints goes to
     stderr, what it returns, as JSON, to stdout."""
+    _resolve(context.arguments)
     if context.arguments.watch:
         _watch(context)
         return
@@ -54,6 +56,24 @@ def try_function(context: Context) -> None:
             f"{file}:{function} failed: {answer['problem']}", _NO_ANSWER, Exit.FAILED
         )
     context.terminal.result(answer, json.dumps(answer["response"], ensure_ascii=False))
+
+
+def _resolve(arguments: Namespace) -> None:
+    """Makes the target a file and a function. A model of predictd.toml has a kernel and an example,
+    too; what was given wins."""
+    if ":" in arguments.target:
+        try:
+            arguments.target = file_and_function(arguments.target)
+        except ArgumentTypeError as error:
+            raise CommandFailed(str(error), "see `predictd help try`", Exit.USAGE) from None
+        return
+    from gateway.cli.project_file import declared_model
+
+    table = declared_model(arguments.target, Path.cwd())
+    arguments.target = (table.file, table.function)
+    arguments.kernel = arguments.kernel or table.kernel
+    if arguments.request is None:
+        arguments.request = table.example
 
 
 def _asked(context: Context) -> tuple[Json, Json]:

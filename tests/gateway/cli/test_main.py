@@ -27,11 +27,12 @@ def test_exit_codes() -> None:
 
 
 def test_no_gateway(data: Path, predictd: Predictd) -> None:
-    """Without a gateway the user learns how to start one."""
+    """Without a gateway the user learns how to start one, or to use another machine's."""
     outcome = predictd("ls")
     assert (outcome.code, outcome.out) == (3, "")
     assert f"no gateway runs on data folder {data}" in outcome.err
-    assert "predictd serve" in outcome.err
+    assert "`predictd serve`" in outcome.err
+    assert "`predictd login URL`" in outcome.err
     assert predictd("ls", "--json").json["error"]["advice"].startswith("start one")
 
 

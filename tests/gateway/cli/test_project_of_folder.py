@@ -124,6 +124,15 @@ def test_what_is_left_out_is_told(state: State, folder: Path, predictd: Predictd
     assert state.sent == [[".gitignore", "model.py"]]
 
 
+def test_folder_with_less_is_told(state: State, folder: Path, predictd: Predictd) -> None:
+    """An upload that only removes files says so, instead of that 0 files were uploaded."""
+    (folder / "notes").touch()
+    predictd("deploy", "model.py:add")
+    (folder / "notes").unlink()
+    outcome = predictd("deploy", "model.py:add")
+    assert "Updated project 'sums': no content of the folder's 1 file was missing." in outcome.err
+
+
 def test_replaced_files_are_told(state: State, folder: Path, predictd: Predictd) -> None:
     """An upload that replaces what an experiment gave says so."""
     state.replaced.append("model.pkl")

@@ -75,6 +75,8 @@ def test_deploy_of_a_missing_file(state: State, folder: Path, predictd: Predictd
     assert "file 'absent.py' does not exist" in outcome.err
     assert "did you mean" not in outcome.err
     assert "did you mean 'model.py'?" in predictd("deploy", "modle.py:add").err
+    outcome = predictd("deploy", "model.py")
+    assert (outcome.code, "'model.py' names no function" in outcome.err) == (2, True)
     assert not state.projects
 
 
@@ -126,7 +128,7 @@ def test_control_c_leaves_the_build_running(state: State, folder: Path, predictd
     finally:
         released.set()
     assert outcome.code == 130
-    assert "build 1 of 'sums/add' and its deployment continues" in outcome.err
+    assert "build 1 of 'sums/add' with its deployment continues" in outcome.err
     assert "predictd status sums/add" in outcome.err
     assert len(state.deployments) == 1
 
@@ -152,8 +154,8 @@ def test_second_control_c_cancels(
     finally:
         released.set()
     assert outcome.code == 130
-    assert "Ctrl-C again within 3 s cancels build 1 of 'sums/add' and its deploy" in outcome.err
-    assert "build 1 of 'sums/add' and its deployment was cancelled" in outcome.err
+    assert "Ctrl-C again within 3 s cancels build 1 of 'sums/add' with its deploy" in outcome.err
+    assert "build 1 of 'sums/add' with its deployment was cancelled" in outcome.err
     [build] = state.builds.values()
     assert (build["status"], build["cancelled_by"]) == ("build failed", "admin")
 
@@ -270,6 +272,9 @@ def test_rollback_to_a_build_that_served(state: State, folder: Path, predictd: P
     outcome = predictd("rollback", "add", "--to", "4")
     assert (outcome.code, "has no build 4 that served before" in outcome.err) == (4, True)
     assert "`predictd model redeploy sums/add --build 4`" in outcome.err
+    outcome = predictd("rollback", "add", "--to", "9")
+    assert (outcome.code, "has no build 9\n" in outcome.err) == (4, True)
+    assert "redeploy" not in outcome.err
 
 
 def test_rollback_of_the_first_build(state: State, folder: Path, predictd: Predictd) -> None:

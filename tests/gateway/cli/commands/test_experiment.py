@@ -129,7 +129,11 @@ def test_experiment_promote_stop_rm(state: State, folder: Path, predictd: Predic
     """A file goes into the project under its own name or another; a yes is needed to delete."""
     predictd("experiment", "run", "model.py")
     [identity] = state.experiments
-    predictd("experiment", "promote", "1", "model.pkl")
+    outcome = predictd("experiment", "promote", "1", "model.pkl")
+    assert "`predictd files get model.pkl model.pkl`" in outcome.err
+    outcome = predictd("experiment", "promote", "1", "absent")
+    assert (outcome.code, "experiment 1 has no file 'absent'" in outcome.err) == (4, True)
+    assert "`predictd experiment files 1`" in outcome.err
     assert predictd("experiment", "promote", "1", "model.pkl", "--to", "models/a.pkl").code == 0
     kept = f"{identity}/model.pkl".encode()
     assert state.uploads == {"model.pkl": kept, "models/a.pkl": kept}

@@ -46,6 +46,18 @@ def test_function_is_tried(tries: Predictd) -> None:
     assert tries("project", "show", "sums", "--json").json["models"] == []
 
 
+def test_model_of_the_project_file_is_tried(tries: Predictd, folder: Path) -> None:
+    """`try NAME` takes file, function and example of predictd.toml; a given request wins."""
+    declared = '[models.sum]\nfile = "model.py"\nfunction = "add"\nexample = { a = 1, b = 2 }\n'
+    (folder / "predictd.toml").write_text(declared)
+    assert tries("try", "sum").out == "3\n"
+    assert tries("try", "sum", '{"a": 5, "b": 2}').out == "7\n"
+    outcome = tries("try", "smu")
+    assert (outcome.code, "did you mean 'sum'?" in outcome.err) == (2, True)
+    outcome = tries("try", "model.py")
+    assert (outcome.code, "'model.py' names no function" in outcome.err) == (2, True)
+
+
 def test_mistyped_function_is_told_at_once(tries: Predictd) -> None:
     """A function that does not exist is told before an environment is made."""
     outcome = tries("try", "model.py:ad", "{}")
