@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import IO, TYPE_CHECKING
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
+_LOCK = "predictd.lock"
 SETTINGS = {
     "core.hooksPath": "/dev/null",
     "core.fsmonitor": "false",
@@ -80,6 +81,7 @@ class GitStore:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._is_checked = False
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -92,7 +94,7 @@ class GitStore:
             self._make()
         # O_NONBLOCK: a pipe in its place does not wait for a reader.
         flags = os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC
-        lock = os.open(self.path / "predictd.lock", flags, 0o666)
+        lock = os.open(self.path / _LOCK, flags, 0o666)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
@@ -122,6 +124,7 @@ class GitStore:
 
     def tree_of(self, commit: str) -> str:
         """Return the name of a commit's tree."""
+        self._refuse_pipes()
         return self.run("rev-parse", "--verify", f"{commit}^{{tree}}").decode().strip()
 
     def delete_reference(self, reference: str) -> None:
@@ -131,6 +134,7 @@ class GitStore:
 
     def list_entries(self, commit: str) -> list[tuple[str, str, bytes]]:
         """Return (mode, object, path) of all folders and files, each folder before its content."""
+        self._refuse_pipes()
         output = self.run("ls-tree", "-r", "-t", "-z", "--full-tree", commit)
         entries = []
         for line in output.split(b"\0")[:-1]:
@@ -160,6 +164,7 @@ class GitStore:
     @contextmanager
     def blobs(self) -> Iterator["BlobReader"]:
         """Read blobs through one git process."""
+        self._refuse_pipes()
         command = self._command(("cat-file", "--batch"))
         process = self._git().execute(command, istream=subprocess.PIPE, as_process=True)
         try:
@@ -168,6 +173,20 @@ class GitStore:
             # It may still be writing a blob that is no longer needed.
             process.kill()
             process.communicate()
+
+    def _refuse_pipes(self) -> None:
+        """Raise SnapshotFailed if a file of the store was replaced by a pipe, at whose opening git
+        would wait forever. A store with 50,000 objects is looked through in some 50 ms."""
+        folders = [] if self._is_checked else [str(self.path)]
+        while folders:
+            # Pruning may remove a folder meanwhile, and git says that the store is missing.
+            with suppress(FileNotFoundError), os.scandir(folders.pop()) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.path)
+                    elif not (entry.is_symlink() or entry.is_file() or entry.name == _LOCK):
+                        raise SnapshotFailed(f"the stored file {entry.name} is no file any more")
+        self._is_checked = True
 
     def _command(self, arguments: tuple[str, ...]) -> list[str]:
         environment = clean_environment() | {"GIT_DIR": str(self.path)}

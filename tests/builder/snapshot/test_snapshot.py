@@ -19,7 +19,7 @@ import trio.testing
 from builder.errors import SnapshotFailed, SymlinkLeaves
 from builder.files.remove_tree import remove_tree
 from builder.git.git_store import GitStore
-from builder.snapshot.snapshot import drop_snapshot, snapshots_in, take_snapshot, write_out
+from builder.snapshot.snapshot import drop_snapshot, snapshots_in, take_snapshot, tree_of, write_out
 from tests.faults.matrix import fault
 from tests.support.builder import Bench, run
 
@@ -464,3 +464,20 @@ async def test_git_that_dies_within_a_blob_fails_the_snapshot(bench: Bench) -> N
                 blobs.copy(name, io.BytesIO())
 
     await trio.to_thread.run_sync(read)
+
+
+@pytest.mark.parametrize("name", ["HEAD", "config", "objects"])
+async def test_pipe_in_the_store_does_not_hang(bench: Bench, name: str) -> None:
+    """A file of the store that was replaced by a pipe, at which git would wait forever, is an
+    error."""
+    bench.write("model.py", "x = 1\n")
+    snapshot = await bench.take()
+    damaged = bench.store / name
+    if damaged.is_dir():
+        damaged = next(path for path in damaged.rglob("*") if path.is_file())
+    damaged.unlink()
+    os.mkfifo(damaged)
+    with trio.fail_after(10), pytest.raises(SnapshotFailed, match=damaged.name):
+        await write_out(snapshot, bench.project.parent / "code")
+    with trio.fail_after(10), pytest.raises(SnapshotFailed, match=damaged.name):
+        await tree_of(snapshot)
