@@ -57,6 +57,7 @@ logger = logging.getLogger(__name__)
 # The stream of the line that says that the function can be called, or that the shell runs.
 READY = "ready"
 ATTACH_TIMEOUT = 30.0  # seconds
+LAST_LINES = 5.0  # seconds that the log stays for a client after the end
 _TYPE_TIMEOUT = 5.0  # seconds that typed text waits for a program that does not read
 _CPU = 1000  # thousandths of a core
 _PROGRAMS = {"shell": ("bash", "--norc"), "python": ("python",)}
@@ -79,6 +80,8 @@ class WorkSession:
         self._services = services
         self._scope = trio.CancelScope()
         self._attached = trio.Event()
+        self._followers = 0
+        self._left = trio.Event()
         self._pool: Pool | None = None
         send, self.printed = trio.open_memory_channel[bytes](4)
         self._print = send
@@ -89,9 +92,13 @@ class WorkSession:
     def attached(self) -> Iterator[None]:
         """Follow the session: it ends with the block."""
         self._attached.set()
+        self._followers += 1
         try:
             yield
         finally:
+            self._followers -= 1
+            if not self._followers:
+                self._left.set()
             self.end()
 
     def end(self) -> None:
@@ -138,9 +145,12 @@ class WorkSession:
             self.log.close()
             self.ended.set()
 
-    def remove_log(self) -> None:
-        """Blocking; call it after the end."""
-        self.log.remove()
+    async def remove_log(self) -> None:
+        """Call it after the end. Its client reads the last lines first, for some seconds."""
+        with trio.move_on_after(LAST_LINES):
+            if self._followers:
+                await self._left.wait()
+        await trio.to_thread.run_sync(self.log.remove)
 
     async def _expect_client(self) -> None:
         with trio.move_on_after(ATTACH_TIMEOUT):

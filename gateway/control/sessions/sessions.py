@@ -68,7 +68,7 @@ class WorkSessions:
         finally:
             del self._open[session.id]
             with trio.CancelScope(shield=True):
-                await trio.to_thread.run_sync(session.remove_log)
+                await session.remove_log()
 
     async def _check(self, project: Project, asked: NewSession) -> None:
         if project.creation_status != "success":
