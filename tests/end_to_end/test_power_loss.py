@@ -28,8 +28,9 @@ FLEETING = re.compile(
     r"|gateway\.(json|new)$|predictd\.db-shm$|lock$|replicas\.cgroups$|.*/predictd\.lock$"
 )
 
-# Of ignore files, for as long as git is asked; what is left of them goes at the next start.
-COPIES = "/ignoring-"
+# Of ignore files, for as long as git is asked, and of the source that is checked; what is left of
+# them goes at the next start.
+COPIES = re.compile("/(ignoring|checking)-")
 
 CALL = re.compile(r"^(\d+) +(?:<\.\.\. )?(\w+)(\(| resumed>)(.*)$")
 PATH = re.compile(r'"((?:[^"\\]|\\.)*)"')
@@ -51,7 +52,7 @@ class Disk:
     def change(self, call: str, rest: str) -> None:
         """A call that changes names or bytes."""
         if call in BYTES.split(","):
-            if opened := OPENED.match(rest):
+            if (opened := OPENED.match(rest)) and not COPIES.search(opened[1]):
                 self.bytes.add(opened[1])
             return
         paths = PATH.findall(rest)
@@ -63,7 +64,7 @@ class Disk:
         paths = [os.path.normpath(os.path.join(folder, path)) for path in paths]
         if call.startswith("symlink"):
             paths = paths[1:]
-        if all(COPIES in path for path in paths):
+        if all(COPIES.search(path) for path in paths):
             return
         self.names |= {os.path.dirname(path) for path in paths}
         if call.startswith("rename") and paths[0] in self.bytes:
