@@ -16,7 +16,8 @@ from gateway.control.builds.build_task import STEPS_STREAM
 from gateway.control.experiments.run_builds import PREPARING
 from gateway.control.logs.following import Follower
 from gateway.control.records import Build, Experiment, Model, NotFound, Runtime
-from gateway.control.sessions.session import READY, WorkSession
+from gateway.control.sessions.place import READY
+from gateway.control.sessions.session import WorkSession
 from gateway.identity.principal import principal
 from workers import Line, Log, Pool
 

@@ -118,7 +118,7 @@ class SessionRoutes:
         session = self._find(project_id, session_id)
 
         async def printed() -> AsyncIterator[bytes]:
-            async for data in session.printed:
+            async for data in session.program.printed:
                 yield data
 
         return Response(printed(), content_type="application/octet-stream")
@@ -127,7 +127,7 @@ class SessionRoutes:
         f"{ONE}:call", "project.edit", "call the function of a session", max_body=FREE_BYTES
     )
     async def call(self, project_id: str, session_id: str, body: CallSession) -> Json:
-        outcome = await self._find(project_id, session_id).call(bytes(body.request))
+        outcome = await self._find(project_id, session_id).function.call(bytes(body.request))
         if isinstance(outcome, Answered):
             return {"success": True, "response": msgspec.Raw(bytes(outcome.body)), "problem": ""}
         return {"success": False, "response": None, "problem": describe_failure(outcome)}
@@ -135,14 +135,14 @@ class SessionRoutes:
     @route.post(f"{ONE}:type", "project.edit", "type into the terminal of a session, or resize it")
     async def type(self, project_id: str, session_id: str, body: TypeInSession) -> Json:
         session = self._find(project_id, session_id)
-        if body.rows and body.columns and session.terminal is not None:
-            session.terminal.resize(body.rows, body.columns)
+        if body.rows and body.columns:
+            session.program.resize(body.rows, body.columns)
         try:
             data = binascii.a2b_base64(body.data, strict_mode=True)
         except binascii.Error as error:
             raise Refusal("argument.invalid", f"data: it is not Base64: {error}") from error
         if data:
-            await session.type(data)
+            await session.program.type(data)
         return {}
 
     @route.delete(ONE, "project.edit", "end a session", audit="session.delete")

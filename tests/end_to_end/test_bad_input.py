@@ -42,7 +42,7 @@ def nothing_is_lost(shop: Gateway) -> Iterator[None]:
 DEPLOYS = {
     "no such file": (["no.py:add"], 2, "file 'no.py' does not exist"),
     "no such function": (["add.py:subtract"], 4, "defines no 'subtract'"),
-    "no function named": (["add.py"], 2, "name FILE:FUNCTION"),
+    "no function named": (["add.py"], 2, "names no function"),
     "outside, relative": (["../badly/badly.py:behave"], 4, "not inside the project"),
     "outside, absolute": (["/etc/passwd:x"], 4, "not inside the project"),
     "no replicas": (["add.py:add", "--replicas", "0"], 2, "not a number of replicas"),

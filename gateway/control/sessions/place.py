@@ -29,7 +29,12 @@ from gateway.control.sessions.new_session import NewSession
 from gateway.control.variables import ProcessVariables
 from gateway.data_folder import DataFolder
 from store import Failure, Project
-from workers import Log, Workers
+from workers import Limits, Log, Workers
+from workers.sizes import MIB
+
+# The stream of the line that says that the function can be called, or that the program runs.
+READY = "ready"
+_CPU = 1000  # thousandths of a core
 
 
 class SessionServices(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,6 +114,12 @@ def place_of(services: SessionServices, build_id: str) -> Place:
         builds.prefix(build_id),
         services.sandbox.built_at(build_id),
     )
+
+
+async def limits_of(services: SessionServices, project: Project, asked: NewSession) -> Limits:
+    """The limits of the process that runs in the place."""
+    limits = services.sandbox.limits(asked.memory_mb * MIB, _CPU)
+    return await services.project_usage.within(project, limits)
 
 
 async def _remove(services: SessionServices, project: Project, name: str) -> None:

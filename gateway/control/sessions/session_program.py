@@ -1,0 +1,78 @@
+"""The program of a session: a shell or Python in a terminal, until it has ended."""
+
+import trio
+
+from gateway.control import sandbox_uids
+from gateway.control.sessions.new_session import NewSession
+from gateway.control.sessions.place import READY, Place, SessionServices, limits_of
+from gateway.errors import Refusal
+from store import Project
+from workers import Log, PseudoTerminal, ShellSpec
+
+_LAST_OUTPUT = 30.0  # seconds that the last output waits for its reader
+_TYPE_TIMEOUT = 5.0  # seconds that typed text waits for a program that does not read
+_PROGRAMS = {"shell": ("bash", "--norc"), "python": ("python",)}
+
+
+class SessionProgram:
+    """The program that a session runs; `printed` receives what it prints."""
+
+    def __init__(
+        self,
+        services: SessionServices,
+        project: Project,
+        asked: NewSession,
+        session_id: str,
+        log: Log,
+    ) -> None:
+        self._services = services
+        self._project = project
+        self._asked = asked
+        self._session_id = session_id
+        self._log = log
+        self._terminal: PseudoTerminal | None = None
+        self._print, self.printed = trio.open_memory_channel[bytes](4)
+
+    async def type(self, data: bytes) -> None:
+        """Type into the terminal. Raises Refusal("state.conflict") where nothing reads it."""
+        with trio.move_on_after(_TYPE_TIMEOUT):
+            if self._terminal is not None:
+                try:
+                    return await self._terminal.write(data)
+                except trio.ClosedResourceError:
+                    pass
+        raise Refusal("state.conflict", "no program of the session reads what is typed")
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Tell the program the new size of the window."""
+        if self._terminal is not None:
+            self._terminal.resize(rows, columns)
+
+    async def run(self, place: Place, variables: dict[str, str]) -> int:
+        """Runs it to its end. Returns its exit status."""
+        services, asked = self._services, self._asked
+        spec = ShellSpec(
+            code=place.code,
+            environment=place.virtualenv,
+            prefix=place.prefix,
+            built=place.built,
+            command=_PROGRAMS[asked.kind],
+            folder=services.workers.new_folder("session"),
+            variables={"PS1": r"\w\$ ", **variables, "TERM": asked.term},
+            limits=await limits_of(services, self._project, asked),
+            network=asked.network,
+            identity=sandbox_uids.of_session(self._session_id),
+        )
+        self._terminal = PseudoTerminal(asked.rows, asked.columns)
+        self._log.write("", READY)
+        ended = await services.workers.run_shell(spec, self._terminal, self._print.send)
+        # The client may not have read the last of what was printed.
+        self._print.close()
+        with trio.move_on_after(_LAST_OUTPUT):
+            while self.printed.statistics().current_buffer_used:  # noqa: ASYNC110
+                await trio.sleep(0.05)
+        return ended.status
+
+    def close(self) -> None:
+        """No more is printed."""
+        self._print.close()
