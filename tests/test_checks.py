@@ -53,6 +53,8 @@ def test_hanging_test_is_ended_with_its_stacks(tmp_path: Path, workers: str) -> 
     (tmp_path / "test_it.py").write_text(HANGING)
     command = [sys.executable, "-m", "pytest", "-c", str(ROOT / "pyproject.toml"), "-n", workers]
     command += ["--rootdir", str(tmp_path), "-m", "", "-o", "faulthandler_timeout=1", str(tmp_path)]
+    # Without it pytest-xdist removes the base folders of earlier runs, which may take a minute.
+    command.append(f"--basetemp={tmp_path / 'base'}")
     # Options of this run, such as its base folder, are not for the one inside it.
     own = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     done = subprocess.run(command, cwd=ROOT, env=own, capture_output=True, text=True, timeout=100)
