@@ -223,9 +223,12 @@ class Workers:
         spec: ShellSpec,
         terminal: PseudoTerminal,
         printed: Callable[[bytes], Awaitable[object]],
+        began: Callable[[Callable[[], int]], object] = lambda _: None,
     ) -> Ended:
-        """Runs a program in a terminal to its end; see `terminal.run_shell`."""
+        """Runs a program in a terminal to its end; see `terminal.run_shell`. `began` is that of
+        `run_experiment`."""
         tree = ProcessTree(self._host, "shell", spec.limits, (spec.folder,))
+        began(tree.memory)
         async with self._host.reserved_tree():
             return await run_shell(tree, spec, terminal, printed)
 

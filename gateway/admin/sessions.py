@@ -14,6 +14,7 @@ from gateway.admin.routing import route
 from gateway.admin.routing.json_body import FREE_BYTES
 from gateway.admin.schemas import AnyJson, Json, null, scaled
 from gateway.control import Control
+from gateway.control.records import Build, Deployment
 from gateway.control.sessions.new_session import Kind, NewSession
 from gateway.control.sessions.session import WorkSession
 from gateway.errors import Refusal
@@ -27,7 +28,8 @@ Size = Annotated[int, msgspec.Meta(ge=1, le=10_000)]
 
 class CreateSession(msgspec.Struct, kw_only=True):
     """`memory` in GB. With a `model_id` a shell is in the environment of what the model serves, and
-    has its variables."""
+    has its variables; with a `build_id`, too, in that of this build. Only a build that is served
+    has variables of a deployment."""
 
     kind: Kind
     file_path: str = ""
@@ -39,6 +41,7 @@ class CreateSession(msgspec.Struct, kw_only=True):
     network: Network = "machine"
     memory: float | None = None
     model_id: str = ""
+    build_id: str = ""
     rows: Size = 24
     columns: Size = 80
     term: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9+._-]{1,64}$")] = "dumb"
@@ -71,14 +74,7 @@ class SessionRoutes:
     async def create(self, project_id: str, body: CreateSession) -> Json:
         project = await self._lookup.project(project_id)
         defaults = self._control.models.defaults
-        build = deployment = None
-        if body.model_id:
-            model = await self._lookup.model(project_id, body.model_id)
-            current = await self._control.views.current_pool(model)
-            deployment = current.deployment
-            if body.kind == "function" or deployment is None or not deployment.build_id:
-                raise Refusal("state.conflict", f"the model {model.name!r} serves no build")
-            build = await self._lookup.build(project_id, model.id, deployment.build_id)
+        build, deployment = await self._existing(project_id, body)
         asked = NewSession(
             kind=body.kind,
             file=body.file_path,
@@ -96,6 +92,23 @@ class SessionRoutes:
         )
         session = await self._sessions.create(project, asked, principal().user.name)
         return {"id": session.id, "kind": asked.kind, "project_id": project.id}
+
+    async def _existing(
+        self, project_id: str, body: CreateSession
+    ) -> tuple[Build | None, Deployment | None]:
+        """The build that the session is in, and the deployment that serves it."""
+        if not body.model_id and not body.build_id:
+            return None, None
+        if body.kind == "function" or not body.model_id:
+            text = "model_id, build_id: they are for a shell or python; a build needs both"
+            raise Refusal("argument.invalid", text)
+        model = await self._lookup.model(project_id, body.model_id)
+        deployment = (await self._control.views.current_pool(model)).deployment
+        served = deployment.build_id if deployment else None
+        if not (wanted := body.build_id or served):
+            raise Refusal("state.conflict", f"the model {model.name!r} serves no build")
+        build = await self._lookup.build(project_id, model.id, wanted)
+        return build, deployment if build.id == served else None
 
     @route.get(
         f"{ONE}/log",

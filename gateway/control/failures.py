@@ -144,6 +144,16 @@ def out_of_memory(error: NotEnoughMemory) -> Failure:
     )
 
 
+def session_out_of_memory(error: NotEnoughMemory) -> Failure:
+    """A session does not fit beside what runs now."""
+    return Failure(
+        step="START",
+        summary="The machine has too little free memory for the session",
+        problem=str(error),
+        advice="Wait for an experiment to end, stop a model, or end another session.",
+    )
+
+
 # What to do about a start or a probe that met a limit.
 _ADVICE = {
     Cause.MEMORY: "Ask for more memory (`--memory`), or have the model load less.",

@@ -10,9 +10,9 @@ Between projects: starting deployments of other projects count up to half of the
 any request and any duration. While a project waits and has nothing starting, a project that has a
 start in progress does not start more.
 
-A script (of an experiment) is never "ready". So the memory that it requested and does not use yet
-counts as long as it runs, but only for other scripts, since scripts can wait. A deployment cannot
-wait, and starts beside a script by the memory that is really free.
+A script (of an experiment), or what runs in a session, is never "ready". So the memory that it
+requested and does not use yet counts as long as it runs, but only for other scripts and sessions. A
+deployment starts beside them by the memory that is really free.
 
 CPU may be allocated more than once: when all replicas compute, each gets its share. But no replica
 can have more than the machine has.
@@ -72,7 +72,7 @@ class Capacity(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ScriptMemory:
-    """The memory that a script has reserved; a running script uses a part of it."""
+    """The memory that a script or a session has reserved; while it runs, it uses a part of it."""
 
     def __init__(self, project_id: str, memory: int) -> None:
         self.project_id = project_id
@@ -179,8 +179,9 @@ class HostResources:
     async def reserve_for_script(
         self, asked: ResourceRequest, project_id: str, tell: Callable[[str], object]
     ) -> AsyncIterator[ScriptMemory]:
-        """Reserves memory for a script as long as it runs, since the time of its peak is unknown.
-        Only other scripts wait for memory that it does not use yet."""
+        """Reserves memory for a script or a session as long as it runs, since the time of its peak
+        is unknown. Only other scripts and sessions do not get memory that it does not use yet.
+        Calls `tell` while deployments start. Raises NotEnoughMemory."""
         memory = asked.memory_mb * MIB
         await self._wait_for(memory, project_id, tell, scripts=True)
         script = ScriptMemory(project_id, memory)
@@ -200,7 +201,7 @@ class HostResources:
             if memory <= free - reserved and not self._must_yield(project_id):
                 return
             if not self._starting:
-                running = f", of which experiments that run may take {human_size(unused)}"
+                running = f", of which experiments and sessions may take {human_size(unused)}"
                 raise NotEnoughMemory(_too_little(memory, free) + (running if unused else ""))
             starting = f"of which models that start may take {human_size(reserved)}"
             tell(f"{_asked(memory, free)}, {starting}")

@@ -70,6 +70,10 @@ class MonitoredTree:
         # A time, and the seconds throttled until then; only where the latter have increased.
         self._throttled: deque[tuple[float, float]] = deque([(0.0, 0.0)], maxlen=600)
 
+    def memory(self) -> int:
+        """The bytes that its cgroup counts; 0 where none does."""
+        return self._leaf.memory() or 0
+
     def read_throttling(self) -> None:
         throttled = self._leaf.counters().throttled
         if throttled > self._throttled[-1][1]:

@@ -17,9 +17,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
+from gateway.cli.arguments import count
 from gateway.cli.command import Group, argument, command
 from gateway.cli.context import CommandFailed, Context, Exit
-from gateway.cli.lookup import find_model
+from gateway.cli.lookup import find_build, find_model
 from gateway.cli.options import KERNEL
 from gateway.cli.project_of_folder import current_project
 from gateway.cli.sessions import FollowedSession
@@ -39,20 +40,26 @@ _PAUSE = 0.1  # seconds between two looks at whether the shell has ended
         nargs="?",
         help="what a model serves, or the files of a project (default: of the current folder)",
     ),
+    argument("--build", metavar="N", type=count, help="build of MODEL (default: what it serves)"),
     argument("--python", action="store_true", help="open Python instead of bash"),
     KERNEL,
-    examples=["predictd shell", "predictd shell predict --python"],
+    examples=["predictd shell", "predictd shell predict --python", "predictd shell iris --build 7"],
     group=Group.SERVE,
 )
 def shell(context: Context) -> int:
     """Opens bash or Python in a copy of the files, confined as a model is. Nothing that is changed
     there is kept."""
     project, model = _find(context)
+    number = context.arguments.build
+    if number and not model:
+        raise CommandFailed("--build is for a model", "name the model", Exit.USAGE)
+    build = find_build(context.client, model, number) if number and model else None
     size = _window_size()
     asked = {
         "kind": "python" if context.arguments.python else "shell",
         "kernel": context.arguments.kernel or "",
         "model_id": model["id"] if model else "",
+        "build_id": build["id"] if build else "",
         "rows": size.lines,
         "columns": size.columns,
         "term": context.environment.get("TERM") or "dumb",

@@ -35,6 +35,7 @@ def assemble_sessions(
         variables=foundation.variables,
         keys=keys,
         settings=foundation.settings,
+        resources=foundation.resources,
         project_usage=foundation.project_usage,
     )
     return WorkSessions(

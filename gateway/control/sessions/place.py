@@ -4,7 +4,8 @@ They are those of a build that exists, or of one that is made of the project's p
 removed with the session. Its environment stays for the next build of the project.
 """
 
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -20,8 +21,10 @@ from gateway.control.builds.build_executor import BuildExecutor, BuildRequest
 from gateway.control.builds.build_task import STEPS_STREAM
 from gateway.control.builds.project_checks import ProjectChecks
 from gateway.control.builds.snapshots import Snapshots
+from gateway.control.deployments.new_deployment import NewDeployment
 from gateway.control.disk.project_usage import ProjectUsage
 from gateway.control.fair_semaphore import FairSemaphore
+from gateway.control.resources import HostResources, NotEnoughMemory, ScriptMemory
 from gateway.control.runtime_settings import RuntimeSettings
 from gateway.control.runtimes.catalogue import RuntimeCatalogue
 from gateway.control.sandbox import Sandbox
@@ -34,7 +37,7 @@ from workers.sizes import MIB
 
 # The stream of the line that says that the function can be called, or that the program runs.
 READY = "ready"
-_CPU = 1000  # thousandths of a core
+CPU = 1000  # thousandths of a core
 
 
 class SessionServices(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,6 +55,7 @@ class SessionServices(msgspec.Struct, frozen=True, kw_only=True):
     variables: ProcessVariables
     keys: WorkloadKeys
     settings: RuntimeSettings
+    resources: HostResources
     project_usage: ProjectUsage
 
 
@@ -118,8 +122,35 @@ def place_of(services: SessionServices, build_id: str) -> Place:
 
 async def limits_of(services: SessionServices, project: Project, asked: NewSession) -> Limits:
     """The limits of the process that runs in the place."""
-    limits = services.sandbox.limits(asked.memory_mb * MIB, _CPU)
+    limits = services.sandbox.limits(asked.memory_mb * MIB, CPU)
     return await services.project_usage.within(project, limits)
+
+
+def size_of(asked: NewSession) -> NewDeployment:
+    """What the session needs of the machine."""
+    return NewDeployment(cpu_millicores=CPU, memory_mb=asked.memory_mb, replicas=1)
+
+
+@asynccontextmanager
+async def reserved_memory(
+    services: SessionServices, project: Project, asked: NewSession, log: Log
+) -> AsyncIterator[ScriptMemory]:
+    """Reserves the memory of the session during the block. Waits only while deployments start: the
+    user of a session waits for it. Raises SessionFailed."""
+    told: list[str] = []
+
+    def tell(what: str) -> None:  # it is called every second
+        if not told:
+            log.write(f"Waiting for {what}")
+        told.append(what)
+
+    async with AsyncExitStack() as reserved:
+        reservation = services.resources.reserve_for_script(size_of(asked), project.id, tell)
+        try:
+            memory = await reserved.enter_async_context(reservation)
+        except NotEnoughMemory as error:
+            raise SessionFailed(failures.session_out_of_memory(error)) from error
+        yield memory
 
 
 async def _remove(services: SessionServices, project: Project, name: str) -> None:

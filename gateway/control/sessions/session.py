@@ -28,6 +28,7 @@ from gateway.control.sessions.place import (
     SessionServices,
     make_place,
     place_of,
+    reserved_memory,
 )
 from gateway.control.sessions.session_function import SessionFunction
 from gateway.control.sessions.session_program import SessionProgram
@@ -130,10 +131,12 @@ class WorkSession:
             key = stack.enter_context(services.keys.issued(self.creator, self.project.id, kind))
             deployment = asked.deployment
             variables = key | services.variables.of_model(self.project, deployment)
+            reservation = reserved_memory(services, self.project, asked, self.log)
+            memory = await stack.enter_async_context(reservation)
             if asked.kind == "function":
-                await self.function.run(place, variables)
+                await self.function.run(place, variables, memory)
             else:
-                status = await self.program.run(place, variables)
+                status = await self.program.run(place, variables, memory)
                 self.outcome = {"status": "ended", "exit_status": status}
 
 

@@ -7,6 +7,7 @@ import trio
 from gateway.control import sandbox_uids
 from gateway.control.failure_causes import remedy
 from gateway.control.pool_spec import replica_with_settings
+from gateway.control.resources import ScriptMemory
 from gateway.control.sessions.new_session import NewSession
 from gateway.control.sessions.place import (
     READY,
@@ -46,7 +47,7 @@ class SessionFunction:
             raise Refusal("state.conflict", "the function of the session is not ready")
         return await self._pool.predict(request)
 
-    async def run(self, place: Place, variables: dict[str, str]) -> None:
+    async def run(self, place: Place, variables: dict[str, str], memory: ScriptMemory) -> None:
         """Answers calls until it is cancelled. Raises SessionFailed where it cannot start."""
         services, asked = self._services, self._asked
         settings = services.settings.current
@@ -74,6 +75,7 @@ class SessionFunction:
             ),
             self._log,
         )
+        memory.measure_by(lambda: sum(each.memory() for each in pool.monitored))
         try:
             await pool.wait_ready()
             self._pool = pool

@@ -3,6 +3,7 @@
 import trio
 
 from gateway.control import sandbox_uids
+from gateway.control.resources import ScriptMemory
 from gateway.control.sessions.new_session import NewSession
 from gateway.control.sessions.place import READY, Place, SessionServices, limits_of
 from gateway.errors import Refusal
@@ -48,7 +49,7 @@ class SessionProgram:
         if self._terminal is not None:
             self._terminal.resize(rows, columns)
 
-    async def run(self, place: Place, variables: dict[str, str]) -> int:
+    async def run(self, place: Place, variables: dict[str, str], memory: ScriptMemory) -> int:
         """Runs it to its end. Returns its exit status."""
         services, asked = self._services, self._asked
         spec = ShellSpec(
@@ -65,7 +66,9 @@ class SessionProgram:
         )
         self._terminal = PseudoTerminal(asked.rows, asked.columns)
         self._log.write("", READY)
-        ended = await services.workers.run_shell(spec, self._terminal, self._print.send)
+        ended = await services.workers.run_shell(
+            spec, self._terminal, self._print.send, memory.measure_by
+        )
         # The client may not have read the last of what was printed.
         self._print.close()
         with trio.move_on_after(_LAST_OUTPUT):

@@ -9,9 +9,10 @@ import trio
 from gateway.background import Tasks
 from gateway.control.admission import Admission
 from gateway.control.builds.project_checks import check_paths
+from gateway.control.deployments.new_deployment import check_deployment
 from gateway.control.sandbox import Sandbox
 from gateway.control.sessions.new_session import NewSession
-from gateway.control.sessions.place import SessionServices
+from gateway.control.sessions.place import SessionServices, size_of
 from gateway.control.sessions.session import WorkSession
 from gateway.errors import Refusal
 from store import Project
@@ -79,6 +80,8 @@ class WorkSessions:
             await self._services.catalogue.choose(asked.kernel, project)
         elif asked.build.status != "built":
             raise Refusal("state.conflict", f"build {asked.build.number} is not built")
+        check_deployment(size_of(asked), most_replicas=1)
+        self._services.resources.check(size_of(asked), now=False)
         self._sandbox.check_network(asked.network)
         await self._admission.check(project, "a session")
 

@@ -217,4 +217,4 @@ async def test_script_keeps_its_memory_while_it_runs(
         assert not await try_script(1025, "A")
         machine.is_free += 1024 * MIB
     assert await try_script(3 * 1024, "A")
-    assert all("of which experiments that run may take" in each for each in refused)
+    assert all("of which experiments and sessions may take" in each for each in refused)

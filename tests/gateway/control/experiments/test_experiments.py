@@ -520,7 +520,7 @@ async def test_script_waits_for_the_memory_of_another(
     second = await run(gateway, project, "other.py", memory=2)
     waits = await gateway.until(second, lambda e: "not enough memory" in e["waiting_for"])
     assert waits["status"] == "queued"
-    assert "experiments that run may take" in waits["waiting_for"]
+    assert "experiments and sessions may take" in waits["waiting_for"]
     gate.touch()
     for each in (first, second):
         assert (await ended(gateway, each))["status"] == "succeeded"

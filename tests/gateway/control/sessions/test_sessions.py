@@ -263,3 +263,61 @@ async def test_sessions_of_one_user_are_bounded(gateway: Gateway, tmp_path: Path
     assert refusal(refused) == (429, "project.busy")
     await gateway.delete(project)
     assert not list(gateway.data.glob("builds/*"))
+
+
+async def test_shell_of_an_earlier_build(gateway: Gateway, tmp_path: Path) -> None:
+    """A shell can be in a build that is not served; it has no variables of a deployment then."""
+    folder = copy_of("add", tmp_path)
+    project = await gateway.project(folder)
+    model = await gateway.model(project)
+    first = await gateway.built(model, "add.py:add")
+    (folder / "later.py").write_text("")
+    await gateway.deployed(await gateway.built(model, "add.py:add"), environment={"COLOUR": "blue"})
+    build = first.rpartition("/")[2]
+    refused = await gateway.admin.post(
+        f"{project}/sessions", json={"kind": "shell", "build_id": build}
+    )
+    assert refusal(refused) == (400, "argument.invalid")
+    asked = {"kind": "shell", "model_id": model.rpartition("/")[2], "build_id": build}
+    async with session(gateway, project, **asked) as shell, trio.open_nursery() as nursery:
+        await shell.event("ready")
+        printed = await nursery.start(_terminal, gateway, f"{shell.path}/terminal")
+        await shell.type("ls; echo colour=$COLOUR.; exit\n")
+        assert (await shell.event("end"))["exit_status"] == 0
+        assert b"colour=." in printed()
+        assert b"later.py" not in printed()
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    ("memory", "code"), [(0, "argument.invalid"), (50_000, "resources.exceeded")]
+)
+async def test_session_that_can_never_run_is_refused(
+    gateway: Gateway, tmp_path: Path, memory: int, code: str
+) -> None:
+    """A session with no memory, or more than the machine has, is refused when it is asked for."""
+    project = await gateway.project(copy_of("add", tmp_path))
+    asked = {"kind": "shell", "memory": memory}
+    assert refusal(await gateway.admin.post(f"{project}/sessions", json=asked))[1] == code
+
+
+@pytest.mark.parametrize("what", [ADD, {"kind": "shell"}])
+async def test_session_reserves_its_memory(
+    gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: dict[str, object]
+) -> None:
+    """The memory of a session counts as that of a script does: a second session that does not fit
+    beside it fails and says so, and fits once the first has ended."""
+    project = await gateway.project(copy_of("add", tmp_path))
+    monkeypatch.setattr("gateway.control.resources.HostResources.free", lambda _: 1024**3)
+    large = {**what, "memory": 0.75}
+    async with session(gateway, project, **large) as first:
+        await first.event("ready")
+        async with session(gateway, project, **large) as second:
+            failed = await second.event("end")
+        assert failed["failure"]["summary"] == (
+            "The machine has too little free memory for the session"
+        )
+        assert "of which experiments and sessions may take" in failed["failure"]["problem"]
+    await nothing_left(gateway, project)
+    async with session(gateway, project, **large) as third:
+        await third.event("ready")
