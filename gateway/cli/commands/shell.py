@@ -43,7 +43,7 @@ _PAUSE = 0.1  # seconds between two looks at whether the shell has ended
     argument("--build", metavar="N", type=count, help="build of MODEL (default: what it serves)"),
     argument("--python", action="store_true", help="open Python instead of bash"),
     KERNEL,
-    examples=["predictd shell", "predictd shell predict --python", "predictd shell iris --build 7"],
+    examples=["predictd shell predict --python", "predictd shell predict --build 7"],
     group=Group.SERVE,
 )
 def shell(context: Context) -> int:
