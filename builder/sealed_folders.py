@@ -9,6 +9,7 @@ A seal that cannot be read was damaged later: no kill and no power cut leaves on
 not used, and not removed either; `damage` returns the reason.
 """
 
+import errno
 import os
 import stat
 from collections import Counter
@@ -36,6 +37,7 @@ _SEAL_BYTES = 64 * 1024
 _UNREADABLE = (OSError, ValueError, RecursionError)
 # For all users.
 _READABLE, _ENTERED = 0o444, 0o111
+_SET_BY_PROGRAMS = ("system.posix_acl_", "user.")
 
 
 class SealedFolders(Generic[M]):
@@ -127,7 +129,8 @@ def take_over(*folders: Path) -> None:
 def take_ownership(folder: Path) -> None:
     """Make the gateway's account the owner of the files of a program, readable for all users.
 
-    Only root can, and only root runs programs as another user. Blocking. Raises TooDeep, OSError.
+    Access lists are removed: a file that projects share must not refuse one of their users. Only
+    root can, and only root runs programs as another user. Blocking. Raises TooDeep, OSError.
     """
     if os.geteuid() != 0:
         return
@@ -179,8 +182,21 @@ def _refuse_outside_links(trees: tuple[Path, ...]) -> None:
 def _open_up(entry: int) -> None:
     mode = os.fstat(entry).st_mode
     if not stat.S_ISLNK(mode):
+        path = f"/proc/self/fd/{entry}"
+        for name in _listed(path):
+            os.removexattr(path, name)
         more = _READABLE | (_ENTERED if stat.S_ISDIR(mode) else 0)
-        os.chmod(f"/proc/self/fd/{entry}", stat.S_IMODE(mode) | more)
+        os.chmod(path, stat.S_IMODE(mode) | more)
+
+
+def _listed(path: str) -> list[str]:
+    """The extended attributes that a program can set: access lists, and its own."""
+    try:
+        return [name for name in os.listxattr(path) if name.startswith(_SET_BY_PROGRAMS)]
+    except OSError as error:
+        if error.errno == errno.ENOTSUP:
+            return []
+        raise
 
 
 def _remove(folder: Path) -> None:

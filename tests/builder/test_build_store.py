@@ -1,6 +1,8 @@
 """Only what is sealed and wanted stands on the shelf."""
 
 import os
+import stat
+import struct
 from pathlib import Path
 
 import msgspec
@@ -10,8 +12,9 @@ from builder.build_store import BuildStore, Manifest
 from builder.errors import ScriptFailed
 from builder.files.remove_tree import remove_tree
 from builder.reuse.environment_store import EnvironmentStore
-from builder.sealed_folders import seal, take_over
+from builder.sealed_folders import seal, take_over, take_ownership
 from tests.faults.matrix import fault
+from tests.support.skipping import not_here
 
 MANIFEST = Manifest(
     commit="c" * 40,
@@ -48,6 +51,33 @@ async def test_build_is_sealed_once(shelf: BuildStore) -> None:
     assert shelf.sealed("one") == MANIFEST
     with pytest.raises(FileExistsError):
         await seal(folder, MANIFEST)
+
+
+def _access_list(refused: int) -> bytes:
+    """What `setfacl -m u:REFUSED:-` sets on a file of mode 644."""
+    everyone = 0xFFFFFFFF
+    entries = ((1, 6, everyone), (2, 0, refused), (4, 4, everyone), (16, 4, everyone))
+    packed = [struct.pack("<HHI", *each) for each in (*entries, (32, 4, everyone))]
+    return struct.pack("<I", 2) + b"".join(packed)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root takes the files of another user")
+def test_access_lists_of_scripts_are_removed(tmp_path: Path) -> None:
+    """A file that a script has made unreadable for one user is readable for all: projects share
+    it."""
+    folder = tmp_path / "environment"
+    (folder / "inner").mkdir(parents=True)
+    shared = folder / "inner/module.py"
+    shared.write_text("VERSION = 1")
+    try:
+        for path, kind in ((shared, "access"), (folder / "inner", "default")):
+            os.setxattr(path, f"system.posix_acl_{kind}", _access_list(12345))
+        os.setxattr(shared, "user.note", b"x")
+    except OSError as error:
+        not_here(f"the file system has no access lists: {error.strerror}")
+    take_ownership(folder)
+    assert [os.listxattr(path) for path in (shared, folder / "inner")] == [[], []]
+    assert stat.S_IMODE(shared.stat().st_mode) == 0o644
 
 
 def test_files_with_outside_hard_links_are_refused(shelf: BuildStore, tmp_path: Path) -> None:
