@@ -8,7 +8,6 @@ requirements.
 """
 
 import shlex
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from msgspec import Struct
 
 from builder.environment.pip.wrappers import link_mode, uv_cache, uv_program
 from builder.files.small_file import read_small_file
+from builder.files.toml import read_toml
 from builder.safe_paths import resolve_beneath
 from builder.spec import DEFAULT_SCRIPT, BuildSpec
 
@@ -88,7 +88,7 @@ def _read_toml(code: Path, file: Path) -> dict[str, Any]:
     is wrong."""
     target = resolve_beneath(code, str(file.relative_to(code)))
     try:
-        return tomllib.loads(read_small_file(target or file, MOST_BYTES).decode())
+        return read_toml(read_small_file(target or file, MOST_BYTES).decode())
     except (OSError, ValueError, RecursionError):
         return {"project": {}}
 

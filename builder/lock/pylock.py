@@ -13,13 +13,14 @@ backup is not trusted: `read_lock` has limits.
 import hashlib
 import json
 import re
-import tomllib
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 import msgspec
 from msgspec import Struct
+
+from builder.files.toml import read_toml
 
 # The most bytes of a lock: about 3,000 packages.
 MOST_BYTES = 2 * 1024 * 1024
@@ -145,7 +146,7 @@ def read_lock(text: str) -> Lock:
     if len(text) > MOST_BYTES:
         raise UnreadableLock(f"the lock has more than {MOST_BYTES:,} bytes")
     try:
-        found = tomllib.loads(text)
+        found = read_toml(text)
         own = found["tool"]["predictd"]
         unhashed = own.get("unhashed", [])
         packages = msgspec.convert([*found["packages"], *unhashed], list[Package])

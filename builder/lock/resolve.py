@@ -10,7 +10,6 @@ asked again. The rest stays unhashed where no index answers.
 """
 
 import re
-import tomllib
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,6 +19,7 @@ from msgspec import Struct
 
 from builder.environment.pip.question import make_question_folder
 from builder.files.small_file import read_small_file
+from builder.files.toml import read_toml
 from builder.lock.installed import Installed, local_path, project_path
 from builder.lock.pylock import LockedFile, Package, shown_url
 
@@ -113,7 +113,7 @@ def _read_answer(path: Path, home: str, known: dict[str, str]) -> dict[str, Pack
     """Return what uv wrote. Other programs of the project could write the file: it is not
     trusted."""
     try:
-        found = tomllib.loads(read_small_file(path, _ANSWER_BYTES).decode())
+        found = read_toml(read_small_file(path, _ANSWER_BYTES).decode())
         return {
             each["name"]: Package(
                 name=each["name"],
