@@ -36,7 +36,7 @@ from builder.file_store.links import add_to_store, link_files
 from builder.files.depth import TooDeep
 from builder.files.path_references import names_path
 from builder.interpreters import Interpreter
-from builder.lock.installed import Installed, TooManyPackages
+from builder.lock.installed import Installed, TooManyPackages, info_folders, site_packages
 from builder.lock.make import make_lock, read_environment
 from builder.lock.obey import check_obeyed, write_constraints
 from builder.lock.pylock import LockText, written_lock
@@ -99,6 +99,7 @@ class EnvironmentMaker:
         self._tree_name = ""
         self._tree: list[TreeEntry] = []
         self._at_first: list[Installed] = []
+        self._info_at_first: set[str] = set()
         self._trace = UNKNOWN
 
     async def prepare(self) -> None:
@@ -239,6 +240,7 @@ class EnvironmentMaker:
         )
         await trio.to_thread.run_sync(write_wrappers, spec, interpreter)
         self._at_first = await read_environment(spec, interpreter)
+        self._info_at_first = await self._info_folders()
 
     async def run_script(self) -> bool:
         """Run the script in it, if there is one. Raises ScriptFailed, TimeoutError, OSError."""
@@ -309,19 +311,26 @@ class EnvironmentMaker:
             return "its requests for packages were not recorded"
         if got is None:
             return "what the package index gives for its requests is not known beforehand"
-        if not requests and not await self._has_only_the_locked():
+        if not await self._has_only_requested(requests):
             return "the script installed packages without pip"
         return ""
 
-    async def _has_only_the_locked(self) -> bool:
-        """Whether a script that made no request of `pip` installed nothing, such as by a uv or
-        conda of its own; what a `uv.lock` states is the same each time."""
+    async def _has_only_requested(self, requests: list[PipRequest]) -> bool:
+        """Whether all packages come from the seed and the requests, none from a uv or conda that
+        the script runs itself; what a `uv.lock` states is the same each time."""
         if self._implicit and self._implicit.file.endswith("uv.lock"):
             return True
         try:
-            return await read_environment(self.spec, self._interpreter) == self._at_first
+            if not requests:
+                return await read_environment(self.spec, self._interpreter) == self._at_first
+            known = self._info_at_first.union(*(each.got for each in requests))
+            return await self._info_folders() <= known
         except TooManyPackages:
             return False
+
+    async def _info_folders(self) -> set[str]:
+        packages = site_packages(self.spec.virtualenv, self._interpreter.version)
+        return await trio.to_thread.run_sync(info_folders, packages)
 
     def _read_requests(self) -> list[PipRequest] | None:
         """The script's requests for packages; None if they are not known. Blocking."""

@@ -33,6 +33,7 @@ _METADATA_BYTES = 16 * 1024
 _DIRECT_URL_BYTES = 64 * 1024
 # The most entries of a `site-packages`.
 _MOST_ENTRIES = 50_000
+_INFO = (".dist-info", ".egg-info")
 # As PEP 508 and PEP 440 have them. What fails these is no package of an index.
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 _VERSION = re.compile(r"[A-Za-z0-9!+._-]{1,100}")
@@ -64,15 +65,19 @@ def read_installed(folder: Path) -> list[Installed]:
     first, as Python finds it. Blocking. Raises OSError, TooManyPackages."""
     found: dict[str, Installed] = {}
     with Folder.root(folder) as packages:
-        entries = packages.entries(_MOST_ENTRIES)
-        if len(entries) > _MOST_ENTRIES:
-            raise TooManyPackages(f"it has more than {_MOST_ENTRIES:,} files beside its packages")
-        for entry in entries:
-            if _FOLDER.fullmatch(entry.name) and (package := _read(packages, entry.name)):
+        for name in _names(packages):
+            if _FOLDER.fullmatch(name) and (package := _read(packages, name)):
                 found.setdefault(package.name, package)
                 if len(found) > MOST_PACKAGES:
                     raise TooManyPackages(f"it has more than {MOST_PACKAGES:,} packages")
     return sorted(found.values(), key=lambda each: each.name)
+
+
+def info_folders(folder: Path) -> set[str]:
+    """Return the names of the folders that tell the packages in a `site-packages`. Blocking.
+    Raises OSError, TooManyPackages."""
+    with Folder.root(folder) as packages:
+        return {name for name in _names(packages) if name.endswith(_INFO)}
 
 
 def package_of(installed: Installed, home: str) -> Package:
@@ -121,6 +126,13 @@ def project_path(path: str, home: str) -> str:
     """Return an absolute path from the project's root, if it is in the project."""
     path = path.rstrip("/")
     return "." if path == home else path.removeprefix(f"{home}/")
+
+
+def _names(packages: Folder) -> list[str]:
+    entries = packages.entries(_MOST_ENTRIES)
+    if len(entries) > _MOST_ENTRIES:
+        raise TooManyPackages(f"it has more than {_MOST_ENTRIES:,} files beside its packages")
+    return [each.name for each in entries]
 
 
 def _read(packages: Folder, name: str) -> Installed | None:

@@ -59,3 +59,30 @@ def test_environment_is_made_again_only_if_it_would_differ(
     index.add("greeting", "1.1")
     assert AGAIN not in built(gateway, model, 7)
     assert len(environments(gateway)) == 4
+
+
+INSTALLED_BY_OTHERS = """
+set -e
+pip install greeting
+python - <<'END'
+import pathlib, sysconfig
+folder = pathlib.Path(sysconfig.get_path("purelib")) / "other-1.0.dist-info"
+folder.mkdir()
+(folder / "METADATA").write_text("Name: other\\nVersion: 1.0\\n")
+END
+"""
+
+
+def test_package_without_a_request_makes_the_environment_again(
+    gateway: Gateway, tmp_path: Path, index: PackageIndex
+) -> None:
+    """What a script installs beside the requests of its pip, such as by a uv that it has
+    installed, has another version one day: the environment is not used again."""
+    folder = tmp_path / "hello"
+    write(folder, {"greet.py": MODEL, "cdsw-build.sh": INSTALLED_BY_OTHERS})
+    project = gateway.project(folder)
+    variables = {"environment": {"PIP_INDEX_URL": index.url}}
+    project = gateway.client.patch(f"/projects/{project['id']}", variables)
+    model = gateway.model(project, "greet")
+    assert "the script installed packages without pip" in built(gateway, model, 1)
+    assert AGAIN not in built(gateway, model, 2)

@@ -28,7 +28,8 @@ class PipRequest(Struct, frozen=True, kw_only=True):
 
     `pairs` are what uv was asked: an option and its value, the packages last, without an option.
     `folder` is relative to the project. `variables` are those that the script has changed. A name
-    between NULs stands for the value of a variable that users have set.
+    between NULs stands for the value of a variable that users have set. `got` are the folders of
+    packages, such as `flask-3.0.0.dist-info`, that the environment has since the request.
     """
 
     served: Literal["uv", "pip"]
@@ -38,6 +39,7 @@ class PipRequest(Struct, frozen=True, kw_only=True):
     folder: str
     variables: dict[str, str]
     status: int
+    got: list[str] = []
 
 
 def record_path(spec: BuildSpec) -> Path:

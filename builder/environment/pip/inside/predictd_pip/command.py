@@ -7,7 +7,7 @@ folder says where uv, its cache and the record are.
 import json
 import os
 import sys
-from typing import Any, BinaryIO, Dict, List, Mapping, Tuple
+from typing import Any, BinaryIO, Dict, List, Mapping, Set, Tuple
 
 from .decision import Decision, command, decide, has_several_indexes, uv_variables
 from .hook import REAL, set_hook
@@ -28,6 +28,7 @@ def main() -> None:
 
 def _serve(arguments: List[str], environment: str, settings: Dict[str, Any]) -> int:
     folder = os.getcwd()
+    had = _packages(environment)
     decision = decide(arguments, os.environ, environment, folder)
     if decision.served == "uv" and not os.access(settings["uv"], os.X_OK):
         decision = decision._replace(served="pip", reason="it is not here")
@@ -37,7 +38,8 @@ def _serve(arguments: List[str], environment: str, settings: Dict[str, Any]) -> 
         told = status == 0 or last_word(printed, sys.version_info[:2], several) != PIP
         if told:
             set_hook(environment)
-            _record(settings, decision, arguments, folder, status)
+            got = _packages(environment) - had
+            _record(settings, decision, arguments, folder, status, got)
             if status == 0:
                 _print_as_pip(decision, printed)
             return 1 if status else 0
@@ -48,8 +50,18 @@ def _serve(arguments: List[str], environment: str, settings: Dict[str, Any]) -> 
         _say(f"[predictd] pip serves this request instead of uv: {decision.reason}")
     status = _wait(os.spawnve(os.P_NOWAIT, *_pip(arguments, environment)))
     set_hook(environment)
-    _record(settings, decision, arguments, folder, status)
+    _record(settings, decision, arguments, folder, status, _packages(environment) - had)
     return status
+
+
+def _packages(environment: str) -> Set[str]:
+    """The folders by which the installed packages are known, such as `flask-3.0.0.dist-info`."""
+    major, minor = sys.version_info[:2]
+    try:
+        names = os.listdir(f"{environment}/lib/python{major}.{minor}/site-packages")
+    except OSError:
+        return set()
+    return {name for name in names if name.endswith((".dist-info", ".egg-info"))}
 
 
 def _run_uv(decision: Decision, environment: str, settings: Dict[str, Any]) -> Tuple[int, str]:
@@ -111,7 +123,12 @@ def _wait(pid: int) -> int:
 
 
 def _record(
-    settings: Dict[str, Any], decision: Decision, arguments: List[str], folder: str, status: int
+    settings: Dict[str, Any],
+    decision: Decision,
+    arguments: List[str],
+    folder: str,
+    status: int,
+    got: Set[str],
 ) -> None:
     """Appends a request to the record, unless there is none: after the build, or in a model."""
     if not os.path.exists(settings["requests"]):
@@ -124,6 +141,7 @@ def _record(
         "folder": folder,
         "variables": {**_changeable(), **decision.variables},
         "status": status,
+        "got": sorted(got),
     }
     line = json.dumps(request) + "\n"
     file = os.open(settings["requests"], os.O_WRONLY | os.O_APPEND)
