@@ -26,7 +26,11 @@ from builder.errors import (
     SnapshotFailed,
     UnknownKernel,
 )
-from builder.file_store.compile_environment import compile_environment
+from builder.file_store.compile_environment import (
+    compile_environment,
+    is_compiled,
+    remove_half_compiled,
+)
 from builder.file_store.links import prune, unused_files
 from builder.files.depth import TooDeep, check_depth
 from builder.files.fsync import exchange, make_folder, sync_file_system, sync_folder
@@ -123,6 +127,7 @@ __all__ = [
     "find_path_reference",
     "hiding_line",
     "inspect",
+    "is_compiled",
     "is_git",
     "list_folder",
     "make_build",
@@ -134,6 +139,7 @@ __all__ = [
     "read_small_file",
     "release_of",
     "relocate",
+    "remove_half_compiled",
     "remove_tree",
     "rename_snapshot",
     "resolve_beneath",

@@ -40,8 +40,11 @@ async def compile_environment(
 ) -> None:
     """Compile the packages of a sealed environment, unless that is done. It must not be removed
     meanwhile. Raises OSError, TimeoutError."""
+    if is_compiled(environment):
+        return
     site_packages = await trio.to_thread.run_sync(_to_compile, environment)
     if site_packages is None:
+        await trio.to_thread.run_sync((environment / _DONE).touch)
         return
     workshop = environment / _WORKSHOP
     try:
@@ -70,10 +73,18 @@ async def compile_environment(
             await trio.to_thread.run_sync(partial(remove_tree, workshop))
 
 
+def is_compiled(environment: Path) -> bool:
+    """Whether the packages of an environment are compiled."""
+    return (environment / _DONE).exists()
+
+
+def remove_half_compiled(environment: Path) -> None:
+    """Remove what a killed gateway has left. Blocking. Raises OSError."""
+    remove_tree(environment / _WORKSHOP)
+
+
 def _to_compile(environment: Path) -> Path | None:
-    """The packages of an environment, if it has some and they are not compiled."""
-    if (environment / _DONE).exists():
-        return None
+    """The packages of an environment, if it has some."""
     for site_packages in (environment / "environment/lib").glob("python*/site-packages"):
         inner = site_packages.relative_to(environment)
         if site_packages.resolve() != environment.resolve() / inner:
@@ -89,7 +100,6 @@ def _is_package(path: Path) -> bool:
 
 
 def _make(workshop: Path) -> None:
-    remove_tree(workshop)  # of a gateway that was killed
     workshop.mkdir()
     workshop.chmod(0o755)
     for name in ("home", "tmp", "out"):

@@ -101,8 +101,7 @@ class BuildExecutor:
             changed=changed,
             steps=steps,
         )
-        is_new = self._build_store.environments.sealed(spec.environment.name) is not None
-        if report.outcome == "built" and is_new:
+        if report.outcome == "built":
             self._bytecode.start(project, spec)
         return report
 

@@ -24,9 +24,11 @@ class BytecodeCompiler:
         self._lock = trio.Lock()
 
     def start(self, project: Project, spec: BuildSpec) -> None:
-        """Compiles the environment of a finished build in the background."""
-        if name := self._build_store.environment_of(spec.folder.name):
-            environment = self._build_store.environments.folder(name)
+        """Compiles the environment of a finished build in the background, unless that is done: an
+        earlier build may have made it, under a gateway that was killed."""
+        name = self._build_store.environment_of(spec.folder.name)
+        environment = self._build_store.environments.folder(name)
+        if name and not builder.is_compiled(environment):
             spec = msgspec.structs.replace(spec, environment=environment)
             self._tasks.start(self._compile, project, spec)
 

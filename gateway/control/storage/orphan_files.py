@@ -20,7 +20,7 @@ import aiosqlite
 import trio
 
 import store
-from builder import BuildStore, drop_snapshot, snapshots_in
+from builder import BuildStore, drop_snapshot, remove_half_compiled, snapshots_in
 from gateway.background import Tasks
 from gateway.control.builds.project_checks import TRANSIENT
 from gateway.control.deployments.replica_logs import prune_logs
@@ -113,7 +113,8 @@ class OrphanSweep:
             logger.warning("projects.unknown_files_kept folder=%s: %s", folder, names)
 
     async def _sweep_environments(self, ids: Ids) -> None:
-        """A damaged one is set aside, an unfinished one is removed."""
+        """A damaged one is set aside, an unfinished one is removed, and so is unfinished
+        bytecode."""
         environments, unknown = self._build_store.environments, []
         for name in await trio.to_thread.run_sync(environments.names):
             folder, manifest = environments.folder(name), environments.sealed(name)
@@ -124,6 +125,9 @@ class OrphanSweep:
                     await environments.remove(name)
             elif manifest.project not in ids.known:
                 unknown.append(folder)
+            else:
+                with self._set_aside.item("a leftover", folder, REMOVE):
+                    await trio.to_thread.run_sync(remove_half_compiled, folder)
         await trio.to_thread.run_sync(self._discard, environments.root, unknown)
 
     async def _sweep_builds(self, ids: Ids) -> None:
