@@ -240,7 +240,11 @@ class _Build:
         return self._deadline - trio.current_time()
 
     def failed(self, summary: str, problem: str, advice: str) -> BuildReport:
-        return self.report("failed", BuildFailure(self._progress.here, summary, problem, advice))
+        # A name of a file may be no text, and a database takes text alone.
+        texts = [
+            each.encode("utf-8", "backslashreplace").decode() for each in (summary, problem, advice)
+        ]
+        return self.report("failed", BuildFailure(self._progress.here, *texts))
 
     def timed_out(self) -> BuildReport:
         here = self._progress.here

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -215,6 +216,17 @@ async def test_named_script_must_exist(bench: Bench) -> None:
     report = await bench.build(script="prepare.sh")
     assert report.failure is not None
     assert report.failure.problem == "prepare.sh is not a file of the project"
+
+
+async def test_failure_is_text(bench: Bench, tmp_path: Path) -> None:
+    """A failure that names a file with bytes that are no text can be stored."""
+    bench.write("model.py", MODEL)
+    linked = shlex.quote(str(tmp_path / "linked"))
+    bench.write("cdsw-build.sh", f"touch $'a\\377' && ln $'a\\377' {linked}")
+    report = await bench.build()
+    assert report.failure is not None
+    assert r"code/a\udcff" in report.failure.problem
+    assert report.failure.problem.isprintable()
 
 
 @pytest.mark.parametrize(
