@@ -31,7 +31,7 @@ from builder.file_store.compile_environment import (
     is_compiled,
     remove_half_compiled,
 )
-from builder.file_store.links import prune, unused_files
+from builder.file_store.links import add_to_store, link_files, prune, unused_files
 from builder.files.depth import TooDeep, check_depth
 from builder.files.fsync import exchange, make_folder, sync_file_system, sync_folder
 from builder.files.path_references import find_path_reference
@@ -113,6 +113,7 @@ __all__ = [
     "TooDeep",
     "UnknownKernel",
     "UnreadableLock",
+    "add_to_store",
     "changed_files",
     "check_depth",
     "check_project",
@@ -129,6 +130,7 @@ __all__ = [
     "inspect",
     "is_compiled",
     "is_git",
+    "link_files",
     "list_folder",
     "make_build",
     "make_folder",

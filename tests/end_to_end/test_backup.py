@@ -66,7 +66,8 @@ def rows(gateway: Gateway) -> Json:
 
 
 def test_restore_to_the_same_path_is_complete(tmp_path: Path) -> None:
-    """A restore to the same path has everything, and the very same environments serve."""
+    """A restore to the same path has everything, and the very same environments serve; files that
+    builds shared they share again."""
     data, kept = tmp_path / "data", tmp_path / "kept"
     kept.mkdir()
     with Gateway(data) as gateway:
@@ -83,6 +84,10 @@ def test_restore_to_the_same_path_is_complete(tmp_path: Path) -> None:
     assert restored.code == 0, restored.err
     (served,) = restored.json["served"]
     assert served == {"project": "mark", "model": "mark", "build": 1, "needs_rebuild": ""}
+    sources = [path.stat() for path in data.glob("builds/*/code/mark.py")]
+    assert len(sources) == 2
+    assert {each.st_ino for each in sources} == {sources[0].st_ino}
+    assert sources[0].st_nlink == 3  # the third is in the store
     with Gateway(data) as gateway:
         assert gateway.key == key
         until(lambda: answers(gateway, model))

@@ -65,6 +65,11 @@ def check_place(entry: ArchiveMember) -> None:
         raise ValueError(f"{entry.name} is a {entry.kind}, and in a backup there is none there")
 
 
+def is_id(text: str) -> bool:
+    """Whether a text is an id, and so the name of one folder."""
+    return re.fullmatch(_ID, text) is not None
+
+
 def is_store_config(name: str) -> bool:
     """Whether it is the configuration of a snapshot store, which git obeys."""
     return _STORE_CONFIG.fullmatch(name) is not None

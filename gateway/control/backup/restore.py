@@ -37,6 +37,7 @@ from gateway.control.backup.extract import Extraction
 from gateway.control.backup.layout import DATABASE, SECRETS
 from gateway.control.backup.moved_builds import move_builds
 from gateway.control.backup.restore_folder import RestoreRefused, check_empty, filling
+from gateway.control.backup.shared_files import share_files
 from gateway.data_folder import DataFolder
 
 _RESTORING = "restoring.db"
@@ -92,6 +93,8 @@ async def restore(backup: Path, target: Path) -> Restored:
         if outline.head.root != str(data.root):
             kept = {b: m for b, m in known.manifests.items() if b not in to_rebuild}
             to_rebuild |= await move_builds(outline.head.root, data, kept)
+        whole = {b: m for b, m in known.manifests.items() if b not in to_rebuild}
+        await trio.to_thread.run_sync(share_files, data, whole)
         restored = await _finish(outline, data, known, to_rebuild)
     return msgspec.structs.replace(restored, unfinished=unfinished)
 
