@@ -12,9 +12,10 @@ import msgspec
 from gateway.admin.lookup import Lookup
 from gateway.admin.routing import route
 from gateway.admin.schemas import Json, Variables
-from gateway.control import Control
+from gateway.control import Control, user_variables
+from gateway.control.audit.audit_log import annotate
 from gateway.control.records import Deployment, Project
-from gateway.control.user_variables import VariableChanges
+from gateway.control.user_variables import VariableChanges, named_changes
 
 PROJECT = "/projects/<project_id>/variables"
 SITE = "/site/variables"
@@ -73,6 +74,8 @@ class VariableRoutes:
     )
     async def change_site(self, body: ChangeSiteVariables) -> Json:
         changes = VariableChanges(environment=body.secrets, remove=body.remove)
+        before = user_variables.Variables(plain=dict(self._settings.current.environment))
+        annotate(named_changes(before, changes.applied_to(before)))
         await self._settings.change_variables(changes)
         return await self._of_site()
 

@@ -1,8 +1,9 @@
 """What the user sees: results on stdout, progress and errors on stderr.
 
 Law: stdout carries the result and nothing else, so that it can be piped; with `--json` it is
-exactly one JSON document. Colours and the spinner appear on a terminal only. Text of models and
-build scripts cannot control the terminal: control characters are replaced by visible ones.
+exactly one JSON document, and a log, which may have no end, has one for each line. Colours
+and the spinner appear on a terminal only. Text of models and build scripts cannot control the
+terminal: control characters are replaced by visible ones.
 """
 
 import json

@@ -67,6 +67,16 @@ def combine(
     return made
 
 
+def named_changes(before: Variables, after: Variables) -> str:
+    """Which variables were set and removed, by name, for the audit log: never with a value."""
+    kept = {n for n in before.merged() if (n in before.secrets) == (n in after.secrets)}
+    old, new = before.merged(), after.merged()
+    put = sorted(name for name, value in new.items() if name not in kept or old[name] != value)
+    gone = sorted(old.keys() - new.keys())
+    parts = (("set", put), ("removed", gone))
+    return "; ".join(f"variables {verb}: {', '.join(names)}" for verb, names in parts if names)
+
+
 class VariableChanges(msgspec.Struct, frozen=True, kw_only=True):
     """Variables to set and to remove by name; all others stay."""
 

@@ -30,6 +30,7 @@ from gateway.control.user_variables import (
     VariableChanges,
     Variables,
     combine,
+    named_changes,
 )
 from gateway.data_folder import ExperimentFolder
 from gateway.encryption import CannotDecrypt, Encryption
@@ -63,7 +64,12 @@ class ProcessVariables:
         self._settings = settings
         self._urls = urls
 
-    def encrypt(self, kind: type[Project] | type[Deployment], owner: str, new: Variables) -> bytes:
+    def encrypt(
+        self,
+        kind: type[Project] | type[Deployment],
+        owner: str,
+        new: Variables,
+    ) -> bytes:
         """The ciphertext for the record with the id `owner`."""
         if new == NO_VARIABLES:
             return b""
@@ -88,6 +94,14 @@ class ProcessVariables:
         decrypted are replaced as a whole. Raises Refusal."""
         new = changes.applied_to(self._before(project))
         return self.encrypt(Project, project.id, new)
+
+    def names_changed(self, project: Project, changes: VariableChanges | Mapping[str, Any]) -> str:
+        """Which variables of the project change, for the audit log. Raises Refusal."""
+        before = self._before(project)
+        if isinstance(changes, VariableChanges):
+            return named_changes(before, changes.applied_to(before))
+        new = combine(changes.get("environment"), changes.get("secrets", {}), before)
+        return named_changes(before, new)
 
     def _before(self, project: Project) -> Variables:
         try:

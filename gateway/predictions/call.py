@@ -166,8 +166,15 @@ def resolve(
         call.caller = caller
         flow = caller.flow
     if endpoint.pool is None:
-        raise Refusal("model.notready", f"the model {endpoint.name!r} is not deployed")
+        raise _absent(endpoint)
     return endpoint.pool, bytes(envelope.request), flow, endpoint.model_id
+
+
+def _absent(endpoint: Endpoint) -> Refusal:
+    if not endpoint.absence:
+        return Refusal("model.notready", f"the model {endpoint.name!r} is not deployed")
+    text = f"the model {endpoint.name!r} is not ready: {endpoint.absence}"
+    return Refusal("model.notready", text, advice="wait: it serves by itself as soon as it can")
 
 
 def _find(endpoints: Endpoints, key: str) -> Endpoint:

@@ -4,7 +4,8 @@ The hot path reads this and nothing else. `control` keeps it up to date. Each ch
 assignment, so a request sees the old pool or the new one, never neither.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from gateway.identity.key_index import KeyIndex
 from store import Model
@@ -12,10 +13,11 @@ from workers import Pool
 
 
 class Endpoint:
-    """One model as callers see it. `pool` is None while the model is not deployed. `may_call` are
-    the ids of the users whose keys may call it; None allows calls without a key."""
+    """One model as callers see it. `pool` is None while the model is not deployed, or waits for
+    what `absence` says. `may_call` are the ids of the users whose keys may call it; None allows
+    calls without a key."""
 
-    __slots__ = ("access_key", "may_call", "model", "model_id", "name", "pool")
+    __slots__ = ("absence", "access_key", "may_call", "model", "model_id", "name", "pool")
 
     def __init__(self, model: Model, access_key: str, may_call: frozenset[str] | None) -> None:
         self.model = model
@@ -23,6 +25,7 @@ class Endpoint:
         self.name = model.name
         self.access_key = access_key
         self.pool: Pool | None = None
+        self.absence = ""
         self.may_call = may_call
 
 
@@ -49,7 +52,7 @@ class Endpoints:
         old = self._by_id.get(model.id)
         endpoint = Endpoint(model, self.key_of(model), self._may_call(model))
         if old is not None:
-            endpoint.pool = old.pool
+            endpoint.pool, endpoint.absence = old.pool, old.absence
             del self._by_key[old.access_key]
         self._by_id[model.id] = self._by_key[endpoint.access_key] = endpoint
 
@@ -74,6 +77,22 @@ class Endpoints:
         """Sends calls of the model to `pool`; None: to no pool."""
         if (endpoint := self._by_id.get(model_id)) is not None:
             endpoint.pool = pool
+
+    @contextmanager
+    def absent(self, model_id: str, reason: str) -> Iterator[None]:
+        """Callers are told the reason while a model that is deployed waits for its pool. "": the
+        model is not deployed."""
+        if reason:
+            self._set_absence(model_id, reason)
+        try:
+            yield
+        finally:
+            if reason:
+                self._set_absence(model_id, "")
+
+    def _set_absence(self, model_id: str, reason: str) -> None:
+        if (endpoint := self._by_id.get(model_id)) is not None:
+            endpoint.absence = reason
 
     def pool_of(self, model_id: str) -> Pool | None:
         endpoint = self._by_id.get(model_id)

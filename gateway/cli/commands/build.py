@@ -159,22 +159,20 @@ def diff(context: Context) -> None:
     examples=["predictd build log predict", "predictd build log predict 7"],
 )
 def log(context: Context) -> None:
-    """The log of a build from its first line; for a running build, until it ends."""
+    """The log of a build from its first line; for a running build, until it ends. With `--json`
+    each line is a document `{"text"}`, and the last one is `{"build"}`."""
     model = find_model(context, context.arguments.model)
     build = find_build(context.client, model, context.arguments.number)
     name, number = full_name(model), build["build_number"]
     path = build_path(model, build["id"])
-    lines = []
     with detachable(context, f"build {number} of {name!r}", suggested("build log", name, number)):
         for event in log_events(context.client, path, "build"):
             if event.name != "line":
                 continue
-            lines.append(event.data)
-            if not context.terminal.as_json:
-                context.terminal.line(printable(event.data))
+            context.terminal.result({"text": event.data}, printable(event.data))
     build = context.client.get(path)
     if context.terminal.as_json:
-        context.terminal.result({"build": build, "lines": lines}, "")
+        context.terminal.result({"build": build}, "")
     else:
         context.terminal.say(f"Build {number} of {name}: {build['status']}.")
 

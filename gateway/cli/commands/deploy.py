@@ -42,7 +42,7 @@ from gateway.cli.watch import (
     follow_build,
     wait_for_deployment,
 )
-from gateway.client import Client, Json
+from gateway.client import Client, ClientError, Json
 from gateway.suggested_command import suggested
 
 
@@ -77,17 +77,22 @@ from gateway.suggested_command import suggested
     group=Group.SERVE,
 )
 def deploy(context: Context) -> None:
-    """Builds functions, deploys them and shows how to call them."""
-    chosen = _chosen(context.arguments)
-    results = []
-    for context.arguments in chosen:
-        try:
-            results.append(_deploy_one(context))
-        except Detached as detached:
-            results.append((detached.document, detached.text))
-    documents, texts = zip(*results, strict=True)
-    document = documents[0] if len(documents) == 1 else {"models": documents}
-    context.terminal.result(document, "\n".join(texts))
+    """Builds functions, deploys them and shows how to call them. Each of several models is shown
+    when it serves, with `--json` as a line of its own."""
+    left = _chosen(context.arguments)
+    try:
+        while left:
+            context.arguments = left[0]
+            try:
+                shown = _deploy_one(context)
+            except Detached as detached:
+                shown = detached.document, detached.text
+            context.terminal.result(*shown)
+            del left[0]
+    except (ClientError, CommandFailed, KeyboardInterrupt):
+        if names := [each.name for each in left[1:]]:
+            context.terminal.say(f"Not begun: {', '.join(map(repr, names))}.")
+        raise
     if context.arguments.watch:
         redeploy_on_changes(context, lambda: _deploy_again(context))
 

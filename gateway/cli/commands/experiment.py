@@ -156,14 +156,15 @@ def ls(context: Context) -> None:
     examples=["predictd experiment log 12"],
 )
 def log(context: Context) -> None:
-    """The log of an experiment from its first line; of a running one, until it ends."""
+    """The log of an experiment from its first line; of a running one, until it ends. With `--json`
+    each line is a document `{"stream", "text"}`, where the stream is `preparing` or `script`, and
+    the last one is `{"experiment"}`."""
     experiment = find_experiment(context.client, context.arguments.experiment)
     number = experiment["experiment_number"]
-    lines: list[str] = []
     with _detachable(context, experiment):
-        experiment = _follow(context, experiment, lines)
+        experiment = _follow(context, experiment, lines_as_json=True)
     if context.terminal.as_json:
-        context.terminal.result({"experiment": experiment, "lines": lines}, "")
+        context.terminal.result({"experiment": experiment}, "")
     else:
         results = _results(experiment, _files(context, experiment))
         context.terminal.say(" ".join((f"Experiment {number}: {experiment['status']}.", *results)))
@@ -273,13 +274,14 @@ def promote(context: Context) -> None:
         )
 
 
-def _follow(context: Context, experiment: Json, lines: list[str] | None = None) -> Json:
-    """Shows its log as it comes, and collects it in `lines`; returns it at its end."""
+def _follow(context: Context, experiment: Json, *, lines_as_json: bool = False) -> Json:
+    """Shows its log as it comes, with `--json` only if `lines_as_json`; returns it at its end."""
     path, terminal = experiment_path(experiment), context.terminal
     for event in log_events(context.client, path, "experiment"):
-        if lines is not None:
-            lines.append(event.data)
-        if event.name == "preparing":
+        if terminal.as_json and lines_as_json:
+            stream = "preparing" if event.name == "preparing" else "script"
+            terminal.result({"stream": stream, "text": event.data}, "")
+        elif event.name == "preparing":
             terminal.say(terminal.style.dim(printable(event.data)))
         elif not terminal.as_json:
             terminal.line(printable(event.data))

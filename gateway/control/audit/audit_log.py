@@ -5,8 +5,8 @@ the transaction of the first change in the database (`store.auditing`), or after
 none, as for files. A refusal has an entry of its own, with its code. If it comes after a change
 that is entered, what undoes that change is entered too (`undoing`). The object of an entry is a
 path; its detail names what was found there (`annotate`). An entry never has text of a request that
-might be secret: of a body it has the names of the fields, and values that are numbers or of a fixed
-set.
+might be secret: of a body it has the names of the fields, values that are numbers or of a fixed
+set, and the names of variables that are set and removed.
 """
 
 import logging
@@ -62,7 +62,7 @@ _running: ContextVar[_Running | None] = ContextVar("running", default=None)
 def annotate(text: str) -> None:
     """Adds to the detail of the entry of the running change, if there is one."""
     running = _running.get()
-    if running is not None and text not in running.notes:
+    if running is not None and text and text not in running.notes:
         running.notes.append(text)
 
 

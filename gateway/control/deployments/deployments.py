@@ -14,6 +14,7 @@ import trio
 import store
 from builder import BuildStore
 from gateway.background import Tasks
+from gateway.control.audit.audit_log import annotate
 from gateway.control.deployments.new_deployment import NewDeployment, check_deployment
 from gateway.control.deployments.rollout import Restart, Rollout
 from gateway.control.deployments.rollout_services import RolloutServices
@@ -21,6 +22,7 @@ from gateway.control.disk.free_space import FreeSpace
 from gateway.control.operation import Operations
 from gateway.control.runtime_settings import RuntimeSettings
 from gateway.control.sandbox import Sandbox
+from gateway.control.user_variables import NO_VARIABLES, named_changes
 from gateway.encryption import CannotDecrypt
 from gateway.errors import Refusal
 from gateway.set_aside import SetAside
@@ -103,6 +105,7 @@ class Deployments:
         with self._claimed(_Claim(model.project_id, model.id, asked.replicas)):
             await self._disk.check_free("a deployment")
             deployment_id = store.new_id()
+            annotate(named_changes(NO_VARIABLES, asked.variables))
             kept = self._services.variables.encrypt(Deployment, deployment_id, asked.variables)
             deployment = await self._services.database.write(
                 store.deployments.insert,

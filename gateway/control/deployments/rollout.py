@@ -9,7 +9,7 @@ store and call `stop`; the task of the rollout alone writes the end.
 """
 
 import logging
-from contextlib import AsyncExitStack, suppress
+from contextlib import AbstractContextManager, AsyncExitStack, suppress
 
 import trio
 
@@ -138,7 +138,9 @@ class Rollout:
         does not end what was deployed: it is tried again."""
         timeouts = self._services.timeouts
         pause = timeouts.first_rebuild_retry
-        with self.operation.cancellable(f"build {self.deployment.build_number}"):
+        what = f"build {self.deployment.build_number}"
+        why = f"{what} is being rebuilt" if self.deployment.status == "deployed" else ""
+        with self._absent(why), self.operation.cancellable(what):
             while True:
                 build = await self._services.builds.built_or_rebuilt(build_id)
                 if build.status == "built" or self.deployment.status != "deployed":
@@ -156,13 +158,16 @@ class Rollout:
         `secret.key`."""
         if self.deployment.status != "deployed":
             return True
-        with self.operation.cancellable():
+        with self._absent("its variables cannot be decrypted"), self.operation.cancellable():
             while problem := await self._variables_problem():
                 self.operation.wait_for(f"its variables, which cannot be decrypted: {problem}")
                 self.operation.milestone.set()  # other deployments do not wait for this one
                 await trio.sleep(self._services.timeouts.decrypt_retry)
             return True
         return False
+
+    def _absent(self, why: str) -> AbstractContextManager[None]:
+        return self._services.endpoints.absent(self.deployment.model_id, why)
 
     async def _variables_problem(self) -> str:
         project = await self._services.database.read(store.projects.get, self.deployment.project_id)

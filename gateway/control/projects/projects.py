@@ -7,6 +7,7 @@ import aiosqlite
 import trio
 
 import store
+from gateway.control.audit.audit_log import annotate
 from gateway.control.builds.environments import Environments
 from gateway.control.disk.free_space import FreeSpace
 from gateway.control.experiments.experiments import Experiments
@@ -17,7 +18,12 @@ from gateway.control.projects.project_files import ProjectFiles
 from gateway.control.projects.templates import TEMPLATES
 from gateway.control.runtime_settings import RuntimeSettings
 from gateway.control.runtimes.catalogue import RuntimeCatalogue
-from gateway.control.user_variables import VariableChanges, combine
+from gateway.control.user_variables import (
+    NO_VARIABLES,
+    VariableChanges,
+    combine,
+    named_changes,
+)
 from gateway.control.variables import ProcessVariables
 from gateway.errors import Refusal
 from store import Build, Experiment, Membership, Model, Project, User
@@ -63,6 +69,7 @@ class Projects:
         check_name(asked.name)
         refuse_local(asked, owner)
         given_variables = combine(asked.environment, asked.secrets)
+        annotate(named_changes(NO_VARIABLES, given_variables))
         template = asked.template.lower()
         if template == "r":
             raise Refusal("feature.unsupported", "template: this version has no template for R")
@@ -123,10 +130,13 @@ class Projects:
             check_name(name)
         if runtime := changes.get("runtime"):
             await self._catalogue.check(runtime)
+        sets_variables = bool(changes.keys() & {"environment", "secrets"})
+        if sets_variables:  # for the audit log: `write` does not run in the task of the request
+            annotate(self._variables.names_changed(project, changes))
 
         async def write(connection: aiosqlite.Connection) -> Project:
             encrypted = changes
-            if changes.keys() & {"environment", "secrets"}:
+            if sets_variables:
                 now = await store.projects.get(connection, project.id)
                 encrypted = self._variables.encrypt_changes(now, changes)
             return await store.projects.update(connection, project.id, **encrypted)
@@ -135,6 +145,8 @@ class Projects:
 
     async def set_variables(self, project: Project, changes: VariableChanges) -> Project:
         """Sets and removes variables; the others stay. Raises Refusal."""
+        # For the audit log: `write` does not run in the task of the request.
+        annotate(self._variables.names_changed(project, changes))
 
         async def write(connection: aiosqlite.Connection) -> Project:
             now = await store.projects.get(connection, project.id)

@@ -64,7 +64,7 @@ async def test_change_has_audit_entry(gateway: Gateway) -> None:
     ]
     assert entries[0]["action"] == "gateway.start"
     details = {each["action"]: each["detail"] for each in entries}
-    assert details["project.create"] == "by admin key; name, environment; demo"
+    assert details["project.create"] == "by admin key; name, environment; variables set: A; demo"
     assert details["project.update"] == "by admin key; visibility=public; project demo"
     assert details["collaborator.set"] == "by admin key; permission=operator; project demo"
     assert details["user.update"] == "by admin key; disabled=true"

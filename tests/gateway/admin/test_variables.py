@@ -90,7 +90,22 @@ async def test_deployments_that_have_to_be_deployed_again_are_listed(tmp_path: P
         assert await seen() == ["now", "project", "project"]
         entries = (await gateway.get("/audit", action="project.set_variables"))["entries"]
         assert [each["outcome"] for each in entries] == ["done", "done"]
-        assert not any("now" in each["detail"] for each in entries)
+        details = [each["detail"].partition("variables ")[2] for each in entries]
+        assert [each.split("; ")[0] for each in details] == ["set: B, C", "set: A"]
+        await patch(gateway, f"{project}/variables", remove=["A"])
+        await gateway.admin.patch(project, json={"environment": {"B": "now"}})
+        site = (await gateway.get("/audit", action="site.set_variables"))["entries"]
+        removed = (await gateway.get("/audit", action="project.set_variables"))["entries"]
+        replaced = (await gateway.get("/audit", action="project.update"))["entries"]
+        for entry, text in (
+            (site[-1], "variables set: A, B, C"),
+            (removed[-1], "variables removed: A"),
+            (replaced[-1], "variables set: B; variables removed: C"),
+        ):
+            assert text in entry["detail"]
+        for each in (await gateway.get("/audit"))["entries"]:
+            named = each["detail"].partition("variables set")[2].split("; ")[0]
+            assert not any(value in named for value in ("now", "project", "hunter-site"))
 
 
 async def test_site_variables_survive_a_restart_and_are_encrypted(tmp_path: Path) -> None:

@@ -1,11 +1,15 @@
 """`predictd.toml`: what it may have, how mistakes are told, and that flags win."""
 
+import json
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from gateway.cli.context import Context
 from gateway.cli.project_file import KEYS, ModelTable
+from gateway.cli.watch import wait_for_deployment
+from gateway.client import Json
 from tests.gateway.cli.conftest import Predictd
 from tests.support.fake_admin_api import State
 
@@ -42,8 +46,9 @@ def test_deploy_takes_all_keys_of_the_file(state: State, folder: Path, predictd:
     write(folder, WHOLE)
     outcome = predictd("deploy", "--json")
     assert outcome.code == 0, outcome.err
-    assert [each["model"]["name"] for each in outcome.json["models"]] == ["add", "echo"]
-    assert outcome.json["models"][0]["answer"] == 3
+    shown = [json.loads(line) for line in outcome.out.splitlines()]
+    assert [each["model"]["name"] for each in shown] == ["add", "echo"]
+    assert shown[0]["answer"] == 3
     build, other = state.builds.values()
     assert (build["kernel"], build["build_script_path"]) == ("python3.11", "build.sh")
     assert "build_script_path" not in {**other, "build_script_path": ""} or other["kernel"] == ""
@@ -53,6 +58,25 @@ def test_deploy_takes_all_keys_of_the_file(state: State, folder: Path, predictd:
     assert first["environment"] == '{"STAGE": "test", "MORE": "x"}'
     assert [model["auth_enabled"] for model in state.models.values()] == [False, True]
     assert second["replicas"] == 2
+
+
+def test_models_before_a_failure_are_shown(
+    state: State, folder: Path, predictd: Predictd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of several models each is shown when it serves; a failure ends the command, and says which
+    models were not begun."""
+
+    def fail_the_next(context: Context, model: Json, deployment: Json) -> Json:
+        state.build_status = "build failed"
+        return wait_for_deployment(context, model, deployment)
+
+    monkeypatch.setattr("gateway.cli.commands.deploy.wait_for_deployment", fail_the_next)
+    write(folder, WHOLE + A)
+    outcome = predictd("deploy")
+    assert outcome.code == 1
+    assert outcome.out.startswith("sums/add serves build 1")
+    assert "of 'sums/echo' failed" in outcome.err
+    assert "Not begun: 'a'." in outcome.err
 
 
 def test_flags_win_over_the_file(state: State, folder: Path, predictd: Predictd) -> None:

@@ -78,7 +78,7 @@ async def test_a_name_is_a_variable_or_a_secret(shared: Gateway, project: str) -
 
 async def test_processes_get_them(gateway: Gateway, tmp_path: Path) -> None:
     """Builds, models and experiments have the secrets of their project, and a model those of its
-    deployment; the database has neither their names nor their values."""
+    deployment; the database has none of their values, and their names in the audit log only."""
     folder = copy_of("environment", tmp_path)
     (folder / "cdsw-build.sh").write_text("test $TOKEN = hunter2 && echo the build has it\n")
     (folder / "script.py").write_text("import os\nassert os.environ['TOKEN'] == 'hunter2'\n")
@@ -101,7 +101,12 @@ async def test_processes_get_them(gateway: Gateway, tmp_path: Path) -> None:
     run = await gateway.post(f"{project}/experiments", {"script": "script.py"})
     await gateway.until(f"{project}/experiments/{run['id']}", status_is("succeeded"))
     files = b"".join(path.read_bytes() for path in gateway.data.glob("predictd.db*"))
-    assert not [name for name in (b"hunter", b"canary1", b"OF_DEPLOY") if name in files]
+    assert not [value for value in (b"hunter", b"canary1") if value in files]
+    with closing(connect(gateway.data / "predictd.db")) as database:
+        lines = [line for line in database.iterdump() if "OF_DEPLOY" in line]
+        lines += [line for line in database.iterdump() if b"OF_DEPLOY".hex().upper() in line]
+    assert lines
+    assert all(line.startswith('INSERT INTO "audit"') for line in lines)
 
 
 async def test_another_secret_key(tmp_path: Path) -> None:

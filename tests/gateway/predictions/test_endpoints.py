@@ -53,6 +53,20 @@ def test_pool_survives_a_rename() -> None:
     assert cast(Endpoint, endpoints.by_access_key(key_of(renamed))).pool is POOL
 
 
+def test_absence_survives_a_rename() -> None:
+    """Why a deployed model has no pool yet is said until it is taken back."""
+    endpoints, model = Endpoints(key_of, no_user, KeyIndex()), a_model()
+    endpoints.put_model(model)
+    renamed = a_model("sum", 2, model.id)
+    with endpoints.absent(model.id, "it is rebuilt"):
+        endpoints.put_model(renamed)
+        found = cast(Endpoint, endpoints.by_access_key(key_of(renamed)))
+        with endpoints.absent(model.id, ""):
+            assert found.absence == "it is rebuilt"
+        assert found.absence == "it is rebuilt"
+    assert found.absence == ""
+
+
 def test_forgotten_model_is_not_found() -> None:
     """Setting a pool for it does nothing."""
     endpoints, model = Endpoints(key_of, no_user, KeyIndex()), a_model()

@@ -1,5 +1,6 @@
 """Experiments from the command line: run and followed, listed, compared, stopped, taken from."""
 
+import json
 from pathlib import Path
 
 from tests.gateway.cli.commands.test_deploy import press_control_c
@@ -95,10 +96,13 @@ def test_experiment_ls_and_log(state: State, folder: Path, predictd: Predictd) -
     outcome = predictd("experiment", "log", "1")
     assert outcome.out == "Collecting scikit-learn\nSuccessfully installed\n"
     assert "Experiment 1: succeeded. Metrics: r2 0.937123. Files: model.pkl" in outcome.err
-    assert predictd("experiment", "log", "1", "--json").json["lines"] == [
-        "Making an environment",
-        *state.build_lines,
+    outcome = predictd("experiment", "log", "1", "--json")
+    *lines, last = map(json.loads, outcome.out.splitlines())
+    assert lines == [
+        {"stream": "preparing", "text": "Making an environment"},
+        *({"stream": "script", "text": line} for line in state.build_lines),
     ]
+    assert last["experiment"]["status"] == "succeeded"
     outcome = predictd("experiment", "log", "9")
     assert (outcome.code, "predictd experiment ls" in outcome.err) == (4, True)
 

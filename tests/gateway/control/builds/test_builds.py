@@ -304,5 +304,8 @@ async def test_model_whose_build_is_gone_is_rebuilding(tmp_path: Path) -> None:
     gate.unlink()
     async with running(settings) as gateway:
         assert (await gateway.until(model, status_is("rebuilding")))["replicas_ready"] == 0
+        refused = await gateway.call(await gateway.key(model), {})
+        assert refusal(refused) == (503, "model.notready")
+        assert "is not ready: build 1 is being rebuilt" in refused.text
         gate.touch()
         await gateway.until(model, status_is("deployed"))
