@@ -205,6 +205,8 @@ class Experiment(StatefulRecord, frozen=True, kw_only=True):
     snapshot: str = ""  # the commit, once there is one
     fresh: bool = False  # uses nothing that was made before
     environment_id: str = ""  # of the environment, which builds and experiments may share
+    lock_id: str = ""  # of the lock of the environment, equal to that of builds with equal packages
+    packages: int | None = None  # how many the lock has
     exit_status: int | None = None  # negative for a signal
     failure: Failure | None = None
     metrics: dict[str, Any] = field(default_factory=dict)

@@ -11,7 +11,7 @@ from gateway.admin.routing import route
 from gateway.admin.routing.downloads import log_text
 from gateway.admin.routing.json_body import FREE_BYTES
 from gateway.admin.routing.paging import PAGED, page
-from gateway.admin.schemas import AnyJson, Json, creator_json, failure_json, null
+from gateway.admin.schemas import AnyJson, Json, creator_json, failure_json, lock_json, null
 from gateway.control import Control
 from gateway.control.builds.build_task import STEPS_STREAM
 from gateway.control.builds.builds import NewBuild
@@ -195,7 +195,7 @@ def build_json(view: BuildView) -> Json:
         "fresh": build.fresh,
         "example": msgspec.Raw(build.example.encode()) if build.example else None,
         "snapshot": build.snapshot,
-        "lock": None if not build.lock_id else {"id": build.lock_id, "packages": build.packages},
+        "lock": lock_json(build),
         "status": build.status,
         "steps": [msgspec.structs.asdict(step) for step in build.steps],
         "failure": failure_json(build.failure),

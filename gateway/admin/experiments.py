@@ -15,7 +15,7 @@ from gateway.admin.routing import route
 from gateway.admin.routing.downloads import download, log_text
 from gateway.admin.routing.paging import PAGED, page
 from gateway.admin.routing.parameters import text
-from gateway.admin.schemas import Json, creator_json, failure_json, scaled
+from gateway.admin.schemas import Json, creator_json, failure_json, lock_json, scaled
 from gateway.control import Control
 from gateway.control.audit.audit_log import annotate
 from gateway.control.experiments.comparison import BATCH, MOST_EXPERIMENTS, Comparison
@@ -234,6 +234,7 @@ def experiment_json(view: ExperimentView) -> Json:
         "keep": experiment.keep,
         "fresh": experiment.fresh,
         "snapshot": experiment.snapshot,
+        "lock": lock_json(experiment),
         "status": experiment.status,
         "waiting_for": view.waiting_for,
         "exit_status": experiment.exit_status,

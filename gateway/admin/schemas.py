@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from gateway.control.records import Failure
+from gateway.control.records import Build, Experiment, Failure
 from gateway.control.user_variables import ShownVariables
 from gateway.errors import Refusal
 
@@ -51,3 +51,8 @@ def variables_json(shown: ShownVariables) -> Json:
 
 def failure_json(failure: Failure | None) -> Json | None:
     return msgspec.structs.asdict(failure) if failure else None
+
+
+def lock_json(locked: Build | Experiment) -> Json | None:
+    """Which packages it has, without their names; None without a lock."""
+    return {"id": locked.lock_id, "packages": locked.packages} if locked.lock_id else None

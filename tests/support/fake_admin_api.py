@@ -178,7 +178,7 @@ class State:
         experiment = {
             "id": identity, "experiment_number": len(self.experiments) + 1, "metrics": {},
             "project_id": project["id"], "status": "queued", "failure": None, "comment": "",
-            "started_at": None, "ended_at": None, "arguments": [], **wish,
+            "started_at": None, "ended_at": None, "arguments": [], "lock": None, **wish,
         }  # fmt: skip
         self.experiments[identity] = experiment
         return experiment

@@ -346,9 +346,16 @@ def _comparison(compared: Json) -> str:
         ("arguments", *(" ".join(each["arguments"]) for each in experiments)),
         ("comment", *(each["comment"] for each in experiments)),
         ("status", *(each["status"] for each in experiments)),
+        ("packages", *(_packages(each) for each in experiments)),
         *((key, *map(_value, values)) for key, values in compared["metrics"].items()),
     ]
     return table(headings, [row for row in rows if any(row[1:])])
+
+
+def _packages(experiment: Json) -> str:
+    """How many packages its environment had, and the lock by which equal ones are recognized."""
+    lock = experiment["lock"]
+    return f"{lock['packages']} (lock {lock['id'][:8]})" if lock else ""
 
 
 def _metrics_line(metrics: Json) -> str:

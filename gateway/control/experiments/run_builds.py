@@ -7,14 +7,13 @@ when the experiment has ended. Its environment stays (`builds/environments.py`).
 
 import msgspec
 
-from builder import BuildStore
-from gateway.control import failures
+from builder import BuildReport, BuildStore
 from gateway.control.builds.build_executor import BuildExecutor, BuildRequest
 from gateway.control.builds.environments import Environments
 from gateway.control.builds.snapshots import Snapshots
 from gateway.control.fair_semaphore import FairSemaphore
 from gateway.control.runtimes.catalogue import RuntimeCatalogue
-from store import Experiment, Failure, Project
+from store import Experiment, Project
 from workers import Log
 
 # The stream of an experiment's log before its script begins.
@@ -72,9 +71,8 @@ class RunBuilds:
             choice = await self._catalogue.choose(experiment.kernel, project)
         return ResolvedRun(snapshot=snapshot.commit, interpreter=choice.identifier)
 
-    async def make(self, project: Project, experiment: Experiment, log: SetupLog) -> Failure | None:
-        """Returns when the experiment's build is complete, or why it never will be. Raises
-        UnknownKernel and CannotDecrypt."""
+    async def make(self, project: Project, experiment: Experiment, log: SetupLog) -> BuildReport:
+        """How the experiment's build ended. Raises UnknownKernel and CannotDecrypt."""
         await self._build_store.remove_files(experiment.id)  # of an earlier try
         request = BuildRequest(
             id=experiment.id,
@@ -83,8 +81,7 @@ class RunBuilds:
             fresh=experiment.fresh,
         )
         async with self._semaphore.acquire(project.id):
-            report = await self._executor.execute(project, request, log)
-        return failures.of_report(report.failure) if report.failure else None
+            return await self._executor.execute(project, request, log)
 
     def environment_of(self, experiment: Experiment) -> str:
         """The id of the environment that an experiment runs in; "" before its build is made."""

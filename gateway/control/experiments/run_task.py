@@ -109,18 +109,16 @@ class RunTask:
             self.operation.wait_for("its turn")
         async with self._semaphore.acquire(project.id):
             self.operation.waiting_for = "its environment"
-            failure = await self._services.run_builds.make(
-                project, self.experiment, self._preparing
-            )
-            if failure is not None:
-                await self._fail(failure)
+            report = await self._services.run_builds.make(project, self.experiment, self._preparing)
+            if report.failure is not None:
+                await self._fail(failures.of_report(report.failure))
                 return
             async with self._memory() as memory:
                 if self._ending.is_set():
                     await trio.sleep_forever()  # the next gateway runs it
                 user, project_id = experiment.creator, experiment.project_id
                 with self._services.keys.issued(user, project_id, "run") as key:
-                    await self._run_script(project, memory, key)
+                    await self._run_script(project, memory, key, report.lock)
 
     async def _prepare(self, project: Project) -> bool:
         """Records what runs with which interpreter. False if that failed. Interpreters may have
@@ -161,14 +159,22 @@ class RunTask:
             yield memory
 
     async def _run_script(
-        self, project: Project, memory: ScriptMemory, key: dict[str, str]
+        self,
+        project: Project,
+        memory: ScriptMemory,
+        key: dict[str, str],
+        lock: builder.LockText | None,
     ) -> None:
         """`key` are the variables by which the script finds its key."""
         services, experiment = self._services, self.experiment
         spec = await services.run_specs.describe(project, experiment, self.folder, key)
         environment = services.run_builds.environment_of(experiment)
         await services.writer.write_until_accepted(
-            store.experiments.update, experiment.id, environment_id=environment
+            store.experiments.update,
+            experiment.id,
+            environment_id=environment,
+            lock_id=lock.id if lock else "",
+            packages=lock.packages if lock else None,
         )
         self.experiment = await services.writer.write_until_accepted(
             store.experiments.start, experiment.id

@@ -99,14 +99,24 @@ class CurrentTree:
         folders |= {above for each in kept for above in _above(each.path)}
         for path in sorted(folders, key=lambda path: path.split("/")):
             (target / path).mkdir()
+        # The first file of each content and mode; others are links to it, so that many paths of one
+        # content take its space once.
+        placed: dict[tuple[str, int], Path] = {}
         with CurrentFiles(self._root) as source:
             for each in kept:
                 if each.kind != "folder":
                     source.link(each.path, target / each.path)
-            return [self._place(entry, target, contents, source) for entry in self._manifest]
+            return [
+                self._place(entry, target, contents, source, placed) for entry in self._manifest
+            ]
 
     def _place(
-        self, entry: ManifestEntry, target: Path, contents: Path, source: CurrentFiles
+        self,
+        entry: ManifestEntry,
+        target: Path,
+        contents: Path,
+        source: CurrentFiles,
+        placed: dict[tuple[str, int], Path],
     ) -> RecordedEntry:
         trio.from_thread.check_cancelled()
         path = target / entry.path
@@ -114,7 +124,10 @@ class CurrentTree:
             path.symlink_to(entry.target)
         elif entry.is_file:
             mode, sent = _MODES[entry.kind], contents / entry.sha256
-            if sent.exists():
+            first = placed.setdefault((entry.sha256, mode), path)
+            if first is not path:
+                link_or_copy(first, path, mode)
+            elif sent.exists():
                 link_or_copy(sent, path, mode)
             elif (known := self._sources.get(entry.sha256)) is not None:
                 source.take(known, path, mode)

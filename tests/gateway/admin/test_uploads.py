@@ -117,6 +117,20 @@ async def test_sync_sends_what_changed(place: Place) -> None:
     assert modes == {"b.py": 0o644, "c.py": 0o755, "run": 0o644}
 
 
+async def test_one_content_takes_space_once(place: Place) -> None:
+    """Many paths of one content are links, also with another mode than the file that was sent, or
+    that the project has: else a small upload would fill the disk."""
+    data = bytes(100_000)
+    many: Files = {"a": data, **{f"b{number}*": data for number in range(9)}}
+    for sent in (["a"], []):
+        assert (await place.sync(many, *sent)).is_success
+        assert len({(place.root / name.strip("*")).stat().st_ino for name in many}) == 2
+        assert (place.root / "b8").stat().st_mode & 0o777 == 0o755
+    assert (await place.sync({"a": data})).is_success
+    assert (await place.sync(many)).is_success
+    assert len({(place.root / name.strip("*")).stat().st_ino for name in many}) == 2
+
+
 async def test_other_files_of_the_project_stay(place: Place) -> None:
     """What came in another way is not deleted by an upload, also in a folder that leaves the
     manifest, and also where it replaced a file of an upload. A path of the manifest is replaced,

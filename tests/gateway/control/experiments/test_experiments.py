@@ -125,8 +125,13 @@ async def test_environment_is_shared_by_equal_runs(gateway: Gateway, tmp_path: P
     )
     project = await gateway.project(folder)
     both = [await run(gateway, project, "fit.py") for _ in range(2)]
+    locks = []
     for each in [*both, await run(gateway, project, "fit.py")]:
-        assert (await ended(gateway, each))["status"] == "succeeded"
+        experiment = await ended(gateway, each)
+        assert experiment["status"] == "succeeded"
+        locks.append(experiment["lock"])
+    assert locks[0]["id"]
+    assert locks[1:] == locks[:-1]  # an environment that was found again has its lock
     assert made.read_text() == "made\n"
     (folder / "fit.py").write_text("print('fit again')")
     assert (await ended(gateway, await run(gateway, project, "fit.py")))["status"] == "succeeded"
