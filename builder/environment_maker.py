@@ -25,7 +25,7 @@ import trio
 from msgspec.structs import replace
 
 from builder.build_steps import now
-from builder.environment.build_script import check_script, normalize_script, run_script
+from builder.environment.build_script import check_script, give_files, normalize_script, run_script
 from builder.environment.implicit_script import ImplicitScript, find_implicit_script
 from builder.environment.pip.fingerprint import fingerprint
 from builder.environment.pip.requests import PipRequest, read_requests
@@ -248,6 +248,7 @@ class EnvironmentMaker:
             self._log.write(f"No {self.spec.script}: skipping this step")
             self._trace = Trace(read=frozenset(), changed=[], removed=[])
             return False
+        await give_files(self.spec, self._interpreter, self._run)
         states = await trio.to_thread.run_sync(access_times.mark, self.spec.code)
         exact = await trio.to_thread.run_sync(access_times.is_exact, self.spec.folder)
         if self.spec.lock:

@@ -14,14 +14,16 @@ from builder.environment.implicit_script import ImplicitScript
 from builder.environment.pip.requests import start_record
 from builder.environment.pip.wrappers import script_variables, uv_program
 from builder.errors import LockBroken, ScriptFailed
+from builder.git.git_store import SYSTEM_PATH
 from builder.interpreters import Interpreter
-from builder.log_tail import LogTail
+from builder.log_tail import LogTail, NullLog
 from builder.safe_paths import resolve_beneath
 from builder.spec import DEFAULT_SCRIPT, BuildSpec, Log, Run, SandboxPaths
 
 SUMMARY = "The build script failed"
 # The most bytes of a script, which is read whole.
 MOST_BYTES = 1024 * 1024
+GIVE_SECONDS = 60.0
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -91,6 +93,31 @@ def _script_path(spec: BuildSpec) -> Path | None:
     return resolve_beneath(spec.code, spec.script)
 
 
+async def give_files(spec: BuildSpec, interpreter: Interpreter, run: Run) -> None:
+    """Make the user of the script the owner of its files, by a process that does nothing. So the
+    status times of the files, noted afterwards, change only by the script. Raises TimeoutError,
+    OSError."""
+    await run(
+        ["true"],
+        cwd=spec.code,
+        paths=_paths(spec, interpreter),
+        variables={"PATH": SYSTEM_PATH},
+        log=NullLog(),
+        time_limit=GIVE_SECONDS,
+    )
+
+
+def _paths(spec: BuildSpec, interpreter: Interpreter) -> SandboxPaths:
+    return SandboxPaths(
+        home=spec.code,
+        tmp=spec.tmp,
+        read=(uv_program(),),
+        # The record of requests is written by its real path: the script may change TMPDIR.
+        write=(spec.virtualenv, spec.pip_cache, spec.tmp),
+        prefix=interpreter.prefix,
+    )
+
+
 async def run_script(
     spec: BuildSpec,
     interpreter: Interpreter,
@@ -109,14 +136,7 @@ async def run_script(
     status = await run(
         ["bash", "-c", implicit.line] if implicit else ["bash", spec.script],
         cwd=spec.code,
-        paths=SandboxPaths(
-            home=spec.code,
-            tmp=spec.tmp,
-            read=(uv_program(),),
-            # The record of requests is written by its real path: the script may change TMPDIR.
-            write=(spec.virtualenv, spec.pip_cache, spec.tmp),
-            prefix=interpreter.prefix,
-        ),
+        paths=_paths(spec, interpreter),
         variables=variables,
         log=tail,
         time_limit=time_limit,

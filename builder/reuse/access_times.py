@@ -33,14 +33,14 @@ _FICLONE = 0x40049409
 
 
 class FileState(NamedTuple):
-    """What tells whether a file was changed."""
+    """What tells whether a file was changed. No program can set the time of its last change of
+    status."""
 
     inode: int
     mode: int
     size: int
     modified: int
     status_changed: int
-    owner: int
 
 
 class Entry(NamedTuple):
@@ -83,16 +83,7 @@ def state_of(found: os.stat_result) -> FileState:
         size=found.st_size,
         modified=found.st_mtime_ns,
         status_changed=found.st_ctime_ns,
-        owner=found.st_uid,
     )
-
-
-def is_changed(before: FileState, now: FileState) -> bool:
-    """Whether a file was changed. A new owner is the gateway's doing, before the script began; it
-    changes the status time, which then says nothing."""
-    if before.owner != now.owner:
-        now = now._replace(owner=before.owner, status_changed=before.status_changed)
-    return before != now
 
 
 def is_read(found: os.stat_result) -> bool:

@@ -80,7 +80,7 @@ def _is_changed(
     if stat.S_ISDIR(mode):
         return before.mode != _FOLDER
     if stat.S_ISREG(mode):
-        return state is None or access_times.is_changed(state, access_times.state_of(entry.found))
+        return state != access_times.state_of(entry.found)
     # A link: made again, it may lead elsewhere.
     return before.mode != _LINK or not _is_target(code, entry.path, before)
 

@@ -86,3 +86,27 @@ def test_package_without_a_request_makes_the_environment_again(
     model = gateway.model(project, "greet")
     assert "the script installed packages without pip" in built(gateway, model, 1)
     assert AGAIN not in built(gateway, model, 2)
+
+
+CHANGED_IN_PLACE = """
+python3 - <<'END'
+import os
+found = os.stat("words.txt")
+with open("words.txt", "r+") as file:
+    file.write("ho")
+os.utime("words.txt", ns=(found.st_atime_ns, found.st_mtime_ns))
+END
+"""
+
+
+def test_change_in_place_is_made_again(gateway: Gateway, tmp_path: Path) -> None:
+    """A file that a script has changed without a trace in its size and times is changed in the
+    next build, too."""
+    folder = tmp_path / "hello"
+    model_py = "def greet(args): ...\n"
+    write(folder, {"greet.py": model_py, "words.txt": "hi", "cdsw-build.sh": CHANGED_IN_PLACE})
+    model = gateway.model(gateway.project(folder), "greet")
+    built(gateway, model, 1)
+    assert AGAIN in built(gateway, model, 2)
+    words = [path.read_text() for path in gateway.data.glob("builds/*/code/words.txt")]
+    assert words == ["ho", "ho"]
