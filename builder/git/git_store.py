@@ -2,8 +2,8 @@
 
 Git obeys the configuration of the folder it runs in: hooks, filters, a file system monitor, an
 ignore file in a home folder. So git runs only on this store, with an environment made from scratch
-(gotcha G1 in README), and never in a project. It gets files of a project as objects (`objects.py`)
-or as copies (`ignore_rules.py`).
+(gotcha G1 of the builder), and never in a project. It gets files of a project as objects
+(`objects.py`) or as copies (`ignore_rules.py`).
 
 All of this blocks; callers run it in a thread.
 """
@@ -103,7 +103,7 @@ class GitStore:
 
     def _make(self) -> None:
         """Create the repository under another name, and rename it after it has reached the disk:
-        git never repairs one without a HEAD (gotcha G10 in README)."""
+        git never repairs one without a HEAD (gotcha G10 of the builder)."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(
             dir=self.path.parent, prefix="new-", ignore_cleanup_errors=True
@@ -191,7 +191,7 @@ class GitStore:
     def _command(self, arguments: tuple[str, ...]) -> list[str]:
         environment = clean_environment() | {"GIT_DIR": str(self.path)}
         pairs = [f"{name}={value}" for name, value in environment.items()]
-        # GitPython can only add to the environment of this process: gotcha G1 in README.
+        # GitPython can only add to the environment of this process: gotcha G1 of the builder.
         return ["/usr/bin/env", "-i", *pairs, git_executable(), *arguments]
 
     def _git(self) -> "Git":

@@ -3,7 +3,7 @@
 Git does not see the project: it would open files by path, through links that were swapped in
 meanwhile. An object is a zlib stream of its kind, its size and its bytes, named by their SHA-1. New
 objects are written to a temporary folder, synced all at once, and only then renamed: after a power
-cut a torn object would count as stored (gotcha G8 in README).
+cut a torn object would count as stored (gotcha G8 of the builder).
 
 All of this blocks.
 """

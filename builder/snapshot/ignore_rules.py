@@ -129,7 +129,7 @@ class IgnoreRules:
         """Create the files that git sees for one question."""
         for folder in folders:  # a pattern may match folders only
             _make(self._place(folder))
-        # A name may look like a pathspec: gotcha G3 in README.
+        # A name may look like a pathspec: gotcha G3 of the builder.
         self._paths.write_bytes(b"".join(b"./" + path + b"\0" for path in paths))
         self._paths.chmod(0o644)
         # New ones for each question: a git that an attacker controls could have left links in them.

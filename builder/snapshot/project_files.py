@@ -3,9 +3,9 @@
 All entries do, except those that the (possibly nested) `.gitignore` files exclude, entries named
 `.git`, and environments and caches, since a build has its own. The folder is walked here, one level
 at a time. Git only says which names of a level are ignored: a walk by git would stop at nested
-repositories (gotcha G2 in README). An entry that cannot be copied is refused by name, or listed as
-left out. Links are read and never followed, not even to find their targets: a build must not show
-files outside the project. An absolute link into the project is stored as a relative one.
+repositories (gotcha G2 of the builder). An entry that cannot be copied is refused by name, or
+listed as left out. Links are read and never followed, not even to find their targets: a build must
+not show files outside the project. An absolute link into the project is stored as a relative one.
 """
 
 import os

@@ -1,7 +1,7 @@
 """Stores a project's files in the gateway's git store, byte for byte, and writes them out again.
 
 Neither direction applies `.gitattributes` (line ends, filters, keywords). So predictd writes the
-objects itself and reads them by `cat-file`, not by `add` and `checkout` (gotcha G4 in README).
+objects itself and reads them by `cat-file`, not by `add` and `checkout` (gotcha G4 of the builder).
 Folders without files are kept. The same files give the same tree.
 
 The project may change meanwhile. Then some state of each file is stored, and never the target of a
