@@ -2,7 +2,7 @@
 
 SQLite writes one byte to each 4 KiB of the file and maps it into memory. On a file system with
 smaller blocks the other blocks are allocated at the first access. If the disk is full by then, the
-process ends by SIGBUS (gotcha G10 in README).
+process ends by SIGBUS (gotcha G10 of the store).
 """
 
 import os
