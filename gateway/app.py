@@ -22,7 +22,6 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from gateway import errors
 from gateway.admin.route_table import ROUTES, admin_routes
 from gateway.admin.routing.openapi import openapi
-from gateway.admin.routing.route import AdminRoute
 from gateway.admin.routing.router import Router, announces_body
 from gateway.admin.routing.uploads import StreamedBody
 from gateway.client_network import network_of
@@ -47,13 +46,11 @@ from gateway.predictions.endpoints import Endpoints
 from gateway.predictions.offload import OffloadedParser
 from gateway.predictions.prediction import predict
 from gateway.web.headers import HSTS, security_headers
+from gateway.web.routing import FORM_LIMIT
 from gateway.web.site import Website, check_session_request
 
 logger = logging.getLogger(__name__)
 
-# The largest body of a request outside the admin API: the forms of the pages. Parsing it takes less
-# than a millisecond.
-FORM_LIMIT = 4 * 1024
 # A large response is sent in pieces of this size.
 _PIECE = 256 * 1024
 # A part of the gateway that does not respond within these seconds counts as failing.
@@ -75,10 +72,10 @@ def make_app(control: Control, services: Services, hosts: AllowedHosts) -> Quart
     app.asgi_http_class = _under_a_grant(control.accounts.grants)
     router = admin_router(control, services.connections)
     router.register(app)
-    app.request_class = _request_class(app, router, control.settings)
-    _add_health(app, control, services.health, cache(lambda: msgspec.json.encode(openapi(ROUTES))))
     website = Website(control)
     website.register(app)
+    app.request_class = _request_class(app, router, website, control.settings)
+    _add_health(app, control, services.health, cache(lambda: msgspec.json.encode(openapi(ROUTES))))
     _add_hooks(app, control, hosts, router, website)
     _add_model_calls(app, control.endpoints, services.offload)
     return app
@@ -109,29 +106,32 @@ class _Rule(QuartRule):
         return build
 
 
-def _request_class(app: QuartTrio, router: Router, settings: RuntimeSettings) -> type[TrioRequest]:
+def _request_class(
+    app: QuartTrio, router: Router, website: Website, settings: RuntimeSettings
+) -> type[TrioRequest]:
     """Requests with the size limit of their route, whose bodies can slow an upload down.
 
     A handler could not set the limit: gotcha G1 in admin/README.
     """
 
-    def route_of(method: str, path: str) -> AdminRoute | None:
+    def endpoint_of(method: str, path: str) -> str:
         try:
             rule, _ = app.url_map.bind("").match(path, method, return_rule=True)
         except HTTPException:  # no such route, or a path with an extra `/`
-            return None
-        return router.route(rule.endpoint)
+            return ""
+        return str(rule.endpoint)
 
     class LimitedRequest(TrioRequest):
         body_class = StreamedBody  # type: ignore[assignment]
 
         def __init__(self, method: str, scheme: str, path: str, *rest: Any, **named: Any) -> None:
-            route = None if is_call(path) else route_of(method, path)
-            now = settings.current
+            endpoint = "" if is_call(path) else endpoint_of(method, path)
+            route, now = router.route(endpoint), settings.current
             if is_call(path):
                 most = now.max_request_size
             elif route is None:
-                most = FORM_LIMIT
+                page = website.router.route(endpoint)
+                most = page.max_form if page else FORM_LIMIT
             else:
                 most = (
                     route.max_body
@@ -212,7 +212,7 @@ def _add_hooks(
             control.audit_log.refused_later(event, refused.code)
         elif event is not None:
             await control.audit_log.refused(event, refused.code)
-        if (page := website.refuse(refused, g.request_id)) is not None:
+        if (page := await website.refuse(refused, g.request_id)) is not None:
             return page
         body = router.without_paths(errors.admin_body(refused))
         return Response(body, refused.kind.status, refused.headers, content_type="application/json")

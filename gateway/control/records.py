@@ -71,6 +71,11 @@ class Records:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    @property
+    def changes(self) -> int:
+        """A number that grows with each change of any record."""
+        return self._database.changes
+
     async def projects(self, visible: Callable[[str], bool]) -> list[Project]:
         """The projects for whose id `visible` is true."""
         found = []

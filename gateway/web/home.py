@@ -20,7 +20,7 @@ class HomePages:
     @routing.get("/", "list the models and how to call them")
     async def show(self, page: PageRequest) -> Response:
         rows = [await self._row(each, page.user) for each in await self._visible(page.user)]
-        return self._router.reply("home.html", page.viewer, here="/", projects=rows)
+        return await self._router.reply("home.html", page.viewer, here="/", projects=rows)
 
     async def _visible(self, user: User) -> list[Project]:
         """The user's own projects, then the other projects that they may view."""

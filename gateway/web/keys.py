@@ -79,7 +79,7 @@ class KeyPages:
     @routing.get(PATH, "list one's own keys")
     async def show(self, page: PageRequest) -> Response:
         revoked = page.query.get("revoked", "")
-        return self._page(page, revoked=revoked if _SHORT_ID.fullmatch(revoked) else "")
+        return await self._page(page, revoked=revoked if _SHORT_ID.fullmatch(revoked) else "")
 
     @routing.post(PATH, "create a key, and show it once", audit="key.create")
     async def create(self, page: PageRequest) -> Response:
@@ -93,9 +93,9 @@ class KeyPages:
             )
         except Refusal as refused:
             await self._router.audit_refusal(refused.code)
-            return self._page(page, refused=refused)
+            return await self._page(page, refused=refused)
         # Shown in this answer: to show it on another page, it would have to be stored meanwhile.
-        return self._page(page, created=text)
+        return await self._page(page, created=text)
 
     @routing.post(f"{PATH}/<key_id>/revoke", "revoke a key", audit="key.revoke")
     async def revoke(self, page: PageRequest, key_id: str) -> Response:
@@ -118,7 +118,7 @@ class KeyPages:
             if len(self._sent) > _REMEMBERED:
                 del self._sent[next(iter(self._sent))]
 
-    def _page(
+    async def _page(
         self,
         page: PageRequest,
         *,
@@ -128,7 +128,7 @@ class KeyPages:
     ) -> Response:
         now = record_time()
         keys = [key for kind in KINDS for key in self._keys.of(page.user, kind)]
-        return self._router.reply(
+        return await self._router.reply(
             "keys.html",
             page.viewer,
             refused=refused,

@@ -1,21 +1,27 @@
 """Renders the pages as HTML, and holds their static files.
 
-Templates escape all values, and a missing value is an error. Static files are read once. Their URLs
-contain a hash of the content, so browsers may cache them forever and still get a new version at
-once.
+Templates escape all values, and a missing value is an error. A page is rendered in steps, and other
+tasks run in between: a table of a thousand rows takes longer than a millisecond.
+
+Static files are read once. Their URLs contain a hash of the content, so browsers may cache them
+forever and still get a new version at once. That holds for the modules that a module imports, too.
 """
 
+import re
 import shlex
 from hashlib import sha256
 from pathlib import Path
+from time import perf_counter
 from typing import Any, NamedTuple
 
+import trio
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from gateway.control.records import User
 from gateway.errors import Refusal
 from gateway.web.csrf import TOKEN_FIELD, form_token
+from gateway.web.live import LiveTag
 
 _HERE = Path(__file__).parent
 # Media types of static files. The `mimetypes` module would read the machine's table first.
@@ -24,6 +30,9 @@ _KINDS = {
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
+_IMPORT = re.compile(rb'(?<=from "\./)([\w-]+\.js)(?=")')
+# Seconds of rendering before other tasks run.
+_STEP = 0.0005
 _HEADINGS = {403: "You may not do this", 404: "Page not found", 429: "Too many attempts"}
 
 
@@ -46,7 +55,7 @@ class Rendering:
     """All templates and static files."""
 
     def __init__(self) -> None:
-        self.files = {path.name: _read(path) for path in sorted((_HERE / "static").iterdir())}
+        self.files = _read_all(_HERE / "static")
         self._environment = Environment(
             loader=FileSystemLoader(_HERE / "templates"),
             autoescape=True,
@@ -54,23 +63,32 @@ class Rendering:
             trim_blocks=True,
             lstrip_blocks=True,
             auto_reload=False,
+            extensions=[LiveTag],
         )
         self._environment.globals["static"] = self._address_of
         self._environment.filters["sentence"] = sentence
         self._environment.filters["shell_word"] = shlex.quote
+        self._environment.filters["regex_of"] = re.escape
 
-    def page(self, template: str, viewer: Viewer, here: str = "", **values: Any) -> str:
+    async def page(self, template: str, viewer: Viewer, here: str = "", **values: Any) -> str:
         """The page for this viewer; `here` is its path in the menu."""
         values = {"refused": None} | values
-        return self._environment.get_template(template).render(
+        pieces = self._environment.get_template(template).generate(
             user=viewer.user, here=here, token_field=_token_field(viewer.session), **values
         )
+        text, began = [], perf_counter()
+        for piece in pieces:
+            text.append(piece)
+            if perf_counter() - began > _STEP:
+                await trio.lowlevel.checkpoint()
+                began = perf_counter()
+        return "".join(text)
 
-    def refused(self, refused: Refusal, viewer: Viewer, request_id: str) -> str:
+    async def refused(self, refused: Refusal, viewer: Viewer, request_id: str) -> str:
         """The page of an error."""
         status = refused.kind.status
         heading = _HEADINGS.get(status, "Internal error" if status >= 500 else "Request refused")
-        return self.page(
+        return await self.page(
             "refused.html", viewer, refused=refused, heading=heading, request_id=request_id
         )
 
@@ -84,9 +102,24 @@ def sentence(message: str) -> str:
     return f"{message[:1].upper()}{message[1:]}{end}"
 
 
-def _read(path: Path) -> StaticFile:
-    content = path.read_bytes()
-    return StaticFile(content, _KINDS[path.suffix], sha256(content).hexdigest()[:16])
+def _read_all(folder: Path) -> dict[str, StaticFile]:
+    """The static files. A module names the versions of those that it imports."""
+    contents = {path.name: path.read_bytes() for path in folder.iterdir()}
+    files: dict[str, StaticFile] = {}
+
+    def read(name: str) -> StaticFile:
+        if name not in files:
+            content = _IMPORT.sub(
+                lambda found: b"%b?v=%b" % (found[1], read(found[1].decode()).version.encode()),
+                contents[name],
+            )
+            version = sha256(content).hexdigest()[:16]
+            files[name] = StaticFile(content, _KINDS[Path(name).suffix], version)
+        return files[name]
+
+    for name in sorted(contents):
+        read(name)
+    return files
 
 
 def _token_field(session: str) -> Markup:

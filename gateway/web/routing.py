@@ -15,20 +15,23 @@ browser disconnects.
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
-from typing import Any
-from urllib.parse import quote, urlsplit
+from typing import Any, cast
+from urllib.parse import quote, unquote, urlsplit
 
 import msgspec
 from quart import Response, g, request
+from quart.globals import request_ctx
 from quart_trio import QuartTrio
 
 from gateway import route_declaration
 from gateway.control import Control
 from gateway.control.accounts.sign_in import Browser
 from gateway.control.audit.audit_log import AuditEvent
-from gateway.control.records import Session, User
+from gateway.control.records import NotFound, Session, User
 from gateway.errors import Code, Refusal
+from gateway.identity.accounts import Accounts
 from gateway.identity.grants import Principal
+from gateway.identity.permissions import Permission
 from gateway.identity.principal import is_allowed, must_choose_password, require_again
 from gateway.identity.session_cookie import (
     DEVICE_SECONDS,
@@ -38,12 +41,18 @@ from gateway.identity.session_cookie import (
     session_in,
 )
 from gateway.route_declaration import H, RouteTable, bound_routes, declare, mark_audited
+from gateway.web.api import Api
 from gateway.web.csrf import SAFE_METHODS, TOKEN_FIELD, check_origin, check_token
+from gateway.web.inner_request import inner_request
+from gateway.web.live import SELDOM, PageGone, Rendered
 from gateway.web.rendering import Rendering, Viewer
 
+HTML = "text/html; charset=utf-8"
 SIGN_IN = "/sign-in"
 PASSWORD = "/password"
 SIGN_OUT = "/sign-out"
+# Parsing a form of this size takes less than a millisecond.
+FORM_LIMIT = 4 * 1024
 # Open to a user who has to choose a password first.
 _BEFORE_A_PASSWORD = (PASSWORD, SIGN_OUT)
 
@@ -56,6 +65,9 @@ class PageRequest(msgspec.Struct, frozen=True, kw_only=True):
     form: Mapping[str, str]
     query: Mapping[str, str]
     browser: Browser
+    api: Api
+    accounts: Accounts
+    path: str  # with its query
 
     @property
     def user(self) -> User:
@@ -66,6 +78,10 @@ class PageRequest(msgspec.Struct, frozen=True, kw_only=True):
     def must_choose_password(self) -> bool:
         assert self.session is not None
         return must_choose_password(self.user, self.session)
+
+    def may(self, needs: Permission, project_id: str = "") -> bool:
+        """Whether the user may do something, so that a page offers it."""
+        return is_allowed(self.accounts, needs, project_id)
 
     def audit_event(self, action: str, path: str, *, makes: bool = False) -> AuditEvent:
         """The audit event of a change by this user."""
@@ -81,9 +97,11 @@ class PageRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Page(route_declaration.Route, frozen=True, kw_only=True):
-    """The route of a page, or of a form on one. A `public` page needs no session."""
+    """The route of a page, or of a form on one, which has at most `max_form` bytes. A `public` page
+    needs no session."""
 
     public: bool = False
+    max_form: int = FORM_LIMIT
 
 
 Handler = Callable[..., Awaitable[Response]]
@@ -91,25 +109,21 @@ Handler = Callable[..., Awaitable[Response]]
 
 def get(path: str, summary: str, *, public: bool = False) -> Callable[[H], H]:
     """Declares the route of a page."""
-    return _declare("GET", path, summary, public, "")
+    return _declare(method="GET", path=path, summary=summary, public=public)
 
 
-def post(path: str, summary: str, *, audit: str, public: bool = False) -> Callable[[H], H]:
-    """Declares the route of a form."""
-    return _declare("POST", path, summary, public, audit)
+def post(
+    path: str, summary: str, *, audit: str, public: bool = False, max_form: int = FORM_LIMIT
+) -> Callable[[H], H]:
+    """Declares the route of a form. `audit` is the action of the API's route that it calls."""
+    return _declare(
+        method="POST", path=path, summary=summary, public=public, audit=audit, max_form=max_form
+    )
 
 
-def _declare(method: str, path: str, summary: str, public: bool, audit: str) -> Callable[[H], H]:
+def _declare(**stated: Any) -> Callable[[H], H]:
     def decorate(handler: H) -> H:
-        page = Page(
-            method=method,
-            path=path,
-            summary=summary,
-            handler=handler,
-            audit=audit,
-            public=public,
-        )
-        return declare(handler, page)
+        return declare(handler, Page(handler=handler, **stated))
 
     return decorate
 
@@ -121,10 +135,17 @@ class PageRouter:
         self._control = control
         self._rendering = rendering
         self._table: RouteTable[Page] = RouteTable(())
+        self._app: QuartTrio
+        self._api: Api
 
     def register(self, app: QuartTrio, nouns: Iterable[object]) -> None:
+        self._app, self._api = app, Api(app)
         self._table = RouteTable(bound_routes(Page, nouns))
         self._table.register(app, self._view)
+
+    def route(self, endpoint: str) -> Page | None:
+        """The page that has an endpoint of Quart's, if it is one."""
+        return self._table.get(endpoint)
 
     def _view(self, page: Page) -> Handler:
         async def view(**values: str) -> Response:
@@ -155,6 +176,9 @@ class PageRouter:
                     agent=request.headers.get("User-Agent", ""),
                     device=device_in(request.cookies, request.is_secure),
                 ),
+                api=self._api,
+                accounts=self._control.accounts,
+                path=request.full_path.removesuffix("?"),
             )
             if not changes:
                 response: Response = await page.handler(page_request, **values)
@@ -164,6 +188,32 @@ class PageRouter:
             return await self._control.tasks.finish(work)
 
         return view
+
+    def rendering_of(self, path: str) -> Callable[[], Awaitable[Rendered]]:
+        """A function that renders the page at `path` as for a request of the same user, under the
+        grant of the running request. It raises PageGone where the page answers otherwise."""
+        app, outer = self._app, request_ctx.request
+        address, _, query = path.partition("?")
+
+        async def render() -> Rendered:
+            inner = inner_request(
+                app, outer, "GET", unquote(address), query.encode(), headers=outer.headers
+            )
+            async with app.app_context(), app.request_context(inner) as context:
+                rule = inner.url_rule
+                page = None if rule is None else self._table.get(rule.endpoint)
+                if page is None:
+                    raise PageGone
+                try:
+                    response = cast(Response, await app.dispatch_request(context))
+                except (Refusal, NotFound) as error:
+                    raise PageGone from error
+                if response.status_code != 200 or response.content_type != HTML:
+                    raise PageGone
+                html = await response.get_data(as_text=True)
+                return Rendered(html, g.get("refresh", SELDOM))
+
+        return render
 
     async def audit_refusal(self, code: Code) -> None:
         """Records in the audit log that the running request was refused."""
@@ -190,25 +240,27 @@ class PageRouter:
             return "", None, Viewer()
         return token, found[0], Viewer(found[1], token)
 
-    def reply(
+    async def reply(
         self,
         template: str,
         viewer: Viewer,
         *,
         refused: Refusal | None = None,
+        refresh: float = SELDOM,
         **values: Any,
     ) -> Response:
-        """A rendered page, with its error, if there is one."""
-        body = self._rendering.page(template, viewer, refused=refused, **values)
+        """A rendered page, with its error, if there is one. Its live regions may differ after
+        `refresh` seconds without a change in the database."""
+        g.refresh = refresh
+        body = await self._rendering.page(template, viewer, refused=refused, **values)
         status, headers = (refused.kind.status, refused.headers) if refused else (200, {})
-        return Response(body, status, headers, content_type="text/html; charset=utf-8")
+        return Response(body, status, headers, content_type=HTML)
 
-    def refuse(self, refused: Refusal, request_id: str) -> Response:
+    async def refuse(self, refused: Refusal, request_id: str) -> Response:
         """The page of an error."""
         _, _, viewer = self._viewer()
-        body = self._rendering.refused(refused, viewer, request_id)
-        status = refused.kind.status
-        return Response(body, status, refused.headers, content_type="text/html; charset=utf-8")
+        body = await self._rendering.refused(refused, viewer, request_id)
+        return Response(body, refused.kind.status, refused.headers, content_type=HTML)
 
     def signed_in(self, token: str, path: str, device: str = "") -> Response:
         """Redirects to `path`. Sets the cookie of the session, and the long-lived cookie of a

@@ -16,7 +16,7 @@ class SignInPages:
     @routing.get(SIGN_IN, "sign in", public=True)
     async def sign_in_page(self, page: PageRequest) -> Response:
         onward = local_path(page.query.get("next", "/"))
-        return self._router.reply("sign-in.html", page.viewer, name="", next=onward)
+        return await self._router.reply("sign-in.html", page.viewer, name="", next=onward)
 
     @routing.post(SIGN_IN, "sign in with name and password", public=True, audit="sign_in")
     async def sign_in(self, page: PageRequest) -> Response:
@@ -25,7 +25,7 @@ class SignInPages:
         try:
             token = await self._sign_in.sign_in(name, password, page.browser)
         except Refusal as refused:
-            return self._router.reply(
+            return await self._router.reply(
                 "sign-in.html", page.viewer, refused=refused, name=name, next=onward
             )
         # The session that this browser had before ends.
@@ -41,7 +41,7 @@ class SignInPages:
 
     @routing.get("/open", "open a link that signs in once", public=True)
     async def open_page(self, page: PageRequest) -> Response:
-        return self._router.reply("open.html", page.viewer)
+        return await self._router.reply("open.html", page.viewer)
 
     @routing.post("/open", "sign in with a link", public=True, audit="link.redeem")
     async def redeem(self, page: PageRequest) -> Response:
@@ -49,14 +49,14 @@ class SignInPages:
         try:
             session = await self._sign_in.redeem(token, page.browser)
         except Refusal as refused:
-            return self._router.reply("open.html", page.viewer, refused=refused)
+            return await self._router.reply("open.html", page.viewer, refused=refused)
         if page.session is not None:
             await self._sign_in.sign_out(page.session)
         return self._router.signed_in(session, "/")
 
     @routing.get(PASSWORD, "choose a password")
     async def password_page(self, page: PageRequest) -> Response:
-        return self._password_form(page, changed="changed" in page.query)
+        return await self._password_form(page, changed="changed" in page.query)
 
     @routing.post(PASSWORD, "change the password; other sessions end", audit="user.change_password")
     async def change_password(self, page: PageRequest) -> Response:
@@ -66,14 +66,14 @@ class SignInPages:
                 raise Refusal("argument.invalid", "the two new passwords differ")
             token = await self._sign_in.change_password(page.user, old, new, page.browser)
         except Refusal as refused:
-            return self._password_form(page, refused=refused)
+            return await self._password_form(page, refused=refused)
         onward = "/" if page.must_choose_password else f"{PASSWORD}?changed"
         return self._router.signed_in(token, onward, self._sign_in.new_device(token))
 
-    def _password_form(
+    async def _password_form(
         self, page: PageRequest, *, changed: bool = False, refused: Refusal | None = None
     ) -> Response:
-        return self._router.reply(
+        return await self._router.reply(
             "password.html",
             page.viewer,
             refused=refused,

@@ -8,16 +8,28 @@ from gateway.errors import API_PREFIX, Refusal
 from gateway.identity.session_cookie import session_in
 from gateway.route_declaration import routes_of
 from gateway.web.csrf import SAFE_METHODS, TOKEN_HEADER, check_origin, check_token
+from gateway.web.events import EventPages
 from gateway.web.home import HomePages
 from gateway.web.keys import KeyPages
+from gateway.web.models import ModelPages
+from gateway.web.projects import ProjectPages
 from gateway.web.rendering import Rendering
 from gateway.web.routing import Page, PageRouter
 from gateway.web.sign_in import SignInPages
+from gateway.web.styleguide import StyleguidePages
 
 _FOREVER = "public, max-age=31536000, immutable"
 
 
-NOUNS = (HomePages, SignInPages, KeyPages)
+NOUNS = (
+    HomePages,
+    SignInPages,
+    KeyPages,
+    ProjectPages,
+    ModelPages,
+    EventPages,
+    StyleguidePages,
+)
 PAGES = routes_of(Page, *NOUNS)
 
 
@@ -42,13 +54,13 @@ class Website:
                 response.headers["Cache-Control"] = _FOREVER
             return response
 
-    def refuse(self, refused: Refusal, request_id: str) -> Response | None:
+    async def refuse(self, refused: Refusal, request_id: str) -> Response | None:
         """The page of an error for a browser; None for a program."""
         # Named explicitly: programs send `*/*`.
         wanted = "text/html" in request.headers.get("Accept", "")
         if request.path.startswith(API_PREFIX) or not wanted:
             return None
-        return self.router.refuse(refused, request_id)
+        return await self.router.refuse(refused, request_id)
 
 
 def check_session_request(request: Request, public_url: str) -> None:

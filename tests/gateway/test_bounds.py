@@ -16,11 +16,11 @@ from gateway.admin.routing.json_body import FREE_BYTES
 from gateway.admin.routing.manifest_uploads import ManifestUpload
 from gateway.admin.routing.route import SMALL_BODY, AdminRoute
 from gateway.admin.routing.uploads import MOST_PARTS
-from gateway.app import FORM_LIMIT
 from gateway.errors import API_PREFIX
 from gateway.http.request_head import PARTS_LIMIT
 from gateway.settings import SETTINGS, Settings
 from gateway.upload_manifest import MEDIA_TYPE, MOST_BYTES
+from gateway.web.routing import FORM_LIMIT
 from gateway.web.site import PAGES
 from tests.gateway.conftest import Samples
 from tests.support.gateway import PATIENCE, Json, url_in

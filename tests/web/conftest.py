@@ -92,3 +92,9 @@ def sign_in(page: Page, person: Person, base: str = "") -> None:
     page.get_by_label("Name").fill(person.name)
     page.get_by_label("Password").fill(person.password)
     page.get_by_role("button", name="Sign in").click()
+
+
+def sign_out(page: Page) -> None:
+    """Signs out by the menu of the user."""
+    page.locator(".menu > summary").click()
+    page.get_by_role("button", name="Sign out").click()

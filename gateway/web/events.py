@@ -1,0 +1,28 @@
+"""/events: the live regions of a page, for the script of that page."""
+
+from quart import Response
+
+from gateway.control import Control
+from gateway.errors import Refusal
+from gateway.web import routing
+from gateway.web.live import LivePages
+from gateway.web.routing import PageRequest, PageRouter, local_path
+
+PATH = "/events"
+
+
+class EventPages:
+    def __init__(self, control: Control, router: PageRouter) -> None:
+        self._router = router
+        records = control.records
+        self._live = LivePages(lambda: records.changes, control.tasks)
+
+    @routing.get(PATH, "follow the live regions of a page")
+    async def follow(self, page: PageRequest) -> Response:
+        path = local_path(page.query.get("page", "/"))
+        if not self._live.has_room(page.user.name):
+            raise Refusal("gateway.overloaded", "too many live pages are open")
+        events = self._live.events(page.user.name, self._router.rendering_of(path))
+        response = Response(events, content_type="text/event-stream")
+        response.timeout = None
+        return response

@@ -1,0 +1,40 @@
+"""How a status looks: its tone, and one sentence of what is going on. Pure."""
+
+from typing import Any, Literal, NamedTuple
+
+Tone = Literal["good", "busy", "warn", "bad", "quiet"]
+_TONES: dict[str, Tone] = {
+    **dict.fromkeys(("deployed", "built", "succeeded", "success", "running", "ready"), "good"),
+    **dict.fromkeys(("pending", "building", "deploying", "stopping", "rebuilding"), "busy"),
+    **dict.fromkeys(("queued", "preparing", "creating", "starting"), "busy"),
+    **dict.fromkeys(("failed", "crashed", "error"), "bad"),
+}
+
+
+class State(NamedTuple):
+    """What a badge shows, and the sentence beside it."""
+
+    label: str
+    tone: Tone
+    sentence: str = ""
+
+
+def state_of(status: str) -> State:
+    """The badge of a build, a deployment or an experiment."""
+    return State(status.capitalize(), _TONES.get(status, "quiet"))
+
+
+def model_state(model: dict[str, Any]) -> State:
+    """The badge of a model, as the API shows it, with its replicas and its build."""
+    status = model["status"]
+    if not status:
+        return State("Not deployed", "quiet", "no build is deployed")
+    ready, wanted = model["replicas_ready"], model["replicas_wanted"]
+    build = f"build {model['current_build_number']}"
+    label, tone, _ = state_of(status)
+    if status != "deployed":
+        return State(label, tone, build)
+    sentence = f"{ready} of {wanted} replicas ready, {build}"
+    if ready == 0:
+        return State(label, "bad", sentence)
+    return State(label, "good" if ready >= wanted else "warn", sentence)

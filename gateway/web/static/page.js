@@ -1,0 +1,20 @@
+// What all pages have: each module works on the elements that it finds, and again on those that a
+// live region brings. Without scripts everything works by forms and links.
+import { follow } from "./live.js";
+import { showTimes } from "./times.js";
+import { addCopyButtons } from "./copy.js";
+import { listenForKeys } from "./keys.js";
+import { closeMenus } from "./menus.js";
+import { followLogs } from "./log.js";
+
+function enliven(root) {
+  showTimes(root);
+  addCopyButtons(root);
+  followLogs(root);
+}
+
+enliven(document);
+listenForKeys();
+closeMenus();
+if (document.querySelector("[data-live]")) follow(enliven);
+setInterval(() => showTimes(document), 30_000);

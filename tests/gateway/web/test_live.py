@@ -1,0 +1,132 @@
+"""Live regions: which are sent, when, and what all open pages may take of the loop."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+import msgspec
+import pytest
+import trio
+import trio.testing
+from jinja2 import Environment
+
+from gateway.background import Tasks
+from gateway.web import live
+from gateway.web.live import LivePages, LiveTag, PageGone, Rendered, regions_of
+
+
+def page(**regions: str) -> str:
+    template = "".join(
+        f'{{% live "{name}" %}}{{{{ {name} }}}}{{% endlive %}}<hr>' for name in regions
+    )
+    environment = Environment(extensions=[LiveTag], autoescape=True)
+    return environment.from_string(template).render(regions)
+
+
+class Stage:
+    """A page that is open; `html` is what its handler renders now."""
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self.changes = 0
+        self.html = page(rows="one", state="good")
+        self.refresh = live.SELDOM
+        self.gone = False
+        self.rendered: list[float] = []
+        self.seconds = 0.0
+        self.pages = LivePages(lambda: self.changes, Tasks(nursery))
+
+    async def render(self) -> Rendered:
+        self.rendered.append(trio.current_time())
+        await trio.sleep(self.seconds)
+        if self.gone:
+            raise PageGone
+        return Rendered(self.html, self.refresh)
+
+    def events(self) -> AsyncGenerator[bytes, None]:
+        return self.pages.events("ada", self.render)
+
+
+@pytest.fixture
+def stage(nursery: trio.Nursery, autojump_clock: trio.testing.MockClock) -> Stage:
+    return Stage(nursery)
+
+
+def names(data: bytes) -> list[str]:
+    texts = [line[6:] for line in data.splitlines() if line.startswith(b"data: ")]
+    return [msgspec.json.decode(text)["id"] for text in texts]
+
+
+def test_regions_of_a_page() -> None:
+    """A region is found by its name, and no value can look like one."""
+    hostile = '</div><!--live--><div id="x" data-live>'
+    assert regions_of(page(a="1", b=hostile)) == {
+        "a": "1",
+        "b": "&lt;/div&gt;&lt;!--live--&gt;&lt;div id=&#34;x&#34; data-live&gt;",
+    }
+
+
+async def test_first_all_regions_then_changed_ones(stage: Stage) -> None:
+    """All regions are sent when a page opens, afterwards those that differ."""
+    async with aclosing(stage.events()) as events:
+        assert names(await anext(events)) == []
+        assert names(await anext(events)) == ["rows", "state"]
+        stage.html = page(rows="two", state="good")
+        stage.changes += 1
+        assert names(await anext(events)) == ["rows"]
+        assert stage.rendered[-1] - stage.rendered[0] < 1
+
+
+async def test_page_without_a_change_is_rendered_after_its_refresh(stage: Stage) -> None:
+    """What only memory knows is looked at after the seconds that the page states."""
+    stage.refresh = 2.0
+    async with aclosing(stage.events()) as events:
+        for _ in range(4):
+            await anext(events)
+    gaps = [
+        after - before for before, after in zip(stage.rendered, stage.rendered[1:], strict=False)
+    ]
+    assert gaps == pytest.approx([2.0, 2.0], abs=0.01)
+
+
+async def test_page_that_is_gone_says_so_and_ends(stage: Stage) -> None:
+    """The browser is told to load the page, and the stream ends."""
+    async with aclosing(stage.events()) as events:
+        await anext(events)
+        await anext(events)
+        stage.gone = True
+        stage.changes += 1
+        assert (await anext(events)).startswith(b"event: gone")
+        with pytest.raises(StopAsyncIteration):
+            await anext(events)
+    assert stage.pages.has_room("ada")
+
+
+async def test_open_pages_take_a_share_of_the_loop(stage: Stage, nursery: trio.Nursery) -> None:
+    """Fifty open pages under constant changes render for a tenth of the time at most."""
+    stage.seconds = 0.02
+
+    async def follow() -> None:
+        async with aclosing(stage.events()) as events:
+            async for _ in events:
+                stage.changes += 1
+
+    for _ in range(50):
+        nursery.start_soon(follow)
+    await trio.sleep(100)
+    nursery.cancel_scope.cancel()
+    assert 400 < len(stage.rendered) <= 100 / (10 * stage.seconds) + 1
+
+
+async def test_one_user_cannot_take_all_streams(stage: Stage, nursery: trio.Nursery) -> None:
+    """A user has a bounded number of live pages, so others get theirs."""
+
+    async def follow() -> None:
+        async with aclosing(stage.events()) as events:
+            async for _ in events:
+                pass
+
+    for _ in range(live.MOST_STREAMS_OF_ONE):
+        nursery.start_soon(follow)
+    await trio.sleep(1)
+    assert not stage.pages.has_room("ada")
+    assert stage.pages.has_room("bob")
+    nursery.cancel_scope.cancel()

@@ -1,0 +1,43 @@
+"""Live pages in a real browser: they move by themselves, and the user's place in them stays."""
+
+import secrets
+
+from playwright.sync_api import Page, expect
+
+from gateway.client import Client
+from tests.support.served_gateway import Gateway
+from tests.web.conftest import Person
+
+
+def test_list_shows_what_another_user_creates(
+    gateway: Gateway, signed_in: Page, person: Person
+) -> None:
+    """A project that is created elsewhere appears without a reload, and the focus and what was
+    typed stay."""
+    name = f"made-elsewhere-{secrets.token_hex(4)}"
+    signed_in.goto("/projects")
+    search = signed_in.get_by_role("searchbox", name="Search by name")
+    search.fill("half a wo")
+    gateway.client.post("/projects", {"name": name, "template": "blank", "visibility": "public"})
+    expect(signed_in.get_by_role("link", name=name)).to_be_visible()
+    expect(search).to_be_focused()
+    expect(search).to_have_value("half a wo")
+
+
+def test_page_whose_object_is_gone_says_so(gateway: Gateway, signed_in: Page) -> None:
+    """An open page of a project that is deleted becomes the page of the error."""
+    body = {"name": f"gone-{secrets.token_hex(4)}", "template": "blank", "visibility": "public"}
+    project = gateway.client.post("/projects", body)
+    signed_in.goto(f"/projects/{project['id']}")
+    expect(signed_in.get_by_role("heading", name=str(project["name"]))).to_be_visible()
+    gateway.client.delete(f"/projects/{project['id']}")
+    expect(signed_in.get_by_role("heading", name="Page not found")).to_be_visible()
+
+
+def test_live_page_ends_with_the_session(gateway: Gateway, signed_in: Page, person: Person) -> None:
+    """A page that follows its regions shows nothing more after the user was disabled."""
+    signed_in.goto("/projects")
+    expect(signed_in.get_by_role("heading", name="Projects", exact=True)).to_be_visible()
+    assert isinstance(gateway.client, Client)
+    gateway.client.patch(f"/users/{person.name}", {"disabled": True})
+    expect(signed_in.get_by_role("heading", name="Sign in")).to_be_visible(timeout=20_000)
