@@ -11,7 +11,7 @@ _TONES: dict[str, Tone] = {
 }
 
 
-class State(NamedTuple):
+class Badge(NamedTuple):
     """What a badge shows, and the sentence beside it."""
 
     label: str
@@ -19,22 +19,22 @@ class State(NamedTuple):
     sentence: str = ""
 
 
-def state_of(status: str) -> State:
+def state_of(status: str) -> Badge:
     """The badge of a build, a deployment or an experiment."""
-    return State(status.capitalize(), _TONES.get(status, "quiet"))
+    return Badge(status.capitalize(), _TONES.get(status, "quiet"))
 
 
-def model_state(model: dict[str, Any]) -> State:
+def model_state(model: dict[str, Any]) -> Badge:
     """The badge of a model, as the API shows it, with its replicas and its build."""
     status = model["status"]
     if not status:
-        return State("Not deployed", "quiet", "no build is deployed")
+        return Badge("Not deployed", "quiet", "no build is deployed")
     ready, wanted = model["replicas_ready"], model["replicas_wanted"]
     build = f"build {model['current_build_number']}"
     label, tone, _ = state_of(status)
     if status != "deployed":
-        return State(label, tone, build)
+        return Badge(label, tone, build)
     sentence = f"{ready} of {wanted} replicas ready, {build}"
     if ready == 0:
-        return State(label, "bad", sentence)
-    return State(label, "good" if ready >= wanted else "warn", sentence)
+        return Badge(label, "bad", sentence)
+    return Badge(label, "good" if ready >= wanted else "warn", sentence)
