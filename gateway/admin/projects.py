@@ -96,8 +96,8 @@ class ProjectRoutes:
     )
     async def delete(self, project_id: str) -> Json:
         project = await self._lookup.project(project_id)
-        await self._sessions.end_all(project.id)
-        await self._projects.delete(project)
+        async with self._sessions.closed(project.id):
+            await self._projects.delete(project)
         return {}
 
     def _json(self, project: Project) -> Json:

@@ -231,6 +231,7 @@ def _collector(foundation: Foundation, workloads: Workloads) -> Collector:
         set_aside=foundation.set_aside,
         builds=workloads.builds,
         environments=workloads.environments,
+        sessions=workloads.sessions,
         settings=foundation.settings,
     )
 

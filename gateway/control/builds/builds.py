@@ -20,6 +20,7 @@ from gateway.control.admission import Admission
 from gateway.control.backlog import Backlog
 from gateway.control.builds.build_task import BuildServices, BuildTask
 from gateway.control.builds.project_checks import Checked, check_paths
+from gateway.control.builds.used_builds import UsedBuilds
 from gateway.control.builds.vanished_interpreter import VanishedInterpreters
 from gateway.control.disk.removal_queue import RemovalQueue
 from gateway.control.fair_semaphore import FairSemaphore
@@ -73,6 +74,7 @@ class Builds:
         settings.subscribe(lambda now: self.semaphore.resize(now.max_concurrent_builds))
         self._operations: Operations[BuildTask] = Operations(tasks)
         self._backlog = Backlog("builds")
+        self.used = UsedBuilds()
         # Held from the check of a build until its rebuild has begun: else two tasks would rebuild
         # it.
         self._rebuild_lock = trio.Lock()
@@ -233,7 +235,9 @@ class Builds:
             await task.cancel(build)
 
     async def delete(self, project_id: str, build: Build) -> None:
-        """Deletes the build, cancelled first if it has not ended. Raises BuildInUse."""
+        """Deletes the build, cancelled first if it has not ended. Raises BuildInUse, or Refusal
+        where a session runs in it."""
+        self.used.check(build)
         await self._services.database.write(store.builds.delete, build.id)
         await self.resume_removals(project_id, build.id)
 

@@ -44,7 +44,9 @@ class Cancellation:
 
     async def delete(self, project_id: str, build: Build, by: User) -> None:
         """Deletes a build with its files. If it has not ended, the deployments that wait for it
-        fail. Raises NotFound, or BuildInUse: then nothing has changed."""
+        fail. Raises NotFound, BuildInUse, or Refusal where a session runs in it: then nothing has
+        changed."""
+        self._builds.used.check(build)
         steps = self._builds.interrupted_steps(build)
         waiting = await self._database.write(_delete, build.id, steps, by.name)
         self._deployments.end_rollouts(waiting)

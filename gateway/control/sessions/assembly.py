@@ -26,6 +26,7 @@ def assemble_sessions(
         workers=foundation.workers,
         data=foundation.data,
         build_store=foundation.build_store,
+        builds=builds,
         checks=builds.checks,
         snapshots=snapshots,
         catalogue=catalogue,

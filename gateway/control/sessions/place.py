@@ -19,6 +19,7 @@ from gateway.control import failures
 from gateway.control.accounts.workload_keys import WorkloadKeys
 from gateway.control.builds.build_executor import BuildExecutor, BuildRequest
 from gateway.control.builds.build_task import STEPS_STREAM
+from gateway.control.builds.builds import Builds
 from gateway.control.builds.project_checks import ProjectChecks
 from gateway.control.builds.snapshots import Snapshots
 from gateway.control.deployments.new_deployment import NewDeployment
@@ -46,6 +47,7 @@ class SessionServices(msgspec.Struct, frozen=True, kw_only=True):
     workers: Workers
     data: DataFolder
     build_store: BuildStore
+    builds: Builds
     checks: ProjectChecks
     snapshots: Snapshots
     catalogue: RuntimeCatalogue

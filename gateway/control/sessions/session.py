@@ -126,6 +126,7 @@ class WorkSession:
                 name = f"{TRANSIENT}{self.id}"
                 place = await make_place(services, self.project, asked, name, self.log, stack)
             else:
+                stack.enter_context(services.builds.used.using(asked.build.id))
                 place = place_of(services, asked.build.id)
             kind: WorkloadKind = "model" if asked.kind == "function" else "run"
             key = stack.enter_context(services.keys.issued(self.creator, self.project.id, kind))

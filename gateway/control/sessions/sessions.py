@@ -4,6 +4,9 @@ Only the user who opened a session uses it: what it prints may have values that 
 Sessions are in memory only: a gateway that ends has none.
 """
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 import trio
 
 from gateway.background import Tasks
@@ -15,7 +18,7 @@ from gateway.control.sessions.new_session import NewSession
 from gateway.control.sessions.place import SessionServices, size_of
 from gateway.control.sessions.session import WorkSession
 from gateway.errors import Refusal
-from store import Project
+from store import NotFound, Project
 
 MOST_OF_ONE_USER = 4
 MOST_OF_ALL = 32
@@ -37,6 +40,7 @@ class WorkSessions:
         self._sandbox = sandbox
         self._admission = admission
         self._open: dict[str, WorkSession] = {}
+        self._closed: set[str] = set()  # projects that are being deleted
 
     def __len__(self) -> int:
         return len(self._open)
@@ -44,6 +48,8 @@ class WorkSessions:
     async def create(self, project: Project, asked: NewSession, creator: str) -> WorkSession:
         """Opens a session, which begins at once. Raises UnknownKernel or Refusal."""
         await self._check(project, asked)
+        if project.id in self._closed:
+            raise NotFound("project", project.id)
         self._check_number(creator)
         session = WorkSession(self._services, project, creator, asked)
         self._open[session.id] = session
@@ -57,11 +63,22 @@ class WorkSessions:
             raise Refusal("session.notfound", f"there is no session {session_id!r}")
         return session
 
-    async def end_all(self, project_id: str) -> None:
-        """Ends the sessions of a project; returns when nothing of them is left."""
-        for session in [each for each in self._open.values() if each.project.id == project_id]:
-            session.end()
-            await session.ended.wait()
+    @property
+    def projects(self) -> set[str]:
+        """The ids of the projects with a session."""
+        return {each.project.id for each in self._open.values()}
+
+    @asynccontextmanager
+    async def closed(self, project_id: str) -> AsyncIterator[None]:
+        """A block without sessions of a project: those that are open are ended first."""
+        self._closed.add(project_id)
+        try:
+            for session in [each for each in self._open.values() if each.project.id == project_id]:
+                session.end()
+                await session.ended.wait()
+            yield
+        finally:
+            self._closed.discard(project_id)
 
     async def _run(self, session: WorkSession) -> None:
         try:

@@ -29,6 +29,7 @@ from gateway.control.disk.removal_queue import Removal, RemovalQueue, remove
 from gateway.control.disk.trash import Trash
 from gateway.control.metrics.retention_clock import RetentionClock
 from gateway.control.runtime_settings import RuntimeSettings
+from gateway.control.sessions.sessions import WorkSessions
 from gateway.control.storage.disk_space import size_of
 from gateway.control.storage.orphan_files import Ids, id_of, ids
 from gateway.control.storage.retention import OldBuild, old_builds
@@ -67,9 +68,11 @@ class Collector:
         set_aside: SetAside,
         builds: Builds,
         environments: Environments,
+        sessions: WorkSessions,
         settings: RuntimeSettings,
     ) -> None:
         self._database = database
+        self._sessions = sessions
         self._data = data
         self._build_store = build_store
         self._trash = trash
@@ -126,6 +129,8 @@ class Collector:
         """Removes the builds that their models do not keep, and returns them."""
         gone = []
         for each in await self._old(keep):
+            if each.build.id in self._builds.used:
+                continue
             (found,) = await trio.to_thread.run_sync(self._describe, [each], [])
             with suppress(store.BuildInUse, store.NotFound):
                 await self._builds.delete(each.model.project_id, each.build)
@@ -179,7 +184,8 @@ class Collector:
         """Those of projects that build and run nothing now, which pip fills again, and seeds that
         no build has used for a month."""
         idle = await self._database.read(_idle_projects)
-        paths = [self._data.pip_cache(project_id) for project_id in idle]
+        busy = self._sessions.projects
+        paths = [self._data.pip_cache(each) for each in idle if each not in busy]
         found = [path for path in paths if await trio.to_thread.run_sync(path.exists)]
         return [*found, *await trio.to_thread.run_sync(unused_seeds, self._data.seeds)]
 

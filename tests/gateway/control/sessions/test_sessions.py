@@ -251,6 +251,30 @@ async def test_shell_of_a_model_has_its_build_and_variables(
         assert b"blue [" in printed()
         assert b"later.py" not in printed()
         nursery.cancel_scope.cancel()
+
+
+async def test_build_with_an_open_shell_is_not_deleted(gateway: Gateway, tmp_path: Path) -> None:
+    """A build in which a session runs is refused to be deleted, by hand and by a collection, until
+    the session has ended. The package cache of its project stays, too."""
+    project = await gateway.project(copy_of("add", tmp_path))
+    model = await gateway.model(project)
+    build = await gateway.built(model, "add.py:add")
+    await gateway.built(model, "add.py:add")
+    cache = gateway.data / "cache" / "pip" / project.rpartition("/")[2]
+    asked = {"kind": "shell", "model_id": model.rpartition("/")[2]}
+    asked["build_id"] = build.rpartition("/")[2]
+    async with session(gateway, project, **asked) as shell:
+        await shell.event("ready")
+        assert refusal(await gateway.admin.delete(build)) == (409, "state.conflict")
+        gone = await gateway.admin.delete("/garbage", params={"keep": "1"})
+        assert gone.status_code == 200, gone.text
+        assert (await gateway.admin.get(build)).status_code == 200
+        assert cache.exists()
+
+    async def delete() -> int:
+        return (await gateway.admin.delete(build)).status_code
+
+    assert await until(delete, lambda status: status != 409) == 200
     assert (await gateway.get(model))["status"] == "deployed"
 
 
