@@ -251,6 +251,7 @@ async def test_shell_of_a_model_has_its_build_and_variables(
         assert b"blue [" in printed()
         assert b"later.py" not in printed()
         nursery.cancel_scope.cancel()
+    assert (await gateway.get(model))["status"] == "deployed"
 
 
 async def test_build_with_an_open_shell_is_not_deleted(gateway: Gateway, tmp_path: Path) -> None:
@@ -275,7 +276,6 @@ async def test_build_with_an_open_shell_is_not_deleted(gateway: Gateway, tmp_pat
         return (await gateway.admin.delete(build)).status_code
 
     assert await until(delete, lambda status: status != 409) == 200
-    assert (await gateway.get(model))["status"] == "deployed"
 
 
 async def test_sessions_of_one_user_are_bounded(gateway: Gateway, tmp_path: Path) -> None:
