@@ -147,6 +147,8 @@ def _by_hand(folder: Path) -> Yardstick:
     project = Path(shutil.copytree(TEMPLATE, folder / "by-hand"))
     cache = folder / "uv-cache"
     variables = {**os.environ, "UV_CACHE_DIR": str(cache), "PYTHONPATH": str(PACKAGES)}
+    # As for a user, and in a build: fit.py leaves bytecode for the import of the model.
+    variables.pop("PYTHONDONTWRITEBYTECODE", None)
 
     def timed(*command: str) -> float:
         began = time.monotonic()

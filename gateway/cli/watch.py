@@ -19,8 +19,9 @@ from gateway.cli.time_limit import TimeLimitReached
 from gateway.client import ApiError, Client, Json, ServerSentEvent, ServerUnreachable
 from gateway.suggested_command import suggested
 
-FIRST_PAUSE = 0.05  # seconds
-LONGEST_PAUSE = 1.0
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.05, 1.0  # seconds
+# How much later than the work a command may end, as a share of the work's time.
+LATER = 0.05
 # How long a second Ctrl-C is waited for, in seconds.
 SECOND_PRESS = 3.0
 MARKS = {"done": "✓", "failed": "✗"}
@@ -108,12 +109,13 @@ def progress_of(deployment: Json) -> str:
 
 
 def poll(client: Client, path: str) -> Iterator[Json]:
-    """Yields the document at `path` repeatedly, with pauses that grow."""
-    pause = FIRST_PAUSE
+    """Yields the document at `path` repeatedly. The pauses grow with the time since the start, so
+    the end is seen `LATER` by a small share of it."""
+    began = time.monotonic()
     while True:
         yield client.get(path)
-        time.sleep(pause)
-        pause = min(pause * 1.5, LONGEST_PAUSE)
+        waited = LATER * (time.monotonic() - began)
+        time.sleep(min(max(waited, SHORTEST_PAUSE), LONGEST_PAUSE))
 
 
 @contextmanager

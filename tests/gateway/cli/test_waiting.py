@@ -16,7 +16,7 @@ from gateway.cli.command import Argument
 from gateway.cli.context import CommandFailed, Exit
 from gateway.cli.parser import commands
 from gateway.cli.time_limit import TimeLimitReached, time_limit
-from gateway.cli.watch import detachable
+from gateway.cli.watch import detachable, poll
 from tests.gateway.cli.conftest import Predictd
 from tests.support.fake_admin_api import State
 
@@ -40,6 +40,27 @@ def test_timeout_ends_any_wait(line: str, silent: None, predictd: Predictd) -> N
     assert outcome.code == 124
     assert 0.2 <= time.monotonic() - began < 10
     assert "--timeout" in outcome.json["error"]["message"]
+
+
+@pytest.mark.parametrize("takes", [0.5, 1.7, 5.0, 15.0])
+def test_end_of_work_is_seen_soon(takes: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command sees the end of what it waits for at most a tenth of its time later, with less than
+    a hundred requests."""
+    clock = SimpleNamespace(now=0.0, asked=0)
+
+    def get(path: str) -> dict[str, bool]:
+        clock.asked += 1
+        return {"ready": clock.now >= takes}
+
+    def sleep(seconds: float) -> None:
+        clock.now += seconds
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    monkeypatch.setattr(time, "monotonic", lambda: clock.now)
+    client: Any = SimpleNamespace(get=get)
+    next(each for each in poll(client, "/deployment") if each["ready"])
+    assert clock.now <= 1.1 * takes
+    assert clock.asked < 100
 
 
 def test_every_verb_that_starts_work_can_be_detached() -> None:
