@@ -25,6 +25,7 @@ import trio
 from msgspec.structs import replace
 
 from builder.build_steps import now
+from builder.concurrently import run_all
 from builder.environment.build_script import check_script, give_files, normalize_script, run_script
 from builder.environment.implicit_script import ImplicitScript, find_implicit_script
 from builder.environment.pip.fingerprint import fingerprint
@@ -269,17 +270,14 @@ class EnvironmentMaker:
         """Seal the environment, with its lock. Raises ScriptFailed, OSError."""
         spec = self.spec
         requests = await trio.to_thread.run_sync(self._read_requests)
-        got = await self._fingerprint(requests) if requests else ""
-        # The lock has the packages of the base, but not what each seed has.
-        seeded = [each for each in self._at_first if spec.base is None or each.name in SEEDED]
-        self.lock = await make_lock(
-            *(spec, self._interpreter, seeded),
-            run=self._run,
-            log=self._log,
-            time_left=self._time_left(),
-        )
-        if spec.lock:
-            await check_obeyed(spec.lock, self.lock, self._log)
+        got: str | None = ""
+
+        async def ask() -> None:
+            nonlocal got
+            got = await self._fingerprint(requests) if requests else ""
+
+        # Both wait for the index.
+        await run_all(ask, self._make_lock)
         unknown = await self._what_is_unknown(requests, got)
         if unknown:
             self._log.write(f"The next build makes its environment again: {unknown}")
@@ -303,6 +301,20 @@ class EnvironmentMaker:
         new = await trio.to_thread.run_sync(link_files, spec.virtualenv, spec.file_store)
         await seal(spec.environment, manifest)
         await trio.to_thread.run_sync(add_to_store, new, spec.file_store)
+
+    async def _make_lock(self) -> None:
+        """Raises ScriptFailed, OSError."""
+        spec = self.spec
+        # The lock has the packages of the base, but not what each seed has.
+        seeded = [each for each in self._at_first if spec.base is None or each.name in SEEDED]
+        self.lock = await make_lock(
+            *(spec, self._interpreter, seeded),
+            run=self._run,
+            log=self._log,
+            time_left=self._time_left(),
+        )
+        if spec.lock:
+            await check_obeyed(spec.lock, self.lock, self._log)
 
     async def _what_is_unknown(self, requests: list[PipRequest] | None, got: str | None) -> str:
         """What is not known of what the environment was made from; "" if all is."""

@@ -85,7 +85,7 @@ async def _find(
     every = index_options(spec, requests)
     # Not each requirements file can be used as constraints.
     without_files = [each for each in every if not each.startswith(CONSTRAINTS)]
-    folder = question_folder(spec)
+    folder = _folder(spec)
     found = Found(packages={})
     try:
         for options in dict.fromkeys((tuple(every), tuple(without_files))):
@@ -102,6 +102,10 @@ async def _find(
         with trio.CancelScope(shield=True):
             await trio.to_thread.run_sync(remove_tree, folder)
     return found
+
+
+def _folder(spec: BuildSpec) -> Path:
+    return question_folder(spec, "lock")
 
 
 def _read(folder: Path) -> list[Installed]:
@@ -158,7 +162,7 @@ class _Uv:
                 home=spec.code,
                 tmp=spec.tmp,
                 read=(uv_program(), spec.virtualenv),
-                write=(spec.pip_cache, question_folder(spec)),
+                write=(spec.pip_cache, _folder(spec)),
                 prefix=self._interpreter.prefix,
             ),
             variables=given,

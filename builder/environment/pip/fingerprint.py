@@ -58,7 +58,7 @@ async def fingerprint(
         return None
     # Its real path, as for the environment.
     python = await trio.to_thread.run_sync(spec.interpreter.resolve)
-    folder = question_folder(spec)
+    folder = question_folder(spec, "fingerprint")
     deadline = trio.current_time() + time_limit
     digest = hashlib.sha256()
     pins: dict[str, str] = {}

@@ -2,8 +2,9 @@
 
 It lies beside the build's temporary files, not in them. What a script has left there, such as a
 link in the place of a file, would have the gateway write elsewhere, with the gateway's rights. uv
-may run code of the project, which can change the folder, so each question has a new one. The jail
-shows it at this path. See gotcha G5 in README.
+may run code of the project, which can change the folder, so each question has a new one. Questions
+of different names can be asked at once. The jail shows the folder at this path. See gotcha G5 in
+README.
 """
 
 from pathlib import Path
@@ -12,9 +13,9 @@ from builder.files.remove_tree import remove_tree
 from builder.spec import BuildSpec
 
 
-def question_folder(spec: BuildSpec) -> Path:
+def question_folder(spec: BuildSpec, name: str) -> Path:
     """Return where the folder is, in a folder that no program of the project can change."""
-    return spec.folder / "question"
+    return spec.folder / f"question-{name}"
 
 
 def make_question_folder(folder: Path) -> None:
