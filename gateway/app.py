@@ -286,7 +286,7 @@ def _add_model_calls(app: QuartTrio, endpoints: Endpoints, offload: OffloadedPar
             return _response(parsed)
         body = cast(bytes, await request.get_data(cache=False))
         flow = network_of(request.remote_addr or "")
-        return _response(await predict(endpoints, offload, parsed, body, flow))
+        return _response(await predict(endpoints, offload, parsed, body, flow, g.request_id))
 
 
 def _response(response: CallResponse) -> Response:

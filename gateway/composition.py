@@ -22,6 +22,8 @@ from gateway.control.disk.project_usage import ProjectUsage
 from gateway.control.disk.temporary_files import TemporaryFiles
 from gateway.control.disk.trash import Trash
 from gateway.control.foundation import Foundation
+from gateway.control.history.history import History
+from gateway.control.history.recorder import TrafficRecorder
 from gateway.control.interpreters import Discover, Interpreters
 from gateway.control.metrics.metrics_writer import MetricsWriter
 from gateway.control.metrics.retention_clock import RetentionClock
@@ -110,6 +112,9 @@ async def open_control(
         key_index = KeyIndex()
         accounts = Accounts(key_index)
         endpoints = Endpoints(partial(_access_key, secret), accounts.may_call, key_index)
+        recorder = TrafficRecorder(database, endpoints, runtime_settings, retention_clock)
+        # After the last request, and before the replicas are stopped.
+        stack.push_async_callback(recorder.finish)
         build_store = BuildStore(data.builds, EnvironmentStore(data.environments))
         offload = OffloadedParser(workers, data.parser_logs)
         workers.check_answer = offload.check_answer
@@ -144,6 +149,8 @@ async def open_control(
                 endpoints=endpoints,
                 tasks=background,
                 metrics_writer=metrics_writer,
+                recorder=recorder,
+                history=History(database, recorder),
                 retention_clock=retention_clock,
             )
         )
@@ -151,6 +158,7 @@ async def open_control(
         nursery.start_soon(disk.watch)
         nursery.start_soon(store.GenerationKeeper(database, data.generation).run)
         nursery.start_soon(metrics_writer.run, offload.check_tracked)
+        nursery.start_soon(recorder.run)
         try:
             password = await control.recover(make_password=tell_password is not None)
             start_reserve.allocate(leave=_FIRST_COPIES)

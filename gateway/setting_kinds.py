@@ -129,6 +129,8 @@ Bytes = Annotated[int, msgspec.Meta(ge=1, le=LARGEST), Kind(is_size=True)]
 BytesOrZero = Annotated[int, msgspec.Meta(ge=0, le=LARGEST), Kind(is_size=True)]
 # One row of metrics has to fit several times.
 MetricsBytes = Annotated[int, msgspec.Meta(ge=MIB, le=LARGEST), Kind(is_size=True)]
+# They are deleted with their model, in one transaction.
+RequestRows = Annotated[int, msgspec.Meta(ge=0, le=10_000)]
 PublicUrl = Annotated[str, Kind(check=_check_public_url)]
 Names = Annotated[list[str], Kind(separator=",")]
 Networks = Annotated[list[str], Kind(separator=",", check=_check_networks)]

@@ -32,6 +32,7 @@ from gateway.setting_kinds import (
     Networks,
     Port,
     PublicUrl,
+    RequestRows,
     TakesEffect,
     Variables,
     parse_size,
@@ -167,6 +168,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         MetricsBytes,
         "disk space of prediction metrics; the oldest of the largest project are deleted first",
     ] = 512 * MIB
+    request_log_rows: Annotated[
+        RequestRows, "latest requests of each model that are listed; 0 means none", IMMEDIATELY
+    ] = 1000
+    request_log_days: Annotated[
+        Amount, "how many days a request stays in the list", IMMEDIATELY
+    ] = 14.0
     build_timeout: Annotated[Amount, "how long one build may take", NEW_BUILDS] = 1800.0
     build_memory: Annotated[
         BytesOrZero, "memory of one build; 0 means half of what models may use", NEW_BUILDS

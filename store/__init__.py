@@ -51,7 +51,7 @@ from store.records import (
 )
 from store.sqlite import database_copy
 from store.sqlite.database import Database, open_database
-from store.tables import audit, deleted, metrics, retention, site
+from store.tables import audit, deleted, history, metrics, requests, retention, site
 from store.tables.builds import builds
 from store.tables.deployments import deployments
 from store.tables.experiments import experiments
@@ -59,6 +59,7 @@ from store.tables.keys import keys
 from store.tables.memberships import memberships
 from store.tables.models import models
 from store.tables.projects import projects
+from store.tables.requests import RequestQuery, StoredRequest
 from store.tables.runtimes import runtimes
 from store.tables.sessions import sessions
 from store.tables.users import users
@@ -88,6 +89,7 @@ __all__ = [
     "PendingAuditEntry",
     "Project",
     "Record",
+    "RequestQuery",
     "Role",
     "RunMetric",
     "Runtime",
@@ -102,6 +104,7 @@ __all__ = [
     "StoreFull",
     "StoredLock",
     "StoredMetricRecord",
+    "StoredRequest",
     "User",
     "Visibility",
     "as_text",
@@ -113,6 +116,7 @@ __all__ = [
     "deleted",
     "deployments",
     "experiments",
+    "history",
     "keys",
     "lifecycles",
     "lock_data_folder",
@@ -124,6 +128,7 @@ __all__ = [
     "open_database",
     "projects",
     "replace_file",
+    "requests",
     "retention",
     "runtimes",
     "sessions",

@@ -18,6 +18,7 @@ from gateway.admin.sessions import SessionRoutes
 from gateway.admin.site import SiteRoutes
 from gateway.admin.site_models import SiteModelRoutes
 from gateway.admin.site_settings import SiteSettingRoutes
+from gateway.admin.traffic import TrafficRoutes
 from gateway.admin.users import UserRoutes
 from gateway.admin.variables import VariableRoutes
 from gateway.control import Control
@@ -26,9 +27,9 @@ from gateway.route_declaration import bound_routes, routes_of
 
 NOUNS = (
     *(ProjectRoutes, CollaboratorRoutes, FileRoutes, ModelRoutes, BuildRoutes, LockRoutes),
-    *(DeploymentRoutes, SessionRoutes, ExperimentRoutes, MetricRoutes, UserRoutes, KeyRoutes),
-    *(MaintenanceRoutes, AuditRoutes, RuntimeRoutes, SiteModelRoutes, SiteSettingRoutes),
-    VariableRoutes,
+    *(DeploymentRoutes, SessionRoutes, ExperimentRoutes, TrafficRoutes, MetricRoutes),
+    *(UserRoutes, KeyRoutes, MaintenanceRoutes, AuditRoutes, RuntimeRoutes, SiteModelRoutes),
+    *(SiteSettingRoutes, VariableRoutes),
 )
 ROUTES = routes_of(AdminRoute, *NOUNS, SiteRoutes)
 

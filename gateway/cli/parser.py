@@ -43,6 +43,7 @@ from gateway.cli.commands import (
     model,
     open_page,
     project,
+    requests,
     runtime,
     sdk_path,
     serve,
@@ -58,7 +59,7 @@ from gateway.cli.context import CommandFailed, Exit
 from gateway.suggested_command import suggested
 
 MODULES: tuple[ModuleType, ...] = (
-    *(init, deploy, try_function, shell, call, logs, metrics, status),
+    *(init, deploy, try_function, shell, call, logs, requests, metrics, status),
     *(project, files, env, collaborator, model, build, deployment, experiment),
     *(login, open_page, key, user),
     *(demo, serve, settings, doctor, unit, site, runtime, audit, backup, garbage),

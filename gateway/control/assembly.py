@@ -179,18 +179,18 @@ def _builds(foundation: Foundation, shared: _Shared) -> Builds:
 
 
 def _deployments(foundation: Foundation, shared: _Shared, builds: Builds) -> Deployments:
-    specs = PoolSpecs(
-        database=foundation.database,
-        data=foundation.data,
-        build_store=foundation.build_store,
-        sandbox=foundation.sandbox,
-        variables=foundation.variables,
-        instance_id=foundation.instance_id,
-    )
     pools = PoolFactory(
-        specs=specs,
+        specs=PoolSpecs(
+            database=foundation.database,
+            data=foundation.data,
+            build_store=foundation.build_store,
+            sandbox=foundation.sandbox,
+            variables=foundation.variables,
+            instance_id=foundation.instance_id,
+        ),
         workers=foundation.workers,
         metrics_writer=foundation.metrics_writer,
+        recorder=foundation.recorder,
         settings=foundation.settings,
         build_store=foundation.build_store,
         set_aside=foundation.set_aside,

@@ -82,6 +82,7 @@ class Control:
         self.sign_in = _sign_in(foundation, self.users, self.audit_log)
         self.backups = _backups(foundation)
         self.metrics = _metrics(foundation)
+        self.history = foundation.history
         self.collector = _collector(foundation, workloads)
         self.collection = AutomaticCollection(
             collector=self.collector,
@@ -111,10 +112,9 @@ class Control:
         await self.experiments.recover()
         await trio.to_thread.run_sync(self.set_aside.save)
         self.interpreters.start_discovery(self.tasks)
-        self.tasks.start(self.metrics.watch)
-        self.tasks.start(self._trash.watch)
-        self.tasks.start(self.collection.watch)
-        self.tasks.start(self.project_usage.look_at_all)
+        watches = (self.metrics.watch, self._trash.watch, self.collection.watch)
+        for task in (*watches, self.project_usage.look_at_all):
+            self.tasks.start(task)
         return password
 
 

@@ -14,6 +14,8 @@ from gateway.control.disk.project_usage import ProjectUsage
 from gateway.control.disk.removal_queue import RemovalQueue
 from gateway.control.disk.temporary_files import TemporaryFiles
 from gateway.control.disk.trash import Trash
+from gateway.control.history.history import History
+from gateway.control.history.recorder import TrafficRecorder
 from gateway.control.interpreters import Interpreters
 from gateway.control.metrics.metrics_writer import MetricsWriter
 from gateway.control.metrics.retention_clock import RetentionClock
@@ -60,6 +62,8 @@ class Foundation(msgspec.Struct, frozen=True, kw_only=True):
     endpoints: Endpoints
     tasks: Tasks
     metrics_writer: MetricsWriter
+    recorder: TrafficRecorder
+    history: History
     retention_clock: RetentionClock
     accounts: Accounts
     permissions: PermissionChanges

@@ -166,7 +166,7 @@ class ModelConnection:
             return
         self._release()
         self.state = CLOSED
-        self._prediction.abandon()
+        self._prediction.abandon(self._context.now())
         self._transport.close()
 
     # From bytes to requests.
@@ -306,14 +306,14 @@ class ModelConnection:
 
     def _refuse(self, refused: Refusal) -> None:
         request_id = refused.request_id or self._context.responses.new_id()
-        self._answer(refusal_response(refused, request_id), request_id)
+        self._answer(refusal_response(refused, request_id), request_id, refused.code)
 
     def _refuse_last(self, refused: Refusal) -> None:
         """Where the next request begins is unknown, or the body is not waited for."""
         self._is_last = True
         self._refuse(refused)
 
-    def _answer(self, response: CallResponse, request_id: str) -> None:
+    def _answer(self, response: CallResponse, request_id: str, code: str = "") -> None:
         context, parsed = self._context, self._parsed
         connection, bodiless = "close", False
         if parsed is not None:
@@ -323,6 +323,7 @@ class ModelConnection:
         self._keep_open = connection != "close"
         context.stats.answers[response.status] += 1
         now = context.now()
+        self._prediction.record(now, request_id, response.status, code)
         if context.access_log is not None:
             self._log(context.access_log, response, request_id, now)
         sent = True

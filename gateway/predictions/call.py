@@ -56,7 +56,8 @@ class ModelCall(msgspec.Struct):
 
     `name` is the model's name or id, where the path has one. `key` is an access key outside of the
     body, `token` the caller's Model API key. `limit` is how many seconds the caller waits for a
-    replica. `caller` is the owner of the token once it has been looked up.
+    replica. `caller` is the owner of the token once it has been looked up. `test` says that it is
+    marked as a test (`X-Predictd-Test`).
     """
 
     name: str | None = None
@@ -64,6 +65,7 @@ class ModelCall(msgspec.Struct):
     token: str = ""
     limit: float | None = None
     caller: IndexedKey | None = None
+    test: bool = False
 
 
 class CallResponse(msgspec.Struct, frozen=True):
@@ -114,7 +116,11 @@ def parse_call(
     name = path.removeprefix(NAMED_PATH) if path.startswith(NAMED_PATH) else None
     key = header("x-access-key") or parse_qs(query).get("accessKey", [""])[-1]
     return ModelCall(
-        name, key, token_in(header("authorization")), _read_limit(header("x-request-timeout"))
+        name,
+        key,
+        token_in(header("authorization")),
+        _read_limit(header("x-request-timeout")),
+        test=(header("x-predictd-test") or "0").strip() != "0",
     )
 
 
@@ -148,18 +154,19 @@ def offloaded_envelope(outcome: Outcome, body: bytes | bytearray) -> Envelope:
     raise Refusal("internal", "a large request could not be read")
 
 
-def resolve(
-    endpoints: Endpoints, call: ModelCall, envelope: Envelope, flow: str
-) -> tuple[Pool, bytes, str, str]:
-    """The pool, payload and flow of a call, and the model's id. Raises Refusal.
-
-    The flow is that of the caller's key where the model requires one, else `flow`.
-    """
+def find_endpoint(endpoints: Endpoints, call: ModelCall, envelope: Envelope) -> Endpoint:
+    """The model that a call is for. Raises Refusal."""
     key = envelope.accessKey or call.key
     endpoint = endpoints.by_access_key(key) or _find(endpoints, key)
     if call.name is not None and call.name not in (endpoint.name, endpoint.model_id):
         # Does not disclose which names exist to a client without their keys.
         raise Refusal("model.accesskey", f"the access key is not that of a model {call.name!r}")
+    return endpoint
+
+
+def admit(endpoints: Endpoints, endpoint: Endpoint, call: ModelCall, flow: str) -> tuple[Pool, str]:
+    """The pool for a call of this model, and the flow: that of the caller's key where the model
+    requires one, else `flow`. Raises Refusal."""
     if endpoint.may_call is not None:
         # A refused caller stays remembered: `response_to` looks at it for running requests.
         caller = endpoints.callers.check(call.caller, call.token, endpoint.name, endpoint.may_call)
@@ -167,7 +174,7 @@ def resolve(
         flow = caller.flow
     if endpoint.pool is None:
         raise _absent(endpoint)
-    return endpoint.pool, bytes(envelope.request), flow, endpoint.model_id
+    return endpoint.pool, flow
 
 
 def _absent(endpoint: Endpoint) -> Refusal:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from gateway.identity.key_index import KeyIndex
+from gateway.predictions.traffic import ModelTraffic
 from store import Model
 from workers import Pool
 
@@ -15,9 +16,18 @@ from workers import Pool
 class Endpoint:
     """One model as callers see it. `pool` is None while the model is not deployed, or waits for
     what `absence` says. `may_call` are the ids of the users whose keys may call it; None allows
-    calls without a key."""
+    calls without a key. `traffic` counts its requests."""
 
-    __slots__ = ("absence", "access_key", "may_call", "model", "model_id", "name", "pool")
+    __slots__ = (
+        "absence",
+        "access_key",
+        "may_call",
+        "model",
+        "model_id",
+        "name",
+        "pool",
+        "traffic",
+    )
 
     def __init__(self, model: Model, access_key: str, may_call: frozenset[str] | None) -> None:
         self.model = model
@@ -27,6 +37,7 @@ class Endpoint:
         self.pool: Pool | None = None
         self.absence = ""
         self.may_call = may_call
+        self.traffic = ModelTraffic()
 
 
 class Endpoints:
@@ -93,6 +104,13 @@ class Endpoints:
     def _set_absence(self, model_id: str, reason: str) -> None:
         if (endpoint := self._by_id.get(model_id)) is not None:
             endpoint.absence = reason
+
+    def all(self) -> list[Endpoint]:
+        """The endpoints of all models."""
+        return list(self._by_id.values())
+
+    def find(self, model_id: str) -> Endpoint | None:
+        return self._by_id.get(model_id)
 
     def pool_of(self, model_id: str) -> Pool | None:
         endpoint = self._by_id.get(model_id)

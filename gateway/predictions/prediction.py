@@ -16,13 +16,15 @@ from gateway.errors import Refusal, refusal
 from gateway.predictions.call import (
     CallResponse,
     ModelCall,
+    admit,
+    find_endpoint,
     offloaded_envelope,
-    resolve,
     response_to,
 )
-from gateway.predictions.endpoints import Endpoints
+from gateway.predictions.endpoints import Endpoint, Endpoints
 from gateway.predictions.envelope import Envelope, InvalidEnvelope, read
 from gateway.predictions.offload import OffloadedParser
+from gateway.predictions.traffic import ABANDONED
 from workers import Ticket
 
 
@@ -42,12 +44,13 @@ class Prediction:
     __slots__ = (
         "_call",
         "_caller_left",
+        "_endpoint",
         "_endpoints",
         "_flow",
-        "_model_id",
         "_offload",
         "_owner",
         "_ticket",
+        "_used",
     )
 
     def __init__(
@@ -57,8 +60,11 @@ class Prediction:
         self._offload = offload
         self._owner = owner
         self._call: ModelCall
-        self._flow = self._model_id = ""
+        self._flow = ""
         self._ticket: Ticket | None = None
+        # The model of the call and its ticket, until `record`.
+        self._endpoint: Endpoint | None = None
+        self._used: Ticket | None = None
         self._caller_left = False
 
     @property
@@ -69,6 +75,7 @@ class Prediction:
         """Predicts. `flow` is the client's; the ticket has that of the caller's key, if any."""
         self._call = call
         self._flow = flow
+        self._endpoint = self._used = None
         if len(body) > self._offload.inline_limit:
             self._ticket = ticket = Ticket(body, self._on_envelope, flow)
             self._offload.pool.submit(ticket)
@@ -86,22 +93,32 @@ class Prediction:
         self._caller_left = True
         return self._withdraw()
 
-    def abandon(self) -> None:
+    def abandon(self, now: float) -> None:
         """The caller is gone."""
         ticket, self._ticket = self._ticket, None
         if ticket is not None:
             ticket.abandon()
+        self.record(now, "", 0, ABANDONED)
+
+    def record(self, now: float, request_id: str, status: int, code: str) -> None:
+        """Counts the call for its model, if it has found one, once. `code` is "" for a success."""
+        endpoint = self._endpoint
+        if endpoint is not None:
+            call = self._call
+            caller = None if endpoint.may_call is None else call.caller
+            endpoint.traffic.add(now, request_id, status, code, self._used, caller, call.test)
+            self._endpoint = self._used = None
 
     def _predict(self, envelope: Envelope) -> None:
         call = self._call
         try:
-            pool, payload, flow, self._model_id = resolve(
-                self._endpoints, call, envelope, self._flow
-            )
+            self._endpoint = endpoint = find_endpoint(self._endpoints, call, envelope)
+            pool, flow = admit(self._endpoints, endpoint, call, self._flow)
         except Refusal as refused:
             self._owner.refuse(refused)
         else:
-            self._ticket = ticket = Ticket(payload, self._on_outcome, flow, call.limit)
+            ticket = Ticket(bytes(envelope.request), self._on_outcome, flow, call.limit)
+            self._ticket = self._used = ticket
             pool.submit(ticket)
 
     def _on_envelope(self, ticket: Ticket) -> None:
@@ -121,9 +138,10 @@ class Prediction:
         if ticket is not self._ticket or ticket.outcome is None:
             return  # it was withdrawn or abandoned
         self._ticket = None
+        assert self._endpoint is not None
         try:
             response = response_to(
-                self._endpoints, self._model_id, ticket.outcome, self._call, ticket.flow
+                self._endpoints, self._endpoint.model_id, ticket.outcome, self._call, ticket.flow
             )
         except Refusal as refused:
             self._owner.refuse(refused)
@@ -158,7 +176,12 @@ class _Waiting:
 
 
 async def predict(
-    endpoints: Endpoints, offload: OffloadedParser, call: ModelCall, body: bytes, flow: str
+    endpoints: Endpoints,
+    offload: OffloadedParser,
+    call: ModelCall,
+    body: bytes,
+    flow: str,
+    request_id: str,
 ) -> CallResponse:
     """The response to one call. Raises Refusal. Cancelled, it abandons the prediction."""
     waiting = _Waiting()
@@ -166,9 +189,13 @@ async def predict(
     prediction.start(call, body, flow)
     try:
         await waiting.ended.wait()
+        result, now = waiting.result, trio.current_time()
+        if isinstance(result, Refusal):
+            number = result.request_id or request_id
+            prediction.record(now, number, result.kind.status, result.code)
+            raise result
+        assert result is not None
+        prediction.record(now, request_id, result.status, "")
+        return result
     finally:
-        prediction.abandon()
-    assert waiting.result is not None
-    if isinstance(waiting.result, Refusal):
-        raise waiting.result
-    return waiting.result
+        prediction.abandon(trio.current_time())

@@ -298,6 +298,11 @@ class Pool:
         return self._slots.ready
 
     @property
+    def waiting(self) -> int:
+        """How many tickets wait for a replica."""
+        return self._queue.waiting
+
+    @property
     def failure(self) -> StartFailed | None:
         return self._slots.failure
 

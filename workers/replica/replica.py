@@ -174,7 +174,7 @@ class Replica:
         assert self._writer is not None
         self.state = advance(self.state, ASSIGNED)
         self.ticket = ticket
-        self.assigned_at = now
+        self.assigned_at = ticket.assigned = now
         self._loop.working += 1
         self._request_id += 1
         self._deadline.set(due)

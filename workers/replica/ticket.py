@@ -113,6 +113,7 @@ class Ticket:
     """
 
     __slots__ = (
+        "assigned",
         "charged",
         "due",
         "entered",
@@ -139,6 +140,8 @@ class Ticket:
         self.owner: TicketOwner | None = None
         # When it came to its first pool, and its deadline in the queue.
         self.entered = self.due = 0.0
+        # When a replica got it; 0 before.
+        self.assigned = 0.0
         # Set by the queue: the seconds that its flow was charged in advance.
         self.charged = 0.0
 

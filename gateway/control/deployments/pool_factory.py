@@ -5,6 +5,7 @@ import trio
 from builder import BuildStore
 from gateway.control.builds.probe import source_of
 from gateway.control.deployments.replica_logs import prune_logs
+from gateway.control.history.recorder import TrafficRecorder
 from gateway.control.metrics.metrics_writer import MetricsWriter
 from gateway.control.pool_spec import PoolSpecs, with_settings
 from gateway.control.runtime_settings import RuntimeSettings
@@ -23,6 +24,7 @@ class PoolFactory:
         specs: PoolSpecs,
         workers: Workers,
         metrics_writer: MetricsWriter,
+        recorder: TrafficRecorder,
         settings: RuntimeSettings,
         build_store: BuildStore,
         set_aside: SetAside,
@@ -30,6 +32,7 @@ class PoolFactory:
         self._specs = specs
         self._workers = workers
         self._metrics_writer = metrics_writer
+        self._recorder = recorder
         self._settings = settings
         self._build_store = build_store
         self._set_aside = set_aside
@@ -49,10 +52,12 @@ class PoolFactory:
 
     def open(self, deployment: Deployment, spec: PoolSpec) -> Pool:
         """Starts the pool, under the settings as they are now."""
-        return self._workers.open_pool(
+        pool = self._workers.open_pool(
             with_settings(spec, self._settings.current),
             tracked=self._metrics_writer.sink_for(deployment.project_id, deployment.id),
         )
+        self._recorder.serves(pool, deployment.number, deployment.build_number)
+        return pool
 
     def adjust(self, pool: Pool) -> None:
         """Applies the settings as they are now to a pool that serves."""

@@ -116,7 +116,7 @@ def test_abandon_ends_silently() -> None:
     owner = Owner()
     owner.start()
     ticket = owner.pool.begin()
-    owner.prediction.abandon()
+    owner.prediction.abandon(0.0)
     ticket.settle(Answered(b"1", "replica-1"))
     assert owner.ends == []
     assert isinstance(ticket.outcome, Abandoned)
@@ -127,12 +127,12 @@ async def test_a_task_gets_response_or_refusal() -> None:
     owner = Owner()
     offload = cast(OffloadedParser, owner.offload)
     owner.pool.at_once = echo
-    response = await predict(owner.endpoints, offload, CALL, BODY, "10.0.0.1")
+    response = await predict(owner.endpoints, offload, CALL, BODY, "10.0.0.1", "id")
     assert response.status == 200
     owner.pool.at_once = lambda ticket: Died("killed", "replica-1")
     with pytest.raises(Refusal, match="killed"):
-        await predict(owner.endpoints, offload, CALL, BODY, "10.0.0.1")
+        await predict(owner.endpoints, offload, CALL, BODY, "10.0.0.1", "id")
     owner.pool.at_once = None
     with trio.move_on_after(0.01):
-        await predict(owner.endpoints, offload, CALL, BODY, "10.0.0.1")
+        await predict(owner.endpoints, offload, CALL, BODY, "10.0.0.1", "id")
     assert isinstance(owner.pool.seen[-1].outcome, Abandoned)
