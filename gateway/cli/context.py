@@ -173,7 +173,7 @@ class Context:
         """Returns with `--yes` or the user's yes. Raises CommandFailed otherwise."""
         answer = self.arguments.yes or self.terminal.confirm(question)
         if answer is None:
-            message = "this needs a confirmation, and there is no terminal"
+            message = f"this needs a confirmation, and there is no terminal: {question}"
             raise CommandFailed(message, "confirm with --yes", Exit.USAGE)
         if not answer:
             raise CommandFailed("cancelled, nothing was changed", "", Exit.FAILED)

@@ -109,6 +109,8 @@ def find_experiment(client: Client, text: str) -> Json:
 def _not_found(noun: str, text: str, existing: list[Json], listing: str) -> CommandFailed:
     close = get_close_matches(text, [each["name"] for each in existing], 1)
     advice = f"did you mean {close[0]!r}? " if close else ""
+    if text.isdecimal():
+        advice = f"name the {noun} before the number; "
     return CommandFailed(
         f"{noun} {text!r} does not exist", f"{advice}list them with `{listing}`", Exit.REFUSED
     )

@@ -145,7 +145,12 @@ class Parser(ArgumentParser):
             raise self._failed(f"unexpected argument {rest[0]!r}")
         option = rest[0].partition("=")[0]
         close = get_close_matches(option, self._option_string_actions, 1)
-        raise self._failed(f"unknown option {option!r}", self._did_you_mean(close))
+        problem = f"unknown option {option!r}"
+        name = option.lstrip("-").replace("-", "_")
+        if self.prog == "predictd serve" and _is_setting(name):
+            where = f"set it in the file of `--config`, or as PREDICTD_{name.upper()}; "
+            raise self._failed(f"{problem}: it is a setting", where)
+        raise self._failed(problem, self._did_you_mean(close))
 
     def _check_value(self, action: Action, value: Any) -> None:
         if action.choices is None or value in action.choices:
@@ -165,6 +170,12 @@ class Parser(ArgumentParser):
         # The program name begins with `predictd`, and its words need no quotes.
         see = suggested(f"{self.prog} --help".removeprefix("predictd "))
         return UsageFailed(self.format_usage(), message, f"{did_you_mean}see {see}")
+
+
+def _is_setting(name: str) -> bool:
+    from gateway.settings import Settings  # its import takes longer than most commands
+
+    return name in Settings.__struct_fields__
 
 
 class _TopParser(Parser):

@@ -174,6 +174,7 @@ def _undo(context: Context, folder: Path, project: Json) -> None:
         context.client.delete(f"/projects/{project['id']}")
         with _known(context) as known:
             known.put(folder, "")
+        context.terminal.say(f"Deleted project {project['name']!r} again.")
 
 
 def _refuse_home(folder: Path) -> None:

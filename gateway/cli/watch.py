@@ -17,7 +17,7 @@ from gateway.cli.progress import BuildProgress, estimate_from, title
 from gateway.cli.terminal import Style, printable
 from gateway.cli.time_limit import TimeLimitReached
 from gateway.client import ApiError, Client, Json, ServerSentEvent, ServerUnreachable
-from gateway.suggested_command import suggested
+from gateway.suggested_command import sentences, suggested
 
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.05, 1.0  # seconds
 # How much later than the work a command may end, as a share of the work's time.
@@ -190,8 +190,8 @@ def _failed(sentence: str, failure: Json | None, advice: str) -> CommandFailed:
         return CommandFailed(sentence, advice, Exit.FAILED)
     step = f" at {title(failure['step'])}" if failure["step"] else ""
     known = left_out_hint(Path.cwd(), failure["problem"]) or failure["advice"]
-    advice = f"{known} {advice}" if known else advice
-    return CommandFailed(f"{sentence}{step}: {reason_of(failure)}", advice, Exit.FAILED)
+    reason = f"{sentence}{step}: {reason_of(failure)}"
+    return CommandFailed(reason, sentences(known, advice), Exit.FAILED)
 
 
 def reason_of(failure: Json) -> str:

@@ -75,7 +75,10 @@ def _check(accounts: Accounts, who: Principal, right: Right) -> None:
             "(`predictd env set NAME --secret`), and send that"
         )
         raise Refusal("auth.forbidden", text, advice=advice)
-    raise Refusal("auth.forbidden", f"{who.user.name} may not do that: it needs {right.needs!r}")
+    text = f"{who.user.name} may not do that: it needs {right.needs!r}"
+    # A project's owner cannot give this right.
+    advice = "ask a site administrator" if right.needs == "site.administer" else ""
+    raise Refusal("auth.forbidden", text, advice=advice)
 
 
 def grant() -> Grant:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.suggested_command import suggested
+from gateway.suggested_command import sentences, suggested
 
 GATEWAY = Path(__file__).parents[2] / "gateway"
 SOURCES = sorted(GATEWAY.rglob("*.py"))
@@ -20,6 +20,14 @@ def test_each_word_is_quoted() -> None:
     assert (text[0], text[-1]) == ("`", "`")
     assert shlex.split(text[1:-1]) == ["predictd", "model", "redeploy", odd, "--build", "3"]
     assert suggested("deploy", "FILE:FUNCTION") == "`predictd deploy FILE:FUNCTION`"
+
+
+def test_pieces_of_advice_become_sentences() -> None:
+    """Each piece but the first begins with a capital, and each but the last ends."""
+    assert sentences("choose another", "", "print the log") == "choose another. Print the log"
+    assert sentences("Correct it.", "print it") == "Correct it. Print it"
+    assert sentences("", "print it") == "print it"
+    assert sentences("") == ""
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(GATEWAY)))

@@ -21,7 +21,7 @@ from gateway.cli.terminal import plural, printable, table, when
 from gateway.cli.uploading import amount
 from gateway.cli.watch import detachable, end_if_detached, log_events, reason_of
 from gateway.client import ApiError, Json
-from gateway.suggested_command import suggested
+from gateway.suggested_command import sentences, suggested
 
 # The most files of an experiment that are named; the others are counted.
 _LISTED_FILES = 10
@@ -294,9 +294,8 @@ def _report(context: Context, experiment: Json) -> None:
     if status != "succeeded":
         failure = experiment["failure"] or {}
         reason = f": {reason_of(failure)}" if failure else ""
-        advice = f"print the log with {suggested('experiment log', number)}"
-        if failure.get("advice"):
-            advice = f"{failure['advice']} {advice}"
+        log = f"print the log with {suggested('experiment log', number)}"
+        advice = sentences(failure.get("advice", ""), log)
         happened = "failed" if status == "failed" else f"was {status}"
         message = f"experiment {number} {happened}{reason}"
         raise CommandFailed(message, advice, Exit.FAILED)

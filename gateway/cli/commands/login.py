@@ -13,7 +13,10 @@ from gateway.cli.terminal import facts, table
 from gateway.client import ApiError, Json
 from gateway.suggested_command import suggested
 
-_CREATE = "create one there with `predictd key create --kind api`, or in a browser"
+_CREATE = (
+    "create one there in a browser or with `predictd key create --kind api`; an administrator "
+    "creates one for a user with `--user NAME`"
+)
 _URL = argument("address", metavar="URL", help="such as https://models.example.org")
 _NAME = argument("name", metavar="CONTEXT", help="its name")
 
@@ -165,6 +168,7 @@ def _add(context: Context, name: str, url: str, *, use: bool) -> tuple[Json, str
         raise CommandFailed(message, "choose another name", Exit.USAGE)
     if url.startswith("http://") and not is_here(url):
         context.terminal.say("warning: without TLS (https://) the network can read the key")
+    _check_address(url)
     key = context.terminal.secret(f"API key for {url}").strip()
     if not key:
         raise CommandFailed("the API key is empty", _CREATE, Exit.USAGE)
@@ -178,6 +182,16 @@ def _add(context: Context, name: str, url: str, *, use: bool) -> tuple[Json, str
         raise CommandFailed(message, _CREATE, Exit.REFUSED) from error
     _write(context, context.contexts.with_(GatewayContext(name, url, key), use=use))
     return who, name
+
+
+def _check_address(url: str) -> None:
+    """Fails before the key is asked for where no gateway answers at this address."""
+    try:
+        with Address(url).client("") as client:
+            client.get("/whoami")
+    except ApiError as error:
+        if error.status != HTTPStatus.UNAUTHORIZED:
+            raise
 
 
 def _write(context: Context, contexts: Contexts) -> None:

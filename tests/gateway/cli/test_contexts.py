@@ -99,9 +99,20 @@ def test_each_key_reaches_its_own_gateway_only(
     assert predictd("whoami").code == 0
     assert predictd("whoami", "--context", "two").code == 0
     # A key that was given goes to an address or this machine, never in place of a context's own.
-    assert set(one.keys) == {"key-one"}
-    assert set(two.keys) == {"key-two", "given"}
+    # Without a key it is asked whether it answers, before the user types one.
+    assert set(one.keys) == {"", "key-one"}
+    assert set(two.keys) == {"", "key-two", "given"}
     assert set(here.keys) == {"admin-key", "given"}
+
+
+def test_wrong_address_is_told_before_a_key_is_typed(
+    gateways: list[Gateway], predictd: Predictd
+) -> None:
+    """Where no gateway answers at the address, no key is asked for."""
+    outcome = predictd("login", gateways[0].url.replace("http:", "https:"))
+    assert outcome.code == 3
+    assert "connection to the gateway at https:" in outcome.err
+    assert "key" not in outcome.err.partition("hint:")[0]
 
 
 def test_contexts_are_listed_used_and_removed(

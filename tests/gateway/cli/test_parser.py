@@ -58,6 +58,11 @@ def test_examples_are_shown_and_parsed(
         ("restart m", "'restart' is not a command", "did you mean `predictd model restart`?"),
         ("build logs m", "'logs' is not a command", "did you mean `predictd build log`?"),
         ("help biuld", "'biuld' is not a command", "did you mean `predictd build`?"),
+        (
+            "serve --isolation users",
+            "unknown option '--isolation': it is a setting",
+            "set it in the file of `--config`, or as PREDICTD_ISOLATION",
+        ),
         ("deploy p.py:f --replica 2", "unknown option '--replica'", "did you mean '--replicas'?"),
         ("logs m --stream stder", "--stream is 'stder', not one of", "did you mean 'stderr'?"),
         ("ls m", "unexpected argument 'm'", "see `predictd ls --help`"),

@@ -111,7 +111,7 @@ def test_a_failed_deployment_is_explained(state: State, folder: Path, predictd: 
     outcome = predictd("model", "redeploy", "add")
     assert outcome.code == 1
     assert "deployment 2 of 'sums/add' failed: ImportError: numpy" in outcome.err
-    assert "the previous deployment still serves" in outcome.err
+    assert "The previous deployment still serves" in outcome.err
 
 
 def test_control_c_leaves_the_build_running(state: State, folder: Path, predictd: Predictd) -> None:

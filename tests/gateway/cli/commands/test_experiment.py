@@ -59,7 +59,7 @@ def test_failed_experiment_exits_1(state: State, folder: Path, predictd: Predict
     outcome = predictd("experiment", "run", "model.py")
     assert outcome.code == 1
     assert "experiment 1 failed: The script exited with status 1\nValueError: no" in outcome.err
-    assert "Correct the script. print the log with `predictd experiment log 1`" in outcome.err
+    assert "Correct the script. Print the log with `predictd experiment log 1`" in outcome.err
     state.experiment_end = {"status": "stopped"}
     outcome = predictd("experiment", "run", "model.py")
     assert (outcome.code, "experiment 2 was stopped" in outcome.err) == (1, True)
