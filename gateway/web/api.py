@@ -10,7 +10,7 @@ response to a page ends with every right that was checked for a part of it.
 
 from collections.abc import Mapping
 from typing import Any, cast
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, unquote, urlencode
 
 import msgspec
 from quart import Response, request
@@ -19,7 +19,8 @@ from quart_trio.wrappers.request import TrioRequest
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException
 
-from gateway.errors import API_PREFIX, Refusal
+from gateway.control.records import NotFound
+from gateway.errors import API_PREFIX, Refusal, refusal
 from gateway.identity.principal import grant
 from gateway.web.inner_request import inner_request
 
@@ -66,6 +67,13 @@ class Api:
                 except HTTPException as error:
                     problem = f"{method} {path}: {error.name}"
                     raise Refusal("route.notfound", problem) from error
+                except NotFound:
+                    raise
+                except Exception as error:
+                    refused = refusal(error)
+                    if refused is error or refused.code == "internal":
+                        raise
+                    raise refused from error
         finally:
             # The page's own check of its rights begins the sending, not one of a part.
             grant().sending = sending
@@ -83,7 +91,7 @@ class Api:
             self._app,
             request,
             method,
-            API_PREFIX + path,
+            API_PREFIX + unquote(path),
             text.encode(),
             headers=headers,
             body=content,

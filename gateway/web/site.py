@@ -12,6 +12,7 @@ from gateway.web.events import EventPages
 from gateway.web.home import HomePages
 from gateway.web.keys import KeyPages
 from gateway.web.models import ModelPages
+from gateway.web.project_models import ProjectModelPages
 from gateway.web.projects import ProjectPages
 from gateway.web.rendering import Rendering
 from gateway.web.routing import Page, PageRouter
@@ -26,6 +27,7 @@ NOUNS = (
     SignInPages,
     KeyPages,
     ProjectPages,
+    ProjectModelPages,
     ModelPages,
     EventPages,
     StyleguidePages,

@@ -35,7 +35,7 @@ class Browser:
     async def get(self, path: str) -> httpx.Response:
         return await self.client.get(path, headers=OURS)
 
-    async def post(self, path: str, **form: str) -> httpx.Response:
+    async def post(self, path: str, /, **form: str) -> httpx.Response:
         """As a form of ours: with its token, unless another is given."""
         return await self.client.post(path, data={TOKEN_FIELD: self.token, **form}, headers=OURS)
 
