@@ -6,15 +6,18 @@ import { addCopyButtons } from "./copy.js";
 import { listenForKeys } from "./keys.js";
 import { closeMenus } from "./menus.js";
 import { followLogs } from "./log.js";
+import { showChartTimes, watchCharts } from "./chart.js";
 
 function enliven(root) {
   showTimes(root);
   addCopyButtons(root);
   followLogs(root);
+  showChartTimes(root);
 }
 
 enliven(document);
 listenForKeys();
 closeMenus();
+watchCharts();
 if (document.querySelector("[data-live]")) follow(enliven);
 setInterval(() => showTimes(document), 30_000);
