@@ -7,7 +7,7 @@ away every second (`gateway/control/history/recorder.py`). The laws:
   the histograms have a fixed size, and of the latest requests only so many are kept.
 - A failure displaces only failures, so it is not lost among many successes.
 
-A histogram has buckets whose bounds grow by a tenth, from 10 microseconds to 1000
+A histogram has buckets whose bounds grow by 9 %, from 20 microseconds to 1000
 seconds. So the middle of a bucket is within 5 % of each of its values, and histograms are merged by
 adding.
 """
@@ -20,9 +20,9 @@ from gateway.identity.key_index import IndexedKey
 from workers import Pool, Ticket
 
 # The lower bound of the second bucket, in seconds; the first has all that is below.
-LEAST = 1e-5
-GROWTH = 1.1
-BUCKETS = 195
+LEAST = 2e-5
+GROWTH = 1.09
+BUCKETS = 208
 _LAST = BUCKETS - 1
 _PER_LOG = 1 / log(GROWTH)
 # Requests that are kept between two looks: of those that failed, and of the others.
@@ -38,25 +38,29 @@ def bucket_of(seconds: float) -> int:
     return min(_LAST, int(log(seconds / LEAST) * _PER_LOG) + 1)
 
 
+# The buckets of durations below 16 ms, by quarters of a microsecond: a logarithm costs more.
+_UNITS = 4e6
+_TABLE = [bucket_of((unit + 0.5) / _UNITS) for unit in range(1 << 16)]
+
+
 def middle_of(bucket: int) -> float:
     """A duration that is within 5 % of each in this bucket, in seconds."""
     return float(LEAST * GROWTH ** (bucket - 0.5))
 
 
 class RequestRecord(NamedTuple):
-    """How one request ended. `at` is of the reactor's clock. `code` is "" for a success.
-    `service` is None where no replica got it; then `wait` is all the time that it had."""
+    """How one request ended. `at` is of the reactor's clock, as is when it `entered` the queue and
+    when a replica got it (`assigned`, 0 if none did). `code` is "" for a success."""
 
     at: float
     request_id: str
     status: int
     code: str
-    wait: float
-    service: float | None
+    entered: float
+    assigned: float
     replica: str
     pool: Pool | None
-    key_id: str
-    user_id: str
+    caller: IndexedKey | None
     test: bool
 
 
@@ -94,26 +98,25 @@ class ModelTraffic:
         test: bool,
     ) -> None:
         """Counts a request that has ended now."""
-        wait, service, replica, pool = 0.0, None, "", None
+        entered, assigned, replica, pool = now, 0.0, "", None
         if ticket is not None:
             entered, assigned, pool = ticket.entered, ticket.assigned, ticket.owner
-            if assigned:
-                wait, service = assigned - entered, now - assigned
-                outcome = ticket.outcome
-                if code != ABANDONED:
-                    self.wait[bucket_of(wait) if wait >= LEAST else 0] += 1
+            if assigned and code != ABANDONED:
+                replica = getattr(ticket.outcome, "replica", "")
+                wait = assigned - entered
+                self.wait[bucket_of(wait) if wait >= LEAST else 0] += 1
+                try:
+                    self.latency[_TABLE[int((now - entered) * _UNITS)]] += 1
+                except IndexError:
                     self.latency[bucket_of(now - entered)] += 1
-                replica = getattr(outcome, "replica", "")
-            else:
-                wait = now - entered
         if code:
             self.failures[code] = self.failures.get(code, 0) + 1
+            kept = self.failed
         else:
             self.success += 1
-        if not self.kept:
-            return
-        key_id, user_id = ("", "") if caller is None else (caller.key_id, caller.user_id)
-        # A plain tuple: making it costs half as much.
-        (self.failed if code else self.recent).append(
-            (now, request_id, status, code, wait, service, replica, pool, key_id, user_id, test)  # type: ignore[arg-type]
-        )
+            kept = self.recent
+        if self.kept:
+            # A plain tuple: making it costs half as much.
+            kept.append(
+                (now, request_id, status, code, entered, assigned, replica, pool, caller, test)  # type: ignore[arg-type]
+            )

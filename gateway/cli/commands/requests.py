@@ -55,7 +55,7 @@ def requests(context: Context) -> Exit:
         context.terminal.say(
             f"{plural(missing, 'more request')} since the gateway started are only counted."
         )
-    if any(each["status"] >= 500 and each["request_id"] for each in found):
+    if any(each["code"] and each["replica"] for each in found):
         step = suggested("logs", full_name(model), "--request", "ID")
         context.terminal.say(f"What a failed request printed: {step}.")
     return Exit.OK

@@ -148,20 +148,21 @@ class TrafficRecorder:
             self._listed.update({model_id: len(each) for model_id, each in rows.items()})
 
     def _row(self, record: RequestRecord, offset: float) -> StoredRequest:
-        at, number, status, code, wait, service, replica, pool, key_id, user_id, test = record
+        at, number, status, code, entered, assigned, replica, pool, caller, test = record
         deployment, build = self._numbers.get(pool, (None, None)) if pool else (None, None)
+        wait = (assigned or at) - entered
         return StoredRequest(
             at_ms=int((at + offset) * 1000),
             request_id=number,
             status=status,
             code=code,
             wait_us=max(0, round(wait * 1e6)),
-            service_us=None if service is None else max(0, round(service * 1e6)),
+            service_us=max(0, round((at - assigned) * 1e6)) if assigned else None,
             replica=replica,
             deployment_number=deployment,
             build_number=build,
-            key_id=key_id[:_KEY],
-            user_id=user_id,
+            key_id=caller.key_id[:_KEY] if caller else "",
+            user_id=caller.user_id if caller else "",
             test=test,
         )
 
