@@ -1,11 +1,12 @@
 """What has happened to the requests of one model since the last look: counted on the hot path.
 
-The hot path adds to plain integers, and appends one tuple of its latest requests. A task takes both
+The hot path adds to plain integers, and keeps some of the requests. A task takes both
 away every second (`gateway/control/history/recorder.py`). The laws:
 
 - Nothing here grows with the number of requests: the counts are as many as there are error codes,
-  the histograms have a fixed size, and of the latest requests only so many are kept.
-- A failure displaces only failures, so it is not lost among many successes.
+  the histograms have a fixed size, and of the requests only so many are kept.
+- Of many requests between two looks the first successes and the last failures are kept, and all
+  tests, as far as they fit; neither displaces the other.
 
 A histogram has buckets whose bounds grow by 9 %, from 20 microseconds to 1000
 seconds. So the middle of a bucket is within 5 % of each of its values, and histograms are merged by
@@ -68,7 +69,7 @@ class ModelTraffic:
     """The requests of one model since the last look. `latency` has the time in the gateway of those
     that a replica got, `wait` the part of it in the queue."""
 
-    __slots__ = ("failed", "failures", "kept", "latency", "recent", "success", "wait")
+    __slots__ = ("failed", "failures", "kept", "latency", "recent", "room", "success", "wait")
 
     def __init__(self) -> None:
         self.success = 0
@@ -77,6 +78,8 @@ class ModelTraffic:
         self.wait = [0] * BUCKETS
         # Whether single requests are kept.
         self.kept = True
+        # How many more successes are kept until the next look; tests are kept beyond it.
+        self.room = MOST_KEPT
         self.recent: deque[RequestRecord] = deque(maxlen=MOST_KEPT)
         self.failed: deque[RequestRecord] = deque(maxlen=MOST_KEPT)
 
@@ -98,25 +101,34 @@ class ModelTraffic:
         test: bool,
     ) -> None:
         """Counts a request that has ended now."""
-        entered, assigned, replica, pool = now, 0.0, "", None
-        if ticket is not None:
-            entered, assigned, pool = ticket.entered, ticket.assigned, ticket.owner
-            if assigned and code != ABANDONED:
-                replica = getattr(ticket.outcome, "replica", "")
-                wait = assigned - entered
-                self.wait[bucket_of(wait) if wait >= LEAST else 0] += 1
-                try:
-                    self.latency[_TABLE[int((now - entered) * _UNITS)]] += 1
-                except IndexError:
-                    self.latency[bucket_of(now - entered)] += 1
+        assigned = 0.0 if ticket is None else ticket.assigned
+        if assigned and ticket is not None and code != ABANDONED:
+            entered = ticket.entered
+            wait = assigned - entered
+            self.wait[bucket_of(wait) if wait >= LEAST else 0] += 1
+            try:
+                self.latency[_TABLE[int((now - entered) * _UNITS)]] += 1
+            except IndexError:
+                self.latency[bucket_of(now - entered)] += 1
         if code:
             self.failures[code] = self.failures.get(code, 0) + 1
             kept = self.failed
         else:
             self.success += 1
+            if self.room <= 0 and not test:
+                return
+            self.room -= 1
             kept = self.recent
         if self.kept:
-            # A plain tuple: making it costs half as much.
+            entered, pool, replica = now, None, ""
+            if ticket is not None:
+                entered, pool = ticket.entered, ticket.owner
+                replica = getattr(ticket.outcome, "replica", "")
             kept.append(
-                (now, request_id, status, code, entered, assigned, replica, pool, caller, test)  # type: ignore[arg-type]
+                RequestRecord(
+                    *(now, request_id, status, code, entered, assigned, replica),
+                    pool=pool,  # type: ignore[arg-type]
+                    caller=caller,
+                    test=test,
+                )
             )

@@ -3,7 +3,7 @@
 The laws:
 
 - What waits to be written is bounded. Each second at most MOST_ROWS requests are written, the
-  failures and the latest first; the others are counted as not listed. Points that the disk refuses
+  failures first; the others are counted as not listed. Points that the disk refuses
   wait for ten minutes.
 - What is lost by `kill -9` is the requests of the last second, and of the history the last 10 s.
 - No turn on the loop takes a millisecond: models are looked at in batches, and text is written by
@@ -27,7 +27,7 @@ from gateway.control.history.replica_usage import PoolUsage, ReplicaUsage
 from gateway.control.metrics.retention_clock import RetentionClock
 from gateway.control.runtime_settings import RuntimeSettings
 from gateway.predictions.endpoints import Endpoint, Endpoints
-from gateway.predictions.traffic import ModelTraffic, RequestRecord
+from gateway.predictions.traffic import MOST_KEPT, ModelTraffic, RequestRecord
 from store import Database, StoredRequest
 from workers import Pool
 
@@ -125,7 +125,7 @@ class TrafficRecorder:
         busy = []
         for endpoint in self._endpoints.all():
             traffic = endpoint.traffic
-            traffic.kept = most > 0
+            traffic.kept, traffic.room = most > 0, MOST_KEPT
             if endpoint.pool is not None and (waiting := endpoint.pool.waiting):
                 known = self._waiting.get(endpoint.model_id, 0)
                 self._waiting[endpoint.model_id] = max(known, waiting)

@@ -40,17 +40,20 @@ def a_ticket(entered: float, assigned: float) -> Ticket:
 
 
 def test_traffic_is_bounded() -> None:
-    """Of many requests only the latest are kept; failures are not displaced by successes."""
+    """Of many requests some are kept: failures are not displaced by successes, tests are kept."""
     traffic = ModelTraffic()
     traffic.add(1.0, "bad", 500, "model.error", a_ticket(0.5, 0.6), None, test=False)
     for n in range(10 * MOST_KEPT):
         traffic.add(n, f"r{n}", 200, "", a_ticket(n - 0.01, n - 0.005), None, test=False)
     assert len(traffic.recent) == MOST_KEPT
+    traffic.add(1.0, "test", 200, "", a_ticket(0.5, 0.6), None, test=True)
+    assert traffic.recent[-1].request_id == "test"
+    assert len(traffic.recent) == MOST_KEPT
     assert len(traffic.latency) == len(traffic.wait) == BUCKETS
     [failed] = traffic.failed
     assert failed[:7] == (1.0, "bad", 500, "model.error", 0.5, 0.6, "replica-1")
     point = points.taken_from(traffic)
-    assert (point.requests, point.failures) == (10 * MOST_KEPT + 1, {"model.error": 1})
+    assert (point.requests, point.failures) == (10 * MOST_KEPT + 2, {"model.error": 1})
     assert points.taken_from(traffic).is_empty
 
 
