@@ -24,7 +24,7 @@ WINDOWS = {
 _TURN = 10
 
 
-class Mark(msgspec.Struct, frozen=True, kw_only=True):
+class DeploymentMark(msgspec.Struct, frozen=True, kw_only=True):
     """A deployment of the model was `deployed`, `stopped` or has `failed`."""
 
     at: str
@@ -42,7 +42,7 @@ class HistoryWindow(msgspec.Struct, frozen=True, kw_only=True):
     times: list[int]
     points: list[Point | None]
     total: Point
-    marks: list[Mark]
+    marks: list[DeploymentMark]
 
 
 class History:
@@ -108,7 +108,7 @@ async def _total(found: Iterable[Point | None]) -> Point:
     return points.merge([total, *part])
 
 
-def _marks(deployments: Iterable[Deployment], start: int) -> list[Mark]:
+def _marks(deployments: Iterable[Deployment], start: int) -> list[DeploymentMark]:
     """What happened to the deployments from `start` on, ascending."""
     first = store.as_text(datetime.fromtimestamp(start, UTC))
     marks = []
@@ -117,7 +117,7 @@ def _marks(deployments: Iterable[Deployment], start: int) -> list[Mark]:
         for at, event in ((each.deployed_at, "deployed"), (each.stopped_at, ended)):
             if at is not None and at >= first:
                 marks.append(
-                    Mark(
+                    DeploymentMark(
                         at=at,
                         event=event,
                         deployment_id=each.id,
