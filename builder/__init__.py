@@ -8,6 +8,7 @@ from builder.build import BuildFailure, BuildReport
 from builder.build import build as make_build
 from builder.build_steps import CHECK, SNAPSHOT, SNAPSHOT_TAKEN, BuildSteps
 from builder.build_store import BuildStore, Manifest
+from builder.check.functions import SourceFile, list_functions
 from builder.check.project_check import (
     CheckFailed,
     CheckReport,
@@ -110,6 +111,7 @@ __all__ = [
     "Seeds",
     "Snapshot",
     "SnapshotFailed",
+    "SourceFile",
     "TooDeep",
     "UnknownKernel",
     "UnreadableLock",
@@ -132,6 +134,7 @@ __all__ = [
     "is_git",
     "link_files",
     "list_folder",
+    "list_functions",
     "make_build",
     "make_folder",
     "match",

@@ -9,7 +9,7 @@ after some 0.1 s.
 
 from difflib import get_close_matches
 from pathlib import PurePosixPath
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import trio
 from msgspec import Struct
@@ -17,6 +17,7 @@ from msgspec import Struct
 from builder.check.requirements import requirement_problem, unused_requirements
 from builder.check.source import SourceFacts, inspect_source
 from builder.environment.build_script import MOST_BYTES, script_problem, windows_marks
+from builder.environment.implicit_script import REQUIREMENT_FILES
 from builder.errors import BuilderError
 from builder.git.git_store import GitStore
 from builder.interpreters import Interpreter
@@ -25,6 +26,10 @@ from builder.snapshot.contents import Contents, contents_of
 from builder.spec import DEFAULT_SCRIPT, Run, Snapshot
 
 _MOST_SOURCE = 4 * 1024 * 1024  # bytes of a file that is inspected
+Field = Literal["", "file_path", "function_name", "build_script_path"]
+_FILE: Field = "file_path"
+_FUNCTION: Field = "function_name"
+_SCRIPT: Field = "build_script_path"
 _LINK, _FOLDER = "120000", "040000"
 
 
@@ -43,18 +48,21 @@ class CheckRequest(Struct, frozen=True, kw_only=True):
 
 
 class Defect(Struct, frozen=True):
-    """What would fail, and what to do about it."""
+    """What would fail, what to do about it, and the field of a request that it is about, or ""."""
 
     problem: str
     advice: str
+    field: Field = ""
 
 
 class CheckReport(Struct, frozen=True, kw_only=True):
-    """What was found. `contents` is what the snapshot has; a build fails if there are problems."""
+    """What was found. `contents` is what the snapshot has; a build fails if there are problems.
+    `installs` is the build script, or the file of requirements that is installed without one."""
 
     contents: Contents
     problems: tuple[Defect, ...] = ()
     notes: tuple[str, ...] = ()
+    installs: str = ""
 
     def raise_problems(self) -> None:
         """Raise CheckFailed with all problems, if there are any."""
@@ -127,7 +135,21 @@ def report_of(
         notes += unused_requirements(tree.entries, request.script, tree.script)
         if refused := requirement_problem(tree.entries, tree.script):
             problems.append(Defect(*refused))
-    return CheckReport(contents=tree.contents, problems=tuple(problems), notes=tuple(notes))
+    return CheckReport(
+        contents=tree.contents,
+        problems=tuple(problems),
+        notes=tuple(notes),
+        installs=request.script if tree.script is not None else _requirements(request, tree),
+    )
+
+
+def _requirements(request: CheckRequest, tree: ProjectTree) -> str:
+    """The file that a build without a script installs, or ""."""
+    for root in ("", request.model_root):
+        paths = [str(PurePosixPath(root, name)) for name in REQUIREMENT_FILES]
+        if stated := next((path for path in paths if tree.mode(path)), ""):
+            return stated
+    return ""
 
 
 def _script_problems(request: CheckRequest, tree: ProjectTree) -> list[Defect]:
@@ -138,9 +160,9 @@ def _script_problems(request: CheckRequest, tree: ProjectTree) -> list[Defect]:
         rule = tree.contents.rule_for(path)
         because = f": {rule} excludes it" if rule else ""
         advice = "Remove or narrow that line." if rule else "Check the name of the build script."
-        return [Defect(f"{request.script} is not a file of the project{because}", advice)]
+        return [Defect(f"{request.script} is not a file of the project{because}", advice, _SCRIPT)]
     found = script_problem(request.script, tree.script)
-    return [Defect(*found)] if found else []
+    return [Defect(*found, _SCRIPT)] if found else []
 
 
 def _model_problems(
@@ -154,7 +176,7 @@ def _model_problems(
         refuse_no_python(request.file)
     except BuilderError as error:
         similar = _did_you_mean(path, tree.entries)
-        return [Defect(error.problem, similar or error.advice)], ""
+        return [Defect(error.problem, similar or error.advice, _FILE)], ""
     if not tree.mode(path):
         rule = tree.contents.rule_for(path)
         if rule:
@@ -165,9 +187,10 @@ def _model_problems(
             similar = _did_you_mean(path, tree.entries)
             advice = similar or "Name a file by its path from the model's root."
         made = f"{request.script} has to make it" if tree.script is not None else ""
-        return [Defect(problem, advice)], made
+        return [Defect(problem, advice, _FILE)], made
     if tree.mode(path) == _FOLDER:
-        return [Defect(f"{path!r} is a folder", "Name the file in it that has the function.")], ""
+        advice = "Name the file in it that has the function."
+        return [Defect(f"{path!r} is a folder", advice, _FILE)], ""
     changed = ""
     if tree.script is not None and PurePosixPath(path).name.encode() in tree.script:
         changed = f"{request.script} names the file, and may correct it"
@@ -180,15 +203,16 @@ def _source_problem(request: CheckRequest, facts: SourceFacts, version: str) -> 
         return Defect(
             f"{request.path} is not valid for Python {version}, {facts.syntax}",
             "Correct that line, or choose another Python with `--kernel`.",
+            _FILE,
         )
     if facts.unfit:
-        return Defect(f"{request.path}: {facts.unfit}", "Correct the function.")
+        return Defect(f"{request.path}: {facts.unfit}", "Correct the function.", _FUNCTION)
     if facts.missing:
         close = get_close_matches(request.function, facts.functions, 1)
         advice = f"Did you mean {close[0]!r}?" if close else "Name a function as FILE:FUNCTION."
         defined = ", ".join(facts.functions) or "none"
         text = f"{request.path} defines no {request.function!r}; its functions are: {defined}"
-        return Defect(text, advice)
+        return Defect(text, advice, _FUNCTION)
     return None
 
 

@@ -6,6 +6,7 @@ read within bounds, and believed only about this project.
 """
 
 import uuid
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -42,40 +43,65 @@ async def inspect_source(
     source: bytes, file: str, function: str, *, interpreter: Interpreter, run: Run, above: Path
 ) -> SourceFacts:
     """Inspect `source`, the content of `file`. Meanwhile a copy is in a folder beneath `above`."""
+    try:
+        status, answer = await ask_interpreter(
+            *(_PROGRAM.read_text(), {"source": source}),
+            lambda folder: [str(folder / "source"), file, function],
+            interpreter=interpreter,
+            run=run,
+            above=above,
+        )
+    except TimeoutError:
+        return SourceFacts(syntax=f"Python needs more than {TIME_LIMIT:g} s to read it")
+    if status < 0 or status > _SIGNALLED:
+        return SourceFacts(syntax=f"Python crashes when it reads the file (status {status})")
+    try:
+        return msgspec.json.decode(answer, type=SourceFacts)
+    except ValueError:
+        return SourceFacts()  # it cannot be told
+
+
+async def ask_interpreter(
+    program: str,
+    sources: Mapping[str, bytes],
+    arguments: Callable[[Path], list[str]],
+    *,
+    interpreter: Interpreter,
+    run: Run,
+    above: Path,
+) -> tuple[int, bytes]:
+    """Run a program on sources, confined. It gets `arguments` of their folder and the file for its
+    answer. Return its status and the answer, b"" without one. Raises TimeoutError, OSError."""
     scratch = above / f"checking-{uuid.uuid4().hex}"
     try:
-        paths = await trio.to_thread.run_sync(_lay_out, scratch, source)
-        try:
-            status = await run(
-                [
-                    *(str(interpreter.path), "-I", "-S", "-c", _PROGRAM.read_text()),
-                    *(str(scratch / "shown/source"), file, function, _ANSWER),
-                ],
-                cwd=paths.home,
-                paths=_with_prefix(paths, interpreter),
-                variables={"PATH": SYSTEM_PATH, "LANG": "C.UTF-8"},
-                log=NullLog(),
-                time_limit=TIME_LIMIT,
-            )
-        except TimeoutError:
-            return SourceFacts(syntax=f"Python needs more than {TIME_LIMIT:g} s to read it")
-        if status < 0 or status > _SIGNALLED:
-            return SourceFacts(syntax=f"Python crashes when it reads the file (status {status})")
-        return await trio.to_thread.run_sync(_answer, paths.home)
+        paths = await trio.to_thread.run_sync(_lay_out, scratch, sources)
+        status = await run(
+            [
+                *(str(interpreter.path), "-I", "-S", "-c", program),
+                *(*arguments(scratch / "shown"), _ANSWER),
+            ],
+            cwd=paths.home,
+            paths=_with_prefix(paths, interpreter),
+            variables={"PATH": SYSTEM_PATH, "LANG": "C.UTF-8"},
+            log=NullLog(),
+            time_limit=TIME_LIMIT,
+        )
+        return status, await trio.to_thread.run_sync(_answer, paths.home)
     finally:
         with trio.CancelScope(shield=True):
             await trio.to_thread.run_sync(partial(remove_tree, scratch))
 
 
-def _lay_out(scratch: Path, source: bytes) -> SandboxPaths:
+def _lay_out(scratch: Path, sources: Mapping[str, bytes]) -> SandboxPaths:
     scratch.mkdir(parents=True)
     scratch.chmod(0o755)  # the process may run as another user
     shown, home, tmp = (scratch / name for name in ("shown", "home", "tmp"))
     for folder in (shown, home, tmp):
         folder.mkdir()
     shown.chmod(0o755)
-    (shown / "source").write_bytes(source)
-    (shown / "source").chmod(0o644)
+    for name, source in sources.items():
+        (shown / name).write_bytes(source)
+        (shown / name).chmod(0o644)
     return SandboxPaths(home=home, tmp=tmp, read=(shown,))
 
 
@@ -83,10 +109,9 @@ def _with_prefix(paths: SandboxPaths, interpreter: Interpreter) -> SandboxPaths:
     return msgspec.structs.replace(paths, prefix=interpreter.prefix)
 
 
-def _answer(home: Path) -> SourceFacts:
+def _answer(home: Path) -> bytes:
     try:
         with Folder.root(home) as folder, folder.open(_ANSWER) as file:
-            text = file.read(_MOST_ANSWER)
-        return msgspec.json.decode(text, type=SourceFacts)
-    except (OSError, NotAFile, ValueError):
-        return SourceFacts()  # it cannot be told
+            return file.read(_MOST_ANSWER)
+    except (OSError, NotAFile):
+        return b""

@@ -96,6 +96,16 @@ class BuildRoutes:
         async with builds.checks.looking(project, asked) as checked:
             return check_json(checked.report)
 
+    @route.get(
+        "/projects/<project_id>/functions",
+        "project.edit",
+        "list the functions of a project's files, without running them",
+    )
+    async def functions(self, project_id: str) -> Json:
+        project = await self._lookup.project(project_id)
+        files = await self._control.builds.checks.functions(project)
+        return {"files": [msgspec.to_builtins(each) for each in files]}
+
     @route.get(ONE, "project.view", "show a build")
     async def show(self, project_id: str, model_id: str, build_id: str) -> Json:
         return self._json(await self._lookup.build(project_id, model_id, build_id))
@@ -161,12 +171,14 @@ def new_build(body: CreateBuild) -> NewBuild:
 
 
 def check_json(report: builder.CheckReport) -> Json:
-    """`problems` would fail the build; `notes` would not."""
+    """`problems` would fail the build; `notes` would not. `installs` is the script or the file of
+    requirements by which packages are installed."""
     contents = report.contents
     return {
         "passed": not report.problems,
         "problems": [msgspec.structs.asdict(each) for each in report.problems],
         "notes": list(report.notes),
+        "installs": report.installs,
         "summary": contents.summary(),
         "files": contents.files,
         "size_bytes": contents.size,

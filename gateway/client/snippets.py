@@ -1,4 +1,4 @@
-"""Calls of a model to copy, in curl, Python and R.
+"""Calls of a model to copy, in curl, Python, R and JavaScript.
 
 Law: each sample works when pasted, for any example. The request is JSON in ASCII,
 which is then quoted for the language.
@@ -10,11 +10,12 @@ from typing import NamedTuple
 
 
 class Samples(NamedTuple):
-    """The same call in three languages."""
+    """The same call in four languages."""
 
     curl: str
     python: str
     r: str
+    javascript: str
 
 
 def samples(url: str, access_key: str, example: object, api_key: str = "") -> Samples:
@@ -25,7 +26,8 @@ def samples(url: str, access_key: str, example: object, api_key: str = "") -> Sa
     if api_key:
         headers["Authorization"] = f"Bearer {api_key}"
     python = _python(url, access_key, example, headers)
-    return Samples(_curl(url, body, headers), python, _r(url, body, api_key))
+    javascript = _javascript(url, body, headers)
+    return Samples(_curl(url, body, headers), python, _r(url, body, api_key), javascript)
 
 
 def _curl(url: str, body: str, headers: dict[str, str]) -> str:
@@ -51,3 +53,14 @@ def _r(url: str, body: str, api_key: str) -> str:
 library(httr)
 response <- POST({json.dumps(url)}, body = {json.dumps(body)}, content_type_json(){shown})
 content(response)$response"""
+
+
+def _javascript(url: str, body: str, headers: dict[str, str]) -> str:
+    # JSON in ASCII is JavaScript, too.
+    return f"""\
+const answer = await fetch({json.dumps(url)}, {{
+  method: "POST",
+  headers: {json.dumps(headers)},
+  body: {json.dumps(body)},
+}});
+console.log((await answer.json()).response);"""

@@ -8,11 +8,13 @@ A call is a request in the request of the page: it has the same principal and th
 response to a page ends with every right that was checked for a part of it.
 """
 
-from collections.abc import Mapping
-from typing import Any, cast
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager
+from typing import Any, NamedTuple, cast
 from urllib.parse import quote, unquote, urlencode
 
 import msgspec
+import trio
 from quart import Response, request
 from quart_trio import QuartTrio
 from quart_trio.wrappers.request import TrioRequest
@@ -24,7 +26,16 @@ from gateway.errors import API_PREFIX, Refusal, refusal
 from gateway.identity.principal import grant
 from gateway.web.inner_request import inner_request
 
-_JSON = "application/json"
+_JSON, _JSON_LINES = "application/json", "application/x-ndjson"
+
+
+class ModelAnswer(NamedTuple):
+    """How a call of a model was answered."""
+
+    status: int
+    body: str
+    request_id: str
+    seconds: float
 
 
 class Api:
@@ -42,6 +53,11 @@ class Api:
         found = await self.get(path, page_size=1000, **query)
         return list(found[plural])
 
+    async def lines(self, path: str, **query: object) -> list[Any]:
+        """What a route returns as JSON lines."""
+        data = await self._data("GET", path, query=query, accept=_JSON_LINES)
+        return [msgspec.json.decode(line) for line in data.splitlines()]
+
     async def post(self, path: str, body: object = None) -> Any:
         return await self._call("POST", path, body)
 
@@ -54,16 +70,66 @@ class Api:
     async def delete(self, path: str, **query: object) -> Any:
         return await self._call("DELETE", path, query=query)
 
+    @asynccontextmanager
+    async def events(self, path: str) -> AsyncIterator[AsyncIterator[tuple[str, Any]]]:
+        """The server-sent events of a route, as (name, data). The route's response ends with the
+        block."""
+        headers = Headers({"Accept": "text/event-stream", "Host": request.host})
+        inner = inner_request(self._app, request, "GET", API_PREFIX + path, headers=headers)
+        sending = grant().sending
+        try:
+            async with self._app.request_context(inner) as context:
+                response = cast(Response, await self._app.dispatch_request(context))
+                async with response.response as body, aclosing(_events(body)) as events:
+                    yield events
+        finally:
+            grant().sending = sending
+
+    async def call_model(self, body: bytes, key: str) -> ModelAnswer:
+        """A call of a model as its callers make it: with their key, not with the session."""
+        headers = Headers({"Content-Type": _JSON, "Host": request.host})
+        headers["Content-Length"] = str(len(body))
+        if key:
+            headers["Authorization"] = f"Bearer {key}"
+        inner = inner_request(self._app, request, "POST", "/model", headers=headers, body=body)
+        answers: list[ModelAnswer] = []
+
+        async def call() -> None:
+            began = trio.current_time()
+            async with self._app.app_context(), self._app.request_context(inner) as context:
+                response = cast(Response, await self._app.full_dispatch_request(context))
+                text = await response.get_data(as_text=True)
+            seconds = trio.current_time() - began
+            number = response.headers.get("X-Request-Id", "")
+            answers.append(ModelAnswer(response.status_code, text, number, seconds))
+
+        # In a task of its own, whose request id is not that of the page.
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(call)
+        return answers[0]
+
     async def _call(
         self, method: str, path: str, body: object = None, query: Mapping[str, object] | None = None
     ) -> Any:
-        inner = self._request(method, path, body, query or {})
+        data = await self._data(method, path, body, query)
+        return msgspec.json.decode(data) if data else {}
+
+    async def _data(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        query: Mapping[str, object] | None = None,
+        *,
+        accept: str = _JSON,
+    ) -> bytes:
+        inner = self._request(method, path, body, query or {}, accept)
         sending = grant().sending
         try:
             async with self._app.request_context(inner) as context:
                 try:
                     response = cast(Response, await self._app.dispatch_request(context))
-                    data = await response.get_data(as_text=False)
+                    data: bytes = await response.get_data(as_text=False)
                 except HTTPException as error:
                     problem = f"{method} {path}: {error.name}"
                     raise Refusal("route.notfound", problem) from error
@@ -77,13 +143,13 @@ class Api:
         finally:
             # The page's own check of its rights begins the sending, not one of a part.
             grant().sending = sending
-        return msgspec.json.decode(data) if data else {}
+        return data
 
     def _request(
-        self, method: str, path: str, body: object, query: Mapping[str, object]
+        self, method: str, path: str, body: object, query: Mapping[str, object], accept: str
     ) -> TrioRequest:
         content = b"" if body is None else msgspec.json.encode(body)
-        headers = Headers({"Content-Type": _JSON, "Accept": _JSON, "Host": request.host})
+        headers = Headers({"Content-Type": _JSON, "Accept": accept, "Host": request.host})
         if content:
             headers["Content-Length"] = str(len(content))
         text = urlencode({name: value for name, value in query.items() if value != ""})
@@ -101,3 +167,13 @@ class Api:
 def url(*parts: object) -> str:
     """A path of the given parts, each quoted."""
     return "".join(f"/{quote(str(part), safe='')}" for part in parts)
+
+
+async def _events(body: AsyncIterable[bytes]) -> AsyncGenerator[tuple[str, Any], None]:
+    text = b""
+    async for data in body:
+        *whole, text = (text + data).split(b"\n\n")
+        for event in whole:
+            name, _, content = event.partition(b"\ndata: ")
+            if content:
+                yield name.removeprefix(b"event: ").decode(), msgspec.json.decode(content)

@@ -1,13 +1,27 @@
-"""/models: the list of models; the overview of one."""
+"""/models: the list of models; the overview of one, with Test Model, Stop and Restart."""
+
+from typing import Any
 
 from quart import Response
 
+from gateway.client.snippets import samples
 from gateway.control import Control
+from gateway.errors import Refusal
 from gateway.web import routing
-from gateway.web.frames import model_frame
+from gateway.web.api import url
+from gateway.web.frames import Values, model_frame
 from gateway.web.listing import Column, Listing
-from gateway.web.routing import PageRequest, PageRouter
+from gateway.web.model_form import text_of
+from gateway.web.routing import PageRequest, PageRouter, redirect
 from gateway.web.states import model_state
+from gateway.web.test_model import (
+    InputField,
+    TestResult,
+    fields_of,
+    request_of,
+    test_model,
+    typed_fields,
+)
 
 MANY = "/models"
 ONE = "/projects/<project_id>/models/<model_id>"
@@ -20,6 +34,14 @@ _COLUMNS = (
     Column("Last Deployed", "updated_at"),
 )
 _REFRESH = 2.0  # seconds; replicas become ready without a change in the database
+_MOST_FORM = 48 * 1024
+_DONE = {
+    "stopped": "The model is stopping.",
+    "restarted": "The replicas are restarting, one after the other.",
+    "saved": "The settings are saved.",
+    "regenerated": "The model has a new access key. Calls with the old one are refused.",
+}
+_LANGUAGES = ("Shell", "Python", "R", "JavaScript")
 
 
 class ModelPages:
@@ -42,5 +64,75 @@ class ModelPages:
 
     @routing.get(ONE, "show a model")
     async def show(self, page: PageRequest, project_id: str, model_id: str) -> Response:
+        return await self._show(page, await model_frame(page, project_id, model_id))
+
+    @routing.post(f"{ONE}/test", "call a model once", audit="model.test", max_form=_MOST_FORM)
+    async def test(self, page: PageRequest, project_id: str, model_id: str) -> Response:
         frame = await model_frame(page, project_id, model_id)
-        return await self._router.reply("models/show.html", page.viewer, **frame, refresh=_REFRESH)
+        model = frame["model"]
+        fields = typed_fields(fields_of(model["example"]), page.form)
+        text = page.form.get("request")
+        if text is None:
+            text = request_of(fields, model["example"] or {})
+        try:
+            result = await test_model(page, model, text)
+        except Refusal as refused:
+            return await self._show(page, frame, fields, text, refused=refused)
+        return await self._show(page, frame, fields, text, result)
+
+    @routing.post(f"{ONE}/stop", "stop a model", audit="model.stop")
+    async def stop(self, page: PageRequest, project_id: str, model_id: str) -> Response:
+        base = url("projects", project_id, "models", model_id)
+        await page.api.post(f"{base}:stop")
+        return redirect(f"{base}?done=stopped")
+
+    @routing.post(f"{ONE}/restart", "restart a model", audit="deployment.restart")
+    async def restart(self, page: PageRequest, project_id: str, model_id: str) -> Response:
+        base = url("projects", project_id, "models", model_id)
+        model = await page.api.get(base)
+        deployments = await page.api.items(f"{base}/deployments", "model_deployments")
+        for each in deployments:
+            if each["id"] == model["current_deployment_id"]:
+                path = url("builds", each["build_id"], "deployments", each["id"])
+                await page.api.post(f"{base}{path}:restart")
+                return redirect(f"{base}?done=restarted")
+        raise Refusal("state.conflict", f"the model {model['name']!r} is not deployed")
+
+    async def _show(
+        self,
+        page: PageRequest,
+        frame: Values,
+        fields: list[InputField] | None = None,
+        text: str | None = None,
+        result: TestResult | None = None,
+        refused: Refusal | None = None,
+    ) -> Response:
+        model = frame["model"]
+        example = model["example"]
+        flat = fields_of(example) if fields is None else fields
+        as_json = not flat or page.query.get("input") == "json" or "request" in page.form
+        key = page.form.get("key", "")
+        return await self._router.reply(
+            "models/show.html",
+            page.viewer,
+            **frame,
+            refresh=_REFRESH,
+            done=_DONE.get(page.query.get("done", ""), ""),
+            samples=_samples(model),
+            example=None if example is None else text_of(example),
+            fields=flat,
+            as_json=as_json,
+            typed=(text_of({} if example is None else example) if text is None else text),
+            key=result.key if result and result.key else key,
+            result=result,
+            test_refused=refused,
+        )
+
+
+def _samples(model: dict[str, Any]) -> list[tuple[str, str]]:
+    """Calls to copy, by language."""
+    example = {} if model["example"] is None else model["example"]
+    key = "YOUR_MODEL_API_KEY" if model["auth_enabled"] else ""
+    return list(
+        zip(_LANGUAGES, samples(model["url"], model["access_key"], example, key), strict=True)
+    )

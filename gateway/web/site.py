@@ -11,8 +11,10 @@ from gateway.web.csrf import SAFE_METHODS, TOKEN_HEADER, check_origin, check_tok
 from gateway.web.events import EventPages
 from gateway.web.home import HomePages
 from gateway.web.keys import KeyPages
+from gateway.web.model_settings import ModelSettingsPages
 from gateway.web.models import ModelPages
 from gateway.web.project_models import ProjectModelPages
+from gateway.web.new_model import NewModelPages
 from gateway.web.projects import ProjectPages
 from gateway.web.rendering import Rendering
 from gateway.web.routing import Page, PageRouter
@@ -29,6 +31,8 @@ NOUNS = (
     ProjectPages,
     ProjectModelPages,
     ModelPages,
+    NewModelPages,
+    ModelSettingsPages,
     EventPages,
     StyleguidePages,
 )

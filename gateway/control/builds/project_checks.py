@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 import trio
 
 import builder
-from builder import CheckReport, CheckRequest, Snapshot
+from builder import CheckReport, CheckRequest, Snapshot, SourceFile
 from gateway.control.builds.build_runner import BuildRunner
 from gateway.control.builds.snapshots import BuildLog, Snapshots
 from gateway.control.fair_semaphore import FairSemaphore
@@ -78,6 +78,13 @@ class ProjectChecks:
         finally:
             with trio.CancelScope(shield=True):
                 await self._snapshots.drop(project.id, name)
+
+    async def functions(self, project: Project) -> list[SourceFile]:
+        """The functions of the project's files as they are. Raises UnknownKernel, OSError."""
+        choice = await self._catalogue.choose("", project)
+        run = await self._runner.for_git(project)
+        async with self._semaphore.acquire(project.id):
+            return await self._snapshots.functions(project, choice.interpreter, run)
 
     async def taken(
         self, project: Project, name: str, log: BuildLog, checked: Checked | None

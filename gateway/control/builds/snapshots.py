@@ -3,7 +3,17 @@
 from pathlib import Path
 from typing import Protocol
 
-from builder import Snapshot, drop_snapshot, hiding_line, rename_snapshot, take_snapshot
+from builder import (
+    Interpreter,
+    Run,
+    Snapshot,
+    SourceFile,
+    drop_snapshot,
+    hiding_line,
+    list_functions,
+    rename_snapshot,
+    take_snapshot,
+)
 from gateway.control.builds.build_runner import BuildRunner
 from gateway.control.fair_semaphore import FairSemaphore
 from gateway.control.project_locks import ProjectLocks
@@ -50,6 +60,16 @@ class Snapshots:
             return await hiding_line(
                 *(Path(project.path), path, self._data.snapshots(project.id).parent.absolute()),
                 run=await self._runner.for_git(project),
+            )
+
+    async def functions(
+        self, project: Project, interpreter: Interpreter, run: Run
+    ) -> list[SourceFile]:
+        """The functions of the project's files as they are. Raises OSError."""
+        above = self._data.snapshots(project.id).parent.absolute()
+        with self._locks.reading(project.id):
+            return await list_functions(
+                Path(project.path), interpreter=interpreter, run=run, above=above
             )
 
     def find(self, project_id: str, commit: str) -> Snapshot:

@@ -7,12 +7,16 @@ import { listenForKeys } from "./keys.js";
 import { closeMenus } from "./menus.js";
 import { followLogs } from "./log.js";
 import { showChartTimes, watchCharts } from "./chart.js";
+import { sendInPlace } from "./in_place.js";
+import { pickFunctions } from "./new_model.js";
 
 function enliven(root) {
   showTimes(root);
   addCopyButtons(root);
   followLogs(root);
   showChartTimes(root);
+  sendInPlace(root, enliven);
+  pickFunctions(root);
 }
 
 enliven(document);

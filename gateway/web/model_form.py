@@ -1,0 +1,178 @@
+"""The form of a new model or build: what is offered, what was typed, what the API gets. Pure."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Self
+
+import msgspec
+
+from gateway.errors import Refusal
+
+FIELDS = (
+    *("name", "description", "file_path", "function_name", "build_script_path"),
+    *("example", "example_output", "runtime_identifier", "comment"),
+    *("cpu", "memory", "replicas", "environment"),
+)
+# A refusal with such a code is about that field.
+_FIELD_OF_CODE = {"name.taken": "name", "kernel.unknown": "runtime_identifier"}
+_USUAL_FUNCTION = "predict"
+
+
+class Offer(NamedTuple):
+    """A file to pick, with its functions."""
+
+    path: str
+    functions: list[dict[str, Any]]
+    problem: str
+
+
+class ModelForm:
+    """What the form shows and sends."""
+
+    def __init__(self, files: list[dict[str, Any]], typed: Mapping[str, str]) -> None:
+        self._typed = typed
+        self.files = [Offer(each["path"], each["functions"], each["problem"]) for each in files]
+        file = self.value("file_path")
+        if file and all(each.path != file for each in self.files):
+            self.files.append(Offer(file, [], ""))
+
+    @classmethod
+    def empty(cls, files: list[dict[str, Any]], query: Mapping[str, str]) -> Self:
+        """The form of a new model, with the file and function that are probably meant."""
+        pairs = [(each["path"], f["name"]) for each in files for f in each["functions"]]
+        usual = [pair for pair in pairs if pair[1] == _USUAL_FUNCTION]
+        file, function = (usual or [("", "")])[0] if len(pairs) != 1 else pairs[0]
+        first = {"file_path": query.get("file", file), "auth_enabled": "on"}
+        if first["file_path"] == file:
+            first["function_name"] = function
+        return cls(files, {"cpu": "1", "memory": "2", "replicas": "1", **first})
+
+    @classmethod
+    def of_model(
+        cls,
+        files: list[dict[str, Any]],
+        model: Mapping[str, Any],
+        build: Mapping[str, Any],
+        deployment: Mapping[str, Any],
+    ) -> Self:
+        """The form of the next build of a model: as the last one."""
+        before = ("file_path", "function_name", "model_root_dir", "build_script_path")
+        typed = {name: str(build.get(name, "")) for name in before}
+        if build:
+            typed["runtime_identifier"] = str(build["kernel"] or "")
+        if build.get("example") is not None:
+            typed["example"] = text_of(build["example"])
+        resources = model["default_resources"]
+        cpu = deployment.get("cpu", resources["cpu_millicores"] / 1000)
+        memory = deployment.get("memory", resources["memory_mb"] / 1024)
+        usual = model["default_replication_policy"]["num_replicas"]
+        typed |= {"cpu": f"{cpu:g}", "memory": f"{memory:g}"}
+        typed["replicas"] = str(deployment.get("replicas", usual))
+        variables = msgspec.json.decode(deployment.get("environment", "{}"))
+        typed["environment"] = "\n".join(f"{name}={value}" for name, value in variables.items())
+        return cls(files, typed)
+
+    def value(self, name: str) -> str:
+        return self._typed.get(name, "")
+
+    def has(self, name: str) -> bool:
+        return name in self._typed
+
+    @property
+    def function(self) -> str:
+        return self.value("function_name").strip()
+
+    @property
+    def picked(self) -> list[dict[str, Any]]:
+        """The functions of the file that is picked."""
+        file = self.value("file_path")
+        return next((each.functions for each in self.files if each.path == file), [])
+
+    @property
+    def example_output(self) -> Any:
+        """The example of an answer; None without one. Raises Refusal."""
+        return _json("example_output", self.value("example_output"))
+
+    def checked(self) -> dict[str, Any]:
+        """The body of a check."""
+        names = ("model_root_dir", "build_script_path", "runtime_identifier")
+        return {
+            "file_path": self.value("file_path").strip(),
+            "function_name": self.function,
+            **{name: self.value(name) for name in names if self.value(name)},
+        }
+
+    def example(self) -> Any:
+        """The example of a request; None without one. Raises Refusal."""
+        return _json("example", self.value("example"))
+
+    def deployment(self) -> dict[str, Any]:
+        """The deployment of the build. Raises Refusal."""
+        replicas = _number("replicas", self.value("replicas"))
+        return {
+            "cpu": _number("cpu", self.value("cpu")),
+            "memory": _number("memory", self.value("memory")),
+            "replicas": None if replicas is None else int(replicas),
+            "environment": variables_of(self.value("environment")),
+        }
+
+    def build(self) -> dict[str, Any]:
+        """The build with its deployment. Raises Refusal."""
+        return {
+            **self.checked(),
+            "example": self.example(),
+            "comment": self.value("comment"),
+            "auto_deploy_model": True,
+            "auto_deployment_config": self.deployment(),
+        }
+
+
+def errors_of(refused: Refusal | None, checked: Mapping[str, Any] | None) -> dict[str, str]:
+    """What is wrong with each field."""
+    found: dict[str, str] = {}
+    for each in (checked or {}).get("problems", ()):
+        if field := each["field"]:
+            text = f"{each['problem']}. {each['advice']}"
+            found[field] = f"{found[field]} {text}" if field in found else text
+    if refused is not None:
+        field, _, text = refused.message.partition(": ")
+        if field in FIELDS and text:
+            found.setdefault(field, text)
+        elif refused.code in _FIELD_OF_CODE:
+            found.setdefault(_FIELD_OF_CODE[refused.code], refused.message)
+    return found
+
+
+def variables_of(text: str) -> dict[str, str]:
+    """Variables of lines `NAME=value`. Raises Refusal."""
+    found: dict[str, str] = {}
+    for line in filter(str.strip, text.splitlines()):
+        name, equals, value = line.partition("=")
+        if not equals or not name.strip():
+            raise Refusal("argument.invalid", f"environment: {line!r} is not NAME=value")
+        found[name.strip()] = value
+    return found
+
+
+def text_of(value: Any) -> str:
+    """A value as the JSON text that a form shows: in lines, unless it is short."""
+    text = msgspec.json.encode(value)
+    return msgspec.json.format(text, indent=2 if len(text) > 40 or b":" in text else 0).decode()
+
+
+def _json(field: str, text: str) -> Any:
+    if not text.strip():
+        return None
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as error:
+        raise Refusal("argument.invalid", f"{field}: it is not JSON: {error}") from error
+
+
+def _number(field: str, text: str) -> float | None:
+    if not text.strip():
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        problem = f"{field}: {text!r} is not a number"
+        raise Refusal("argument.invalid", problem) from None
