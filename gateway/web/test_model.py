@@ -30,7 +30,7 @@ class InputField(NamedTuple):
     text: str
 
 
-class LogLine(NamedTuple):
+class PrintedLine(NamedTuple):
     stream: str
     text: str
 
@@ -42,7 +42,7 @@ class TestResult(NamedTuple):
     success: bool
     response: str
     replica: str
-    lines: list[LogLine]
+    lines: list[PrintedLine]
     key: str = ""
 
     @property
@@ -124,13 +124,13 @@ async def test_model(page: PageRequest, model: dict[str, Any], text: str) -> Tes
     return TestResult(answer, success, response, str(reply.get("ReplicaID", "")), lines, made)
 
 
-async def _lines(page: PageRequest, model: dict[str, Any], request_id: str) -> list[LogLine]:
+async def _lines(page: PageRequest, model: dict[str, Any], request_id: str) -> list[PrintedLine]:
     """What the replica printed for the request."""
     path = url("projects", model["project"]["id"], "models", model["id"], "logs")
     await trio.sleep(_LOG_DELAY)
     try:
         lines = await page.api.lines(path, request=request_id, tail=_LOG_LINES)
-        return [LogLine(each["stream"], each["text"]) for each in lines]
+        return [PrintedLine(each["stream"], each["text"]) for each in lines]
     except (Refusal, NotFound):
         return []
 
