@@ -6,14 +6,13 @@ from typing import Any, NamedTuple, Self
 import msgspec
 
 from gateway.errors import Refusal
+from gateway.web.form_errors import field_errors
 
 FIELDS = (
     *("name", "description", "file_path", "function_name", "build_script_path"),
     *("example", "example_output", "runtime_identifier", "comment"),
     *("cpu", "memory", "replicas", "environment"),
 )
-# A refusal with such a code is about that field.
-_FIELD_OF_CODE = {"name.taken": "name", "kernel.unknown": "runtime_identifier"}
 _USUAL_FUNCTION = "predict"
 
 
@@ -133,12 +132,11 @@ def errors_of(refused: Refusal | None, checked: Mapping[str, Any] | None) -> dic
         if field := each["field"]:
             text = f"{each['problem']}. {each['advice']}"
             found[field] = f"{found[field]} {text}" if field in found else text
-    if refused is not None:
-        field, _, text = refused.message.partition(": ")
-        if field in FIELDS and text:
+    for field, text in field_errors(refused, FIELDS).items():
+        if text:
             found.setdefault(field, text)
-        elif refused.code in _FIELD_OF_CODE:
-            found.setdefault(_FIELD_OF_CODE[refused.code], refused.message)
+    if refused is not None and refused.code == "kernel.unknown":
+        found["runtime_identifier"] = refused.message
     return found
 
 

@@ -8,8 +8,8 @@ from gateway.control import Control
 from gateway.errors import Refusal
 from gateway.web import routing
 from gateway.web.api import url
+from gateway.web.form_errors import field_errors
 from gateway.web.frames import model_frame
-from gateway.web.model_form import errors_of
 from gateway.web.models import ONE
 from gateway.web.routing import PageRequest, PageRouter, redirect
 
@@ -62,8 +62,8 @@ class ModelSettingsPages:
         self, page: PageRequest, project_id: str, model_id: str, refused: Refusal | None = None
     ) -> Response:
         frame = await model_frame(page, project_id, model_id)
-        errors = errors_of(refused, None)
-        if refused is not None and errors:
+        errors = field_errors(refused, _FIELDS)
+        if refused is not None and any(errors.values()):
             refused = Refusal(
                 refused.code, "the settings are not saved", advice="correct the marked fields"
             )
@@ -74,7 +74,7 @@ class ModelSettingsPages:
             **frame,
             tab=f"{frame['model_base']}/settings",
             done=_DONE.get(page.query.get("done", ""), ""),
-            errors=dict.fromkeys(_FIELDS, "") | errors,
+            errors=errors,
             typed=page.form if refused is not None and "name" in page.form else _typed(frame),
         )
 

@@ -13,8 +13,8 @@ from gateway.web.home import HomePages
 from gateway.web.keys import KeyPages
 from gateway.web.model_settings import ModelSettingsPages
 from gateway.web.models import ModelPages
-from gateway.web.project_models import ProjectModelPages
 from gateway.web.new_model import NewModelPages
+from gateway.web.project_models import ProjectModelPages
 from gateway.web.projects import ProjectPages
 from gateway.web.rendering import Rendering
 from gateway.web.routing import Page, PageRouter
