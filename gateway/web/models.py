@@ -13,7 +13,7 @@ from gateway.web.frames import Values, model_frame
 from gateway.web.listing import Column, Listing
 from gateway.web.model_form import text_of
 from gateway.web.routing import PageRequest, PageRouter, redirect
-from gateway.web.states import model_state
+from gateway.web.states import model_state, state_of
 from gateway.web.test_model import (
     InputField,
     TestResult,
@@ -112,10 +112,18 @@ class ModelPages:
         flat = fields_of(example) if fields is None else fields
         as_json = not flat or page.query.get("input") == "json" or "request" in page.form
         key = page.form.get("key", "")
+        latest = await page.api.get(
+            f"{frame['model_base']}/builds", page_size=1, sort="-build_number"
+        )
+        build = (latest["model_builds"] or [None])[0]
+        if build is not None and build["build_number"] == model["current_build_number"]:
+            build = None  # the state of the model says it
         return await self._router.reply(
             "models/show.html",
             page.viewer,
             **frame,
+            build=build,
+            build_state=state_of(build["status"]) if build else None,
             refresh=_REFRESH,
             done=_DONE.get(page.query.get("done", ""), ""),
             samples=_samples(model),

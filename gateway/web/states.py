@@ -7,7 +7,7 @@ _TONES: dict[str, Tone] = {
     **dict.fromkeys(("deployed", "built", "succeeded", "success", "running", "ready"), "good"),
     **dict.fromkeys(("pending", "building", "deploying", "stopping", "rebuilding"), "busy"),
     **dict.fromkeys(("queued", "preparing", "creating", "starting"), "busy"),
-    **dict.fromkeys(("failed", "crashed", "error"), "bad"),
+    **dict.fromkeys(("failed", "crashed", "error", "build failed", "timedout"), "bad"),
 }
 
 

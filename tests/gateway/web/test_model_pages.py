@@ -1,0 +1,121 @@
+"""Create a Model, Test Model and the settings of a model, over HTTP as without scripts."""
+
+import re
+import secrets
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from gateway.web.csrf import TOKEN_FIELD, form_token
+from tests.support.gateway import PATIENCE, Gateway, copy_of
+
+COOKIE = "predictd_session"
+OURS = {"Sec-Fetch-Site": "same-origin", "Accept": "text/html"}
+ADD = {"name": "add", "file_path": "add.py", "function_name": "add", "auth_enabled": "on"}
+
+
+class Visitor:
+    """A browser in which a contributor of one project is signed in."""
+
+    def __init__(self, client: httpx.AsyncClient, project: str) -> None:
+        self.client = client
+        self.project = project
+
+    async def get(self, path: str) -> str:
+        answer = await self.client.get(path, headers=OURS)
+        assert answer.status_code == 200, answer.text
+        return answer.text
+
+    async def post(self, path: str, **form: str) -> httpx.Response:
+        token = form_token(self.client.cookies[COOKIE])
+        return await self.client.post(path, data={TOKEN_FIELD: token, **form}, headers=OURS)
+
+
+@pytest.fixture
+async def visitor(shared: Gateway, tmp_path: Path) -> AsyncIterator[Visitor]:
+    name = f"user-{secrets.token_hex(4)}"
+    await shared.post("/users", {"username": name, "password": name})
+    project = await shared.project(copy_of("add", tmp_path), name)
+    role = {"permission": "contributor"}
+    path = f"{shared.url}/api/v2{project}/collaborators/{name}"
+    assert (await shared.admin.put(path, json=role)).status_code == 200
+    async with httpx.AsyncClient(base_url=shared.url, timeout=PATIENCE) as client:
+        await client.post("/sign-in", data={"name": name, "password": name}, headers=OURS)
+        yield Visitor(client, project)
+    await shared.delete(project)
+    await shared.delete(f"/users/{name}")
+
+
+async def test_form_offers_files_and_functions(visitor: Visitor) -> None:
+    """The form has the seeds' labels, and the functions of the project with their signatures."""
+    page = await visitor.get(f"{visitor.project}/models/new")
+    for label in ("Name", "Description", "File", "Function", "Example Input", "Example Output"):
+        assert re.search(rf"<label[^>]*>{label}", page), label
+    for label in ("Comment", "CPU", "Memory", "Replicas", "Environment Variables"):
+        assert re.search(rf"<label[^>]*>{label}", page), label
+    assert "Deploy Model</button>" in page
+    assert 'data-signature="add(args)"' in page
+
+
+async def test_errors_are_beside_their_fields(visitor: Visitor) -> None:
+    """A wrong function or number is told at its field; what was typed stays; nothing is made."""
+    new = f"{visitor.project}/models/new"
+    for field, text, said in (
+        ("function_name", "ad", "Did you mean"),
+        ("memory", "lots", "is not a number"),
+        ("example", "{", "is not JSON"),
+    ):
+        answer = await visitor.post(new, **{**ADD, "description": "kept <b>", field: text})
+        assert answer.status_code == 400
+        assert re.search(rf'id="{field}-error">[^<]*{said}', answer.text), answer.text
+        assert "kept &lt;b&gt;" in answer.text
+    assert "No models yet" in await visitor.get(visitor.project)
+
+
+async def test_check_and_try_make_nothing(visitor: Visitor) -> None:
+    """Check says what a build takes; Try runs the function on the example and compares."""
+    new = f"{visitor.project}/models/new"
+    assert "Nothing is certain to fail" in (await visitor.post(new, act="check", **ADD)).text
+    example = {"example": '{"a": 3, "b": 5}', "example_output": "8"}
+    tried = (await visitor.post(new, act="try", **ADD, **example)).text
+    assert "equal to the Example Output" in tried
+    example["example"] = '{"a": 3}'
+    assert "KeyError" in (await visitor.post(new, act="try", **ADD, **example)).text
+    assert "No models yet" in await visitor.get(visitor.project)
+
+
+async def test_model_from_form_to_answer(shared: Gateway, visitor: Visitor) -> None:
+    """A model that a form deploys answers Test Model with a key that is made for it; an error is
+    shown as callers see it with its lines; it is stopped, changed and deleted by forms."""
+    new = f"{visitor.project}/models/new"
+    answer = await visitor.post(new, **ADD, example='{"a": 3, "b": 5}', memory="0.5")
+    assert answer.status_code == 303, answer.text
+    path = answer.headers["location"]
+    await shared.until(path, lambda model: model["replicas_ready"] == 1)
+    page = await visitor.get(path)
+    assert all(f">{each}</label>" in page for each in ("Shell", "Python", "R", "JavaScript"))
+    fields = {"field.a": "4", "field.b": "5"}
+    refused = (await visitor.post(f"{path}/test", **fields)).text
+    assert "model.unauthorized" in refused
+    tested = (await visitor.post(f"{path}/test", **fields, make_key="on")).text
+    assert "200 success" in tested
+    assert re.search(r'aria-label="Response">9<', tested)
+    key = re.search(r'name="key"[^>]*value="([^"]+)"', tested)
+    assert key
+    failed = (await visitor.post(f"{path}/test", request='{"a": 1}', key=key[1])).text
+    assert "500 failure" in failed
+    assert "KeyError" in failed.partition("Log of this request")[2]
+    build = await visitor.get(f"{path}/builds/new")
+    assert '<option selected value="add.py">' in build
+    assert (await visitor.post(f"{path}/stop")).status_code == 303
+    saved = {"name": "sum", "description": "Adds.", "visibility": "private", "keep_builds": "3"}
+    assert (await visitor.post(f"{path}/settings", **saved)).status_code == 303
+    model = await shared.get(path)
+    assert (model["name"], model["keep_builds"], model["auth_enabled"]) == ("sum", 3, False)
+    await visitor.post(f"{path}/regenerate-key")
+    assert (await shared.get(path))["access_key"] != model["access_key"]
+    assert "is not deleted" in (await visitor.post(f"{path}/delete", confirmed="add")).text
+    assert (await visitor.post(f"{path}/delete", confirmed="sum")).status_code == 303
+    assert "No models yet" in await visitor.get(visitor.project)
