@@ -49,6 +49,10 @@ class Api:
         """What a route returns. Raises Refusal or NotFound, as the route does."""
         return await self._call("GET", path, query=query)
 
+    async def text(self, path: str, **query: object) -> str:
+        """The text that a route returns, such as a log."""
+        return (await self._data("GET", path, query=query)).decode(errors="replace")
+
     async def items(self, path: str, plural: str, **query: object) -> list[Any]:
         """All items of a list that is known to be short: at most 1,000."""
         found = await self.get(path, page_size=1000, **query)

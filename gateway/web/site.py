@@ -13,6 +13,7 @@ from gateway.web.home import HomePages
 from gateway.web.keys import KeyPages
 from gateway.web.model_settings import ModelSettingsPages
 from gateway.web.models import ModelPages
+from gateway.web.monitoring import MonitoringPages
 from gateway.web.new_model import NewModelPages
 from gateway.web.project_models import ProjectModelPages
 from gateway.web.projects import ProjectPages
@@ -33,6 +34,7 @@ NOUNS = (
     ModelPages,
     NewModelPages,
     ModelSettingsPages,
+    MonitoringPages,
     EventPages,
     StyleguidePages,
 )

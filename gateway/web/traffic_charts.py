@@ -1,0 +1,71 @@
+"""The charts of a model's traffic, from the history that the API returns. Pure."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+from markupsafe import Markup
+
+from gateway.web.chart_figure import Mark, Series
+from gateway.web.charts import line_chart
+
+Values = Sequence[float | None]
+# More points than a chart may have are merged.
+_MOST_POINTS = 180
+_TONES = {"queue_full": "warn", "waited_too_long": "warn", "not_ready": "warn"}
+_MIB = 1024 * 1024
+
+
+def traffic_charts(history: dict[str, Any]) -> list[Markup]:
+    """Requests by outcome, latency, queue, CPU and memory over one time axis, with the deployments
+    marked."""
+    series, step = history["series"], history["step"]
+    merged = -(-len(history["times"]) // _MOST_POINTS)
+    x = [1000.0 * at for at in history["times"][::merged]]
+    window = (x[0], 1000.0 * (history["times"][-1] + step)) if x else None
+    marks = [
+        Mark(1000 * datetime.fromisoformat(each["at"]).timestamp(), f"build {each['build_number']}")
+        for each in history["marks"]
+        if each["event"] == "deployed"
+    ]
+
+    def counts(values: Values) -> list[float | None]:
+        """Per second."""
+        return _merged(values, merged, lambda group: sum(group) / (step * merged))
+
+    def highest(values: Values, factor: float = 1) -> list[float | None]:
+        return _merged(values, merged, lambda group: factor * max(group))
+
+    def chart(title: str, lines: list[Series], unit: str, **more: Any) -> Markup:
+        return line_chart(title, x, lines, unit=unit, time=True, marks=marks, window=window, **more)
+
+    outcomes = [Series("success", counts(series["success"]), "good")]
+    outcomes += [
+        Series(code, counts(values), _TONES.get(code, "bad"))
+        for code, values in series["failures"].items()
+    ]
+    latency = [Series(p, highest(series[f"latency_{p}"], 1000)) for p in ("p50", "p95", "p99")]
+    wait = [Series("wait p95", highest(series["wait_p95"], 1000))]
+    memory = [Series("memory", highest(series["memory_bytes"], 1 / _MIB))]
+    cpu = [Series("CPU", highest(series["cpu_cores"]))]
+    if any(series["cpu_limit"]):
+        cpu.append(Series("limit", highest(series["cpu_limit"]), "quiet"))
+    if any(series["memory_limit"]):
+        memory.append(Series("limit", highest(series["memory_limit"], 1 / _MIB), "quiet"))
+    return [
+        chart("Requests per second", outcomes, "/s", stacked=True),
+        chart("Latency", latency, "ms", log=True),
+        chart("Longest queue", [Series("waiting", highest(series["waiting"]))], ""),
+        chart("Time in the queue", wait, "ms"),
+        chart("CPU", cpu, "cores"),
+        chart("Memory", memory, "MiB"),
+    ]
+
+
+def _merged(values: Values, size: int, merge: Callable[[list[float]], float]) -> list[float | None]:
+    """Groups of `size` values as one each; None where none of them was measured."""
+    groups = (
+        [value for value in values[at : at + size] if value is not None]
+        for at in range(0, len(values), size)
+    )
+    return [merge(group) if group else None for group in groups]
