@@ -13,6 +13,8 @@ FIELDS = (
     *("example", "example_output", "runtime_identifier", "comment"),
     *("cpu", "memory", "replicas", "environment"),
 )
+# What the form keeps of the last build and deployment without showing it.
+KEPT = ("model_root_dir", "build_script_path", "network", "deployment_network")
 _USUAL_FUNCTION = "predict"
 
 
@@ -54,8 +56,10 @@ class ModelForm:
         deployment: Mapping[str, Any],
     ) -> Self:
         """The form of the next build of a model: as the last one."""
-        before = ("file_path", "function_name", "model_root_dir", "build_script_path")
+        before = ("file_path", "function_name", *KEPT[:2])
         typed = {name: str(build.get(name, "")) for name in before}
+        typed["network"] = build.get("network", "")
+        typed["deployment_network"] = deployment.get("network", "")
         if build:
             typed["runtime_identifier"] = str(build["kernel"] or "")
         if build.get("example") is not None:
@@ -67,6 +71,7 @@ class ModelForm:
         typed |= {"cpu": f"{cpu:g}", "memory": f"{memory:g}"}
         typed["replicas"] = str(deployment.get("replicas", usual))
         variables = msgspec.json.decode(deployment.get("environment", "{}"))
+        typed["secrets"] = ", ".join(deployment.get("secrets", ()))
         typed["environment"] = "\n".join(f"{name}={value}" for name, value in variables.items())
         return cls(files, typed)
 
@@ -100,6 +105,10 @@ class ModelForm:
             **{name: self.value(name) for name in names if self.value(name)},
         }
 
+    def tried(self) -> dict[str, Any]:
+        """The body of a session that tries the function."""
+        return {**self.checked(), **_named("network", self.value("deployment_network"))}
+
     def example(self) -> Any:
         """The example of a request; None without one. Raises Refusal."""
         return _json("example", self.value("example"))
@@ -112,12 +121,14 @@ class ModelForm:
             "memory": _number("memory", self.value("memory")),
             "replicas": None if replicas is None else int(replicas),
             "environment": variables_of(self.value("environment")),
+            **_named("network", self.value("deployment_network")),
         }
 
     def build(self) -> dict[str, Any]:
         """The build with its deployment. Raises Refusal."""
         return {
             **self.checked(),
+            **_named("network", self.value("network")),
             "example": self.example(),
             "comment": self.value("comment"),
             "auto_deploy_model": True,
@@ -155,6 +166,10 @@ def text_of(value: Any) -> str:
     """A value as the JSON text that a form shows: in lines, unless it is short."""
     text = msgspec.json.encode(value)
     return msgspec.json.format(text, indent=2 if len(text) > 40 or b":" in text else 0).decode()
+
+
+def _named(name: str, value: str) -> dict[str, str]:
+    return {name: value} if value else {}
 
 
 def _json(field: str, text: str) -> Any:

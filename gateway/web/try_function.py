@@ -25,7 +25,7 @@ async def try_function(page: PageRequest, project_id: str, typed: ModelForm) -> 
     """Runs the function once. It waits until the environment is made. Raises Refusal."""
     example, wanted = typed.example(), typed.example_output
     sessions = url("projects", project_id, "sessions")
-    session = await page.api.post(sessions, {"kind": "function", **typed.checked()})
+    session = await page.api.post(sessions, {"kind": "function", **typed.tried()})
     path = f"{sessions}{url(session['id'])}"
     lines: list[str] = []
     ready = -1
