@@ -40,7 +40,9 @@ def _send(context: Context, project: Json, packed: "PackedFolder", is_new: bool)
     for attempt in range(_TRIES):
         missing = packed.all_contents() if is_new else _missing(context, path, packed)
         if missing is None:
-            context.terminal.say(f"Project {name!r} has all {plural(packed.files, 'file')}.")
+            context.terminal.say(
+                f"Project {name!r} has the {plural(packed.files, 'file')} already."
+            )
             return {"files": packed.files, "sent": 0, "bytes": 0}
         size = packed.size_of(missing)
         try:

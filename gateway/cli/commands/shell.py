@@ -166,11 +166,13 @@ class _JoinedTerminal:
 
 
 def _window_size() -> os.terminal_size:
-    """The size of the window in which the user types, if it is one."""
-    try:
-        return os.get_terminal_size(sys.stdin.fileno())
-    except OSError:
-        return shutil.get_terminal_size()
+    """The size of the window in which the user types, if it is one that has a size: a serial line
+    and some programs that open terminals have none."""
+    with suppress(OSError):
+        size = os.get_terminal_size(sys.stdin.fileno())
+        if all(size):
+            return size
+    return shutil.get_terminal_size()
 
 
 @contextmanager

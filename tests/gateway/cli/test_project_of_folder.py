@@ -22,7 +22,7 @@ def test_folder_remembers_its_project(state: State, folder: Path, predictd: Pred
     [project] = state.projects.values()
     project["name"] = "renamed"
     unchanged = predictd(*DEPLOY)
-    assert "Project 'renamed' has all 1 file." in unchanged.err
+    assert "Project 'renamed' has the 1 file already." in unchanged.err
     (folder / "more.py").write_text("")
     assert "Uploaded 1 of 2 files (0 B)" in predictd(*DEPLOY).err
     assert state.sent == [["model.py"], ["more.py"]]

@@ -84,9 +84,9 @@ def test_python_runs_what_a_pipe_types(tries: Predictd) -> None:
 class Screen:
     """A command in a terminal, and what it has shown."""
 
-    def __init__(self, *words: str) -> None:
+    def __init__(self, *words: str, size: tuple[int, int] = (33, 111)) -> None:
         self._ours, theirs = pty.openpty()
-        fcntl.ioctl(self._ours, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 111, 0, 0))
+        fcntl.ioctl(self._ours, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
         self.process = subprocess.Popen(
             command(*words), stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
         )
@@ -132,6 +132,17 @@ def test_shell_is_a_terminal(screen: Screen) -> None:
     screen.type("echo done $((40 + 2)); exit 7\n")
     screen.until("done 42")
     assert screen.process.wait(PATIENCE) == 7
+
+
+def test_terminal_without_a_size_gets_a_shell(tries: Predictd) -> None:
+    """A terminal that tells no size, as a serial line, gets a shell with the usual size."""
+    screen = Screen("shell", size=(0, 0))
+    try:
+        screen.until("$ ")
+        screen.type("stty size\n")
+        screen.until("24 80")
+    finally:
+        screen.close()
 
 
 def test_killed_client_leaves_nothing(samples: Samples, screen: Screen) -> None:
