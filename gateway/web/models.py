@@ -116,6 +116,9 @@ class ModelPages:
             f"{frame['model_base']}/builds", page_size=1, sort="-build_number"
         )
         build = (latest["model_builds"] or [None])[0]
+        newest = await page.api.get(
+            f"{frame['model_base']}/deployments", page_size=1, sort="-deployment_number"
+        )
         if build is not None and build["build_number"] == model["current_build_number"]:
             build = None  # the state of the model says it
         return await self._router.reply(
@@ -123,6 +126,7 @@ class ModelPages:
             page.viewer,
             **frame,
             build=build,
+            deployment=(newest["model_deployments"] or [None])[0],
             build_state=state_of(build["status"]) if build else None,
             refresh=_REFRESH,
             done=_DONE.get(page.query.get("done", ""), ""),
