@@ -42,9 +42,9 @@ function start(pane) {
 
   function add(line) {
     const element = document.createElement("span");
-    const { text: content, stream, time, replica } = typeof line === "string" ? { text: line } : line;
+    const { text: content, stream, at, replica } = typeof line === "string" ? { text: line } : line;
     element.className = `line ${stream ?? ""}`;
-    if (time) element.title = [time, replica].filter(Boolean).join(" ");
+    if (at) element.title = [at, replica].filter(Boolean).join(" ");
     element.append(...coloured(content.slice(content.lastIndexOf("\r", content.length - 2) + 1)), "\n");
     text.append(element);
     while (text.childElementCount > MOST_LINES) text.firstElementChild.remove();
