@@ -54,10 +54,24 @@ def test_r_sample(example: object) -> None:
     assert json.loads(json.loads(literal)) == {"accessKey": "mkey", "request": example}
 
 
+@pytest.mark.parametrize("example", NASTY)
+def test_javascript_sample(state: State, example: object) -> None:
+    """The JavaScript sample runs as a module."""
+    if not (node := shutil.which("node")):
+        pytest.skip("no node")
+    text = samples(f"{state.url}/model", deployed(state, "echo"), example).javascript
+    text = text.replace("console.log(", "console.log(JSON.stringify(")
+    text = text.replace(".response);", ".response));")
+    command = [node, "--input-type=module", "-e", text]
+    done = subprocess.run(command, capture_output=True, check=True)
+    assert json.loads(done.stdout) == example
+
+
 def test_samples_send_the_key() -> None:
     """Each sample sends the key if the model requires one, and names none otherwise."""
     texts = samples("http://h/model", "mkey", 1, "id.secret")
     assert "-H 'Authorization: Bearer id.secret'" in texts.curl
     assert '"Authorization": "Bearer id.secret"' in texts.python
+    assert '"Authorization": "Bearer id.secret"' in texts.javascript
     assert 'add_headers(Authorization = "Bearer id.secret")' in texts.r
     assert not any("Authorization" in text for text in samples("http://h/model", "mkey", 1))
