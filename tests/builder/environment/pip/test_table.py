@@ -332,3 +332,37 @@ def test_utf16_file_needs_pip(tmp_path: Path) -> None:
     """A file that PowerShell wrote is UTF-16, which pip reads."""
     (tmp_path / "a.txt").write_text("a", encoding="utf-16")
     assert decided("install", "-ra.txt", folder=str(tmp_path)).served == "pip"
+
+
+@pytest.mark.parametrize(
+    ("constraints", "idle"),
+    [
+        ("torch<=2\n# a comment\n", True),
+        ("Six-Pack==1.2\ntorch==2\n", True),
+        ("six_pack==1.3\n", False),
+        ("six.pack<=1.2\n", False),
+        ("-r more.txt\n", False),
+        ("https://a/six.whl\n", False),
+        (None, False),
+    ],
+)
+@pytest.mark.parametrize("as_address", [False, True])
+def test_lock_is_served_with_constraints_that_change_nothing(
+    tmp_path: Path, constraints: str | None, idle: bool, as_address: bool
+) -> None:
+    """uv takes no constraints beside a pylock.toml. Those of the site, or of a rebuild, are left
+    out if they are about other packages or name the same versions; else pip decides."""
+    (tmp_path / "pylock.toml").write_text(
+        'lock-version = "1.0"\n[[packages]]\nname = "six-pack"\nversion = "1.2"\n'
+        'wheels = [{ name = "six_pack-1.2-py3-none-any.whl" }]\n'
+    )
+    limits = tmp_path / "with blank" / "limits.txt"
+    limits.parent.mkdir()
+    if constraints is not None:
+        limits.write_text(constraints)
+    given = limits.as_uri() if as_address else str(limits)
+    decision = decided("install", "-r", "pylock.toml", "-c", given, folder=str(tmp_path))
+    expected = ["--requirements=pylock.toml"]
+    assert command(decision.pairs) == (
+        expected if idle else [expected[0], f"--constraints={given}"]
+    )

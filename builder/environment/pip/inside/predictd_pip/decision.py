@@ -5,10 +5,11 @@ also what is recorded, so that the request can be resolved again.
 """
 
 import os
+from fnmatch import fnmatch
 from typing import Dict, List, Mapping, NamedTuple, Sequence, Tuple
 
 from .reading import Asked, Given, NeedsPip, needs_pip, read_arguments, read_defaults
-from .requirement_files import check_source, look_through
+from .requirement_files import check_source, constrains_lock, look_through
 from .table import COMMAS, DROPPED, EACH, FLAG, PROXY, TIMEOUT, UV, VERBS
 
 Pairs = List[Tuple[str, str]]
@@ -99,8 +100,27 @@ def _uv(asked: Asked, given: Given, folder: str) -> Decision:
     if looked.several_indexes or any(option.uv == "--extra-index-url" for option, _ in given):
         variables[STRATEGY] = BEST_MATCH
     pairs += list(last.items())
+    pairs = _without_idle_constraints(pairs, asked.words, folder)
     pairs = _upgrade_by_name(pairs, asked.words) + [("", word) for word in asked.words]
     return Decision("uv", asked.verb, True, "", pairs, variables)
+
+
+def _without_idle_constraints(pairs: Pairs, words: Sequence[str], folder: str) -> Pairs:
+    """A pylock.toml names its files, and uv takes no constraints for it: those of the site and of
+    a rebuild are left out where they change nothing."""
+    files = [os.path.join(folder, value) for option, value in pairs if option == "--requirements"]
+    names = [os.path.basename(each) for each in files]
+    if words or len(files) != 1 or not fnmatch(names[0], "pylock*.toml"):
+        return pairs
+    return [
+        (option, value)
+        for option, value in pairs
+        if option != "--constraints" or constrains_lock(files[0], _in(folder, value))
+    ]
+
+
+def _in(folder: str, value: str) -> str:
+    return value if "://" in value else os.path.join(folder, value)
 
 
 def _upgrade_by_name(pairs: Pairs, words: List[str]) -> Pairs:

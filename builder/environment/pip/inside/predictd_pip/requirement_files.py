@@ -5,7 +5,9 @@ is needed. A file that cannot be read is left to uv, which names it.
 """
 
 import os
-from typing import Iterator, List, NamedTuple, Set, Tuple
+import re
+from typing import Dict, Iterator, List, NamedTuple, Optional, Set, Tuple
+from urllib.parse import unquote
 
 from .reading import Given, NeedsPip
 from .table import FILE_OPTIONS, PIP, UV, by_name
@@ -14,6 +16,12 @@ MOST_BYTES = 1024 * 1024
 MOST_FILES = 100
 # uv has git alone.
 OTHER_VERSION_CONTROL = ("hg+", "svn+", "bzr+")
+
+# The packages of a pylock.toml: more names than it has do no harm.
+LOCKED = re.compile(
+    r"""\bname["']?\s*=\s*["']([\w.-]+)["'](?:\s*,?\s*version\s*=\s*["']([^"']+)["'])?"""
+)
+CONSTRAINT = re.compile(r"([A-Za-z0-9](?:[\w.-]*[A-Za-z0-9])?)\s*((?:[=<>!~;@\[].*)?)")
 
 
 class Looked(NamedTuple):
@@ -58,6 +66,43 @@ def check_source(text: str, editable: bool = False) -> None:
             raise NeedsPip(f"it does not have {scheme[:-1]}")
     if editable and "+" in text.partition("://")[0] and "://" in text:
         raise NeedsPip("it installs no repository as editable")
+
+
+def constrains_lock(lock: str, constraints: str) -> bool:
+    """Whether a file of constraints may matter to a pylock.toml, for which uv takes none: it does
+    not where it has only other packages, or the same versions. A file that cannot be read does."""
+    if constraints.startswith("file://"):
+        constraints = unquote(constraints[len("file://") :])
+    locked, given = _read(lock), _read(constraints)
+    if locked is None or given is None:
+        return True
+    versions: Dict[str, Set[str]] = {}
+    for name, version in LOCKED.findall(locked):
+        versions.setdefault(_normal(name), set()).add(f"=={version}")
+    for line in given.splitlines():
+        words = f" {line}".partition(" #")[0].strip()
+        found = CONSTRAINT.fullmatch(words)
+        if words and (
+            found is None or versions.get(_normal(found[1]), {found[2]}) != {found[2].strip()}
+        ):
+            return True
+    return False
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _read(path: str) -> Optional[str]:
+    """The text of a file, None where it cannot be read or is too long."""
+    if not os.path.isfile(path):
+        return None
+    try:
+        with open(path, "rb") as file:
+            content = file.read(MOST_BYTES + 1)
+    except OSError:
+        return None
+    return content.decode("utf-8-sig", "replace") if len(content) <= MOST_BYTES else None
 
 
 def _options(path: str) -> Iterator[Tuple[str, str]]:
