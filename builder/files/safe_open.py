@@ -114,6 +114,13 @@ class Folder:
         name = _single(name)
         os.link(name, target, src_dir_fd=self._descriptor, follow_symlinks=False)
 
+    def move(self, name: Name, folder: "Folder", new: Name) -> None:
+        """Give an entry a name in another folder, durably. A file of that name is replaced."""
+        here, there = self._descriptor, folder._descriptor
+        os.rename(_single(name), _single(new), src_dir_fd=here, dst_dir_fd=there)
+        os.fsync(here)
+        os.fsync(there)
+
     def remove(self, name: Name) -> None:
         """Remove an entry; a folder with its content."""
         if stat.S_ISDIR(self.status(name).st_mode):

@@ -14,7 +14,10 @@ All functions block.
 import os
 import shutil
 import stat
+from codecs import getincrementaldecoder
 from datetime import UTC, datetime
+from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
 from typing import IO, BinaryIO
 
@@ -26,6 +29,8 @@ _CHUNK = 256 * 1024
 _NAME_MAX = 255
 # All entries of a folder are in memory while one page of them is selected.
 MOST_LISTED = 100_000
+# Bytes of a text that can be edited: quoted as JSON it fits into a body.
+MOST_TEXT = 128 * 1024
 
 
 def names_of(path: str) -> list[str]:
@@ -127,6 +132,89 @@ def save(stream: IO[bytes], root: Path, path: str) -> None:
             shutil.copyfileobj(stream, file, _CHUNK)
     except (IsADirectoryError, ValueError) as error:
         raise Refusal("path.refused", f"{path!r} is a folder") from error
+
+
+def text_of(root: Path, path: str) -> Json:
+    """The text of a file, at most MOST_TEXT bytes of it; None for a file that is not UTF-8.
+    `sha256` is for `write_text`, and "" for a file that is too long to edit. Raises Refusal."""
+    with opened(root, path) as file:
+        content = file.read(MOST_TEXT + 1)
+        size = os.fstat(file.fileno()).st_size
+    truncated = len(content) > MOST_TEXT
+    decoder = getincrementaldecoder("utf-8")()
+    try:
+        text = None if b"\0" in content else decoder.decode(content[:MOST_TEXT], not truncated)
+    except UnicodeDecodeError:
+        text = None
+    return {
+        "path": path,
+        "text": text,
+        "truncated": truncated,
+        "sha256": "" if truncated else sha256(content).hexdigest(),
+        "file_size": str(max(size, len(content))),
+    }
+
+
+def write_text(root: Path, path: str, text: str, seen: str) -> str:
+    """Writes a file whose SHA-256 is `seen` ("": that does not exist); the SHA-256 of what it is
+    now. Raises Refusal."""
+    content = text.encode("utf-8", "surrogatepass")
+    if len(content) > MOST_TEXT:
+        problem = f"text: {len(content):,} bytes are more than {MOST_TEXT:,}: upload the file"
+        raise Refusal("argument.invalid", problem)
+    if _is_there(root, path):
+        now = text_of(root, path)["sha256"]
+        if now != seen:
+            problem = "it was changed" if seen else "it exists already"
+            raise Refusal("state.conflict", f"{path!r} is not written: {problem}")
+    elif seen:
+        raise Refusal("state.conflict", f"{path!r} is not written: it was deleted")
+    save(BytesIO(content), root, path)
+    return sha256(content).hexdigest()
+
+
+def make_folder(root: Path, path: str) -> None:
+    """Makes an empty folder, and those above it. Raises Refusal."""
+    if _is_there(root, path):
+        raise Refusal("name.taken", f"{path!r} exists already")
+    with _opened(root) as top, _entered(top, names_of(path), make=True):
+        pass
+
+
+def move(root: Path, path: str, to: str) -> None:
+    """Gives a file, a link or a folder another path, which is free; folders above it are made.
+    Raises Refusal."""
+    *above, name = names_of(path) or [""]
+    *above_new, new = names_of(to) or [""]
+    if not name or not new:
+        raise Refusal("path.refused", "the root of the project cannot be moved")
+    if _is_there(root, to):
+        raise Refusal("name.taken", f"{to!r} exists already")
+    try:
+        with (
+            _opened(root) as top,
+            _entered(top, above) as folder,
+            _entered(top, above_new, make=True) as target,
+        ):
+            folder.move(_resolve(folder, name), target, new)
+    except FileNotFoundError as error:
+        raise Refusal("file.notfound", f"there is no {path!r}") from error
+    except OSError as error:
+        text = f"{path!r} cannot be moved to {to!r}: {error.strerror}"
+        raise Refusal("path.refused", text) from error
+
+
+def _is_there(root: Path, path: str) -> bool:
+    """Whether a path names an entry. Raises Refusal."""
+    *above, name = names_of(path) or [""]
+    if not name:
+        return True
+    try:
+        with _opened(root) as top, top.folder(above) as folder:
+            folder.status(_resolve(folder, name))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def remove(root: Path, path: str) -> None:

@@ -18,6 +18,7 @@ from gateway.admin.sessions import SessionRoutes
 from gateway.admin.site import SiteRoutes
 from gateway.admin.site_models import SiteModelRoutes
 from gateway.admin.site_settings import SiteSettingRoutes
+from gateway.admin.text_files import TextFileRoutes
 from gateway.admin.traffic import TrafficRoutes
 from gateway.admin.users import UserRoutes
 from gateway.admin.variables import VariableRoutes
@@ -26,7 +27,8 @@ from gateway.http.context import ConnectionStats
 from gateway.route_declaration import bound_routes, routes_of
 
 NOUNS = (
-    *(ProjectRoutes, CollaboratorRoutes, FileRoutes, ModelRoutes, BuildRoutes, LockRoutes),
+    *(ProjectRoutes, CollaboratorRoutes, FileRoutes, TextFileRoutes, ModelRoutes),
+    *(BuildRoutes, LockRoutes),
     *(DeploymentRoutes, SessionRoutes, ExperimentRoutes, TrafficRoutes, MetricRoutes),
     *(UserRoutes, KeyRoutes, MaintenanceRoutes, AuditRoutes, RuntimeRoutes, SiteModelRoutes),
     *(SiteSettingRoutes, VariableRoutes),

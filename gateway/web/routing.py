@@ -16,9 +16,10 @@ browser disconnects.
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, cast
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 import msgspec
+import trio
 from quart import Response, g, request
 from quart.globals import request_ctx
 from quart_trio import QuartTrio
@@ -53,6 +54,7 @@ PASSWORD = "/password"
 SIGN_OUT = "/sign-out"
 # Parsing a form of this size takes less than a millisecond.
 FORM_LIMIT = 4 * 1024
+_MOST_FIELDS = 1000
 # Open to a user who has to choose a password first.
 _BEFORE_A_PASSWORD = (PASSWORD, SIGN_OUT)
 
@@ -163,7 +165,7 @@ class PageRouter:
                 address = request.remote_addr or ""
                 g.principal = Principal(viewer.user, "session", address, session=session)
                 is_allowed(self._control.accounts, "user")
-            form: Mapping[str, str] = await request.form if changes else {}
+            form: Mapping[str, str] = await _form(page) if changes else {}
             if changes and not page.public:
                 check_token(token, form.get(TOKEN_FIELD, ""))
             page_request = PageRequest(
@@ -294,6 +296,26 @@ def local_path(text: str) -> str:
     plain = text.isascii() and text.isprintable() and "\\" not in text
     inside = text.startswith("/") and not text.startswith("//")
     return text if plain and inside and not (parts.scheme or parts.netloc) else "/"
+
+
+async def _form(page: Page) -> Mapping[str, str]:
+    """The fields of the running request's form. A large one is parsed in a thread."""
+    if page.max_form <= FORM_LIMIT:
+        return await request.form
+    if request.mimetype != "application/x-www-form-urlencoded":
+        raise Refusal("request.media", f"{request.mimetype} is not a form")
+    data = await request.get_data(cache=False)
+    return await trio.to_thread.run_sync(_fields, data)
+
+
+def _fields(data: bytes) -> Mapping[str, str]:
+    try:
+        pairs = parse_qsl(
+            data.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=_MOST_FIELDS
+        )
+    except ValueError:
+        raise Refusal("argument.invalid", f"a form has at most {_MOST_FIELDS} fields") from None
+    return dict(pairs)
 
 
 def _to_sign_in(path: str, changes: bool) -> str:

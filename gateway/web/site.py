@@ -9,6 +9,7 @@ from gateway.identity.session_cookie import session_in
 from gateway.route_declaration import routes_of
 from gateway.web.csrf import SAFE_METHODS, TOKEN_HEADER, check_origin, check_token
 from gateway.web.events import EventPages
+from gateway.web.files import FilePages
 from gateway.web.home import HomePages
 from gateway.web.keys import KeyPages
 from gateway.web.model_settings import ModelSettingsPages
@@ -31,6 +32,7 @@ NOUNS = (
     KeyPages,
     ProjectPages,
     ProjectModelPages,
+    FilePages,
     ModelPages,
     NewModelPages,
     ModelSettingsPages,

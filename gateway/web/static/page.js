@@ -9,6 +9,8 @@ import { followLogs } from "./log.js";
 import { showChartTimes, watchCharts } from "./chart.js";
 import { sendInPlace } from "./in_place.js";
 import { pickFunctions } from "./new_model.js";
+import { takeUploads } from "./upload.js";
+import { watchEditors } from "./editor.js";
 
 function enliven(root) {
   showTimes(root);
@@ -17,6 +19,8 @@ function enliven(root) {
   showChartTimes(root);
   sendInPlace(root, enliven);
   pickFunctions(root);
+  takeUploads(root);
+  watchEditors(root);
 }
 
 enliven(document);

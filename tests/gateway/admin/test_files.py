@@ -170,3 +170,56 @@ async def test_names_like_git_are_files(shared: Gateway, place: Place, name: str
     """Other names that have git in them are names."""
     assert await put(shared, place, **{name: b"1"}) == (200, "")
     assert (place.root / name).read_bytes() == b"1"
+
+
+async def test_text_is_read_and_written(shared: Gateway, place: Place) -> None:
+    """An editor reads a text with its SHA-256, and writes it back with that."""
+    (place.root / "a.py").write_text("x = 'é'\n")
+    (place.root / "binary").write_bytes(b"\0\1")
+    (place.root / "long").write_text("é" * 100_000)
+    read = await shared.get(f"{place.files}/a.py:text")
+    assert (read["text"], read["truncated"], read["file_size"]) == ("x = 'é'\n", False, "9")
+    assert (await shared.get(f"{place.files}/binary:text"))["text"] is None
+    long = await shared.get(f"{place.files}/long:text")
+    assert (long["truncated"], long["sha256"], set(long["text"])) == (True, "", {"é"})
+    body = {"text": "x = 2\n", "sha256": read["sha256"]}
+    answer = await shared.admin.put(f"{place.files}/a.py:text", json=body)
+    assert answer.status_code == 200
+    assert (place.root / "a.py").read_text() == "x = 2\n"
+    assert answer.json()["sha256"] == (await shared.get(f"{place.files}/a.py:text"))["sha256"]
+
+
+@pytest.mark.parametrize("seen", ["", "0" * 64])
+async def test_text_that_was_changed_meanwhile_stays(
+    shared: Gateway, place: Place, seen: str
+) -> None:
+    """A text is not written over one that its editor has not seen, and not where none is left."""
+    (place.root / "a.py").write_text("other\n")
+    answer = await shared.admin.put(f"{place.files}/a.py:text", json={"text": "", "sha256": seen})
+    assert refusal(answer) == (409, "state.conflict")
+    assert (place.root / "a.py").read_text() == "other\n"
+    answer = await shared.admin.put(f"{place.files}/b.py:text", json={"text": "", "sha256": seen})
+    assert answer.status_code == (200 if not seen else 409)
+
+
+async def test_folder_is_made_and_moved(shared: Gateway, place: Place) -> None:
+    """Folders are made, files and folders get another path, and nothing is replaced."""
+    await shared.post(f"{place.files}/sub/deep:make_folder")
+    (place.root / "a").write_text("a")
+    (place.root / "b").write_text("b")
+    await shared.post(f"{place.files}/a:move", {"to": "sub/new/a"})
+    await shared.post(f"{place.files}/sub:move", {"to": "sup"})
+    assert (place.root / "sup" / "new" / "a").read_text() == "a"
+    assert (place.root / "sup" / "deep").is_dir()
+    for path, to, expected in (
+        ("b", "sup/new/a", (409, "name.taken")),
+        ("none", "c", (404, "file.notfound")),
+        ("sup", "sup/deep/x", (400, "path.refused")),
+        ("b", "../outside/b", (400, "path.refused")),
+        ("b", ".git/hooks/b", (400, "path.refused")),
+    ):
+        answer = await shared.admin.post(f"{place.files}/{path}:move", json={"to": to})
+        assert refusal(answer) == expected, path
+    answer = await shared.admin.post(f"{place.files}/b:make_folder")
+    assert refusal(answer) == (409, "name.taken")
+    assert (place.root / "b").read_text() == "b"

@@ -1,0 +1,154 @@
+"""The pages of a project's files over HTTP: browse, read, edit, rename, delete."""
+
+import re
+
+import pytest
+
+from tests.gateway.web.test_pages import Browser
+from tests.gateway.web.test_project_pages import administrator, browser, browser_of, created
+from tests.support.gateway import Gateway
+
+__all__ = ["administrator", "browser"]
+
+
+def sha256_in(page: str) -> str:
+    found = re.search(r'name="sha256" value="(\w*)"', page)
+    assert found
+    return found[1]
+
+
+async def text_of(gateway: Gateway, project: str, path: str) -> str:
+    return str((await gateway.get(f"{project}/files/{path}:text"))["text"])
+
+
+async def test_file_is_created_edited_and_read(shared: Gateway, browser: Browser) -> None:
+    """A new file is empty; what is saved is in the project, with its line breaks."""
+    project = await created(browser)
+    answer = await browser.post(f"{project}/files:new", folder="", name="add.py")
+    assert answer.headers["location"] == f"{project}/file/add.py"
+    page = (await browser.get(f"{project}/file/add.py")).text
+    text = "def add(args):\r\n    return args['a'] + args['b']  # </textarea>\r\n"
+    answer = await browser.post(
+        f"{project}/file/add.py", text=text, sha256=sha256_in(page), newline="lf"
+    )
+    assert answer.status_code == 303
+    assert await text_of(shared, project, "add.py") == text.replace("\r\n", "\n")
+    page = (await browser.get(f"{project}/file/add.py?done=saved")).text
+    assert "&lt;/textarea&gt;" in page
+    assert "Saved." in page
+
+
+async def test_file_that_was_changed_meanwhile_is_kept(shared: Gateway, browser: Browser) -> None:
+    """Of two who edit a file, the second one is told, keeps their text, and can save it then."""
+    project = await created(browser)
+    await browser.post(f"{project}/files:new", folder="", name="a.txt")
+    seen = sha256_in((await browser.get(f"{project}/file/a.txt")).text)
+    await browser.post(f"{project}/file/a.txt", text="first", sha256=seen)
+    answer = await browser.post(f"{project}/file/a.txt", text="second", sha256=seen)
+    assert answer.status_code == 409
+    assert ">\nsecond</textarea>" in answer.text
+    assert "What is there now" in answer.text
+    assert await text_of(shared, project, "a.txt") == "first"
+    again = sha256_in(answer.text)
+    await browser.post(f"{project}/file/a.txt", text="second", sha256=again)
+    assert await text_of(shared, project, "a.txt") == "second"
+
+
+async def test_line_breaks_of_windows_stay(shared: Gateway, browser: Browser) -> None:
+    """A file with CRLF has CRLF after it was edited."""
+    project = await created(browser)
+    body = {"text": "a\r\nb\r\n"}
+    await shared.admin.put(f"{project}/files/w.txt:text", json=body)
+    page = (await browser.get(f"{project}/file/w.txt")).text
+    assert 'name="newline" value="crlf"' in page
+    form = {"text": "a\r\nc\r\n", "sha256": sha256_in(page), "newline": "crlf"}
+    await browser.post(f"{project}/file/w.txt", **form)
+    assert await text_of(shared, project, "w.txt") == "a\r\nc\r\n"
+
+
+async def test_long_text_is_saved(shared: Gateway, browser: Browser) -> None:
+    """A text of 128 KiB fits into the form, and a longer one is refused with what was typed."""
+    project = await created(browser)
+    await browser.post(f"{project}/files:new", folder="", name="a.txt")
+    seen = sha256_in((await browser.get(f"{project}/file/a.txt")).text)
+    answer = await browser.post(f"{project}/file/a.txt", text="é" * 65_536, sha256=seen)
+    assert answer.status_code == 303
+    seen = sha256_in((await browser.get(f"{project}/file/a.txt")).text)
+    answer = await browser.post(f"{project}/file/a.txt", text="x" * 131_073, sha256=seen)
+    assert answer.status_code == 400
+    assert "x" * 131_073 in answer.text
+
+
+async def test_folders_are_made_browsed_renamed_and_deleted(
+    shared: Gateway, browser: Browser
+) -> None:
+    """Names with special characters are text, and lead to their folder and file."""
+    project = await created(browser)
+    odd = "<b>50% of #1?"
+    answer = await browser.post(f"{project}/files:folder", folder="", name=odd)
+    assert answer.status_code == 303
+    inside = answer.headers["location"].partition("?")[0]
+    await browser.post(f"{project}/files:new", folder=odd, name="a & b.txt")
+    listed = (await browser.get(f"{project}/files")).text
+    assert "&lt;b&gt;50% of #1?/</a>" in listed
+    assert "<b>50%" not in listed
+    page = (await browser.get(inside)).text
+    (link,) = re.findall(r'href="(/projects/[^"]+/file/[^"]+)"', page)
+    assert (await browser.get(link)).status_code == 200
+    await browser.post(f"{project}/files:move", path=f"{odd}/a & b.txt", to="data/b.txt")
+    assert ">b.txt</a>" in (await browser.get(f"{project}/files/data")).text
+    answer = await browser.post(f"{project}/files:delete", path=odd)
+    assert answer.headers["location"] == f"{project}/files?done=deleted"
+    assert "50%" not in (await browser.get(f"{project}/files")).text
+
+
+@pytest.mark.parametrize(
+    ("action", "form", "status"),
+    [
+        ("new", {"folder": "", "name": "predict.py"}, 409),
+        ("new", {"folder": "", "name": " "}, 400),
+        ("folder", {"folder": "..", "name": "x"}, 400),
+        ("move", {"path": "predict.py", "to": ".git/hooks"}, 400),
+        ("delete", {"path": "none"}, 404),
+    ],
+)
+async def test_refused_change_is_explained(
+    browser: Browser, action: str, form: dict[str, str], status: int
+) -> None:
+    """A change that the API refuses shows why, and nothing is changed."""
+    project = await created(browser)
+    before = (await browser.get(f"{project}/file/predict.py")).text
+    answer = await browser.client.post(
+        f"{project}/files:{action}",
+        data={"form_token": browser.token, **form},
+        headers={"Sec-Fetch-Site": "same-origin", "Accept": "text/html"},
+    )
+    assert answer.status_code == status
+    assert (await browser.get(f"{project}/file/predict.py")).text == before
+
+
+async def test_binary_file_is_offered_for_download(shared: Gateway, browser: Browser) -> None:
+    """A file that is not text has no editor, and is downloaded through the API."""
+    project = await created(browser)
+    await shared.admin.put(f"{project}/files", files={"m.bin": ("x", b"\0\xff")})
+    page = (await browser.get(f"{project}/file/m.bin")).text
+    assert "not text" in page
+    assert "<textarea" not in page
+    (link,) = re.findall(r'href="(/api/v2[^"]+:download)"', page)
+    assert (await browser.get(link)).content == b"\0\xff"
+
+
+async def test_viewer_reads_and_is_offered_no_change(shared: Gateway, browser: Browser) -> None:
+    """A user who may only view a project is offered no editor, and is refused if they save."""
+    project = await created(browser, visibility="public")
+    async with browser_of(shared) as other:
+        page = (await other.get(f"{project}/file/predict.py")).text
+        assert "def " in page
+        assert "<textarea" not in page
+        listed = (await other.get(f"{project}/files")).text
+        assert ">Download</a>" in listed
+        assert "Delete" not in listed
+        assert "New File" not in listed
+        assert (await other.post(f"{project}/file/predict.py", text="")).status_code == 403
+        answer = await other.post(f"{project}/files:delete", path="predict.py")
+        assert answer.status_code == 403
