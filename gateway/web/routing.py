@@ -305,6 +305,7 @@ async def _form(page: Page) -> Mapping[str, str]:
     if request.mimetype != "application/x-www-form-urlencoded":
         raise Refusal("request.media", f"{request.mimetype} is not a form")
     data = await request.get_data(cache=False)
+    assert isinstance(data, bytes)
     return await trio.to_thread.run_sync(_fields, data)
 
 
