@@ -1,7 +1,7 @@
 """/site/models: all active models, for site administrators."""
 
 from gateway.admin.routing import route
-from gateway.admin.routing.paging import page
+from gateway.admin.routing.paging import PAGED, page
 from gateway.admin.schemas import Json, creator_json
 from gateway.control import Control
 from gateway.control.deployments.usage import ActiveModel
@@ -15,6 +15,7 @@ class SiteModelRoutes:
         "/site/models",
         "site.administer",
         "list all active models and the resources that they use",
+        query=PAGED,
     )
     async def list(self) -> Json:
         return await page("models", [_json(each) for each in await self._usage.measure()])

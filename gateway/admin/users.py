@@ -10,7 +10,7 @@ from gateway.admin.schemas import Json
 from gateway.control import Control
 from gateway.control.accounts.sign_in import LINK_SECONDS
 from gateway.control.accounts.users import NewUser
-from gateway.control.records import User
+from gateway.control.records import Session, User
 from gateway.errors import Refusal
 from gateway.identity.principal import principal
 
@@ -98,6 +98,23 @@ class UserRoutes:
         changed = await self._users.set_password(user, body.password, must_change=must_change)
         return user_json(changed)
 
+    @route.get(
+        "/users/<username>/sessions", "self", "list the browsers that are signed in", query=PAGED
+    )
+    async def sessions(self, username: str) -> Json:
+        found = self._sign_in.sessions_of(self._users.get(username))
+        return await page("sessions", [_session_json(each) for each in found])
+
+    @route.delete(
+        "/users/<username>/sessions/<login_id>",
+        "self",
+        "sign a browser out",
+        audit="user.end_session",
+    )
+    async def end_session(self, username: str, login_id: str) -> Json:
+        await self._sign_in.end(self._users.get(username), login_id)
+        return {}
+
     @route.get("/whoami", "any", "show the user of this request and how it is authenticated")
     async def whoami(self) -> Json:
         who = principal()
@@ -116,6 +133,20 @@ class UserRoutes:
             raise Refusal("auth.forbidden", text)
         token = self._sign_in.new_link(principal().user)
         return {"token": token, "seconds": LINK_SECONDS}
+
+
+def _session_json(session: Session) -> Json:
+    """`current`: this session is that of the request."""
+    own = principal().session
+    return {
+        "session_id": session.id,
+        "address": session.address,
+        "user_agent": session.agent,
+        "by_link": session.by_link,
+        "current": own is not None and own.id == session.id,
+        "created_at": session.created_at,
+        "expires_at": session.expires_at,
+    }
 
 
 def user_json(user: User) -> Json:

@@ -7,6 +7,12 @@ from gateway.control import Control
 from gateway.errors import API_PREFIX, Refusal
 from gateway.identity.session_cookie import session_in
 from gateway.route_declaration import routes_of
+from gateway.web.admin import AdminPages
+from gateway.web.admin_activity import AdminActivityPages
+from gateway.web.admin_models import AdminModelPages
+from gateway.web.admin_runtimes import AdminRuntimePages
+from gateway.web.admin_settings import AdminSettingPages
+from gateway.web.admin_users import AdminUserPages
 from gateway.web.csrf import SAFE_METHODS, TOKEN_HEADER, check_origin, check_token
 from gateway.web.events import EventPages
 from gateway.web.files import FilePages
@@ -37,6 +43,12 @@ NOUNS = (
     NewModelPages,
     ModelSettingsPages,
     MonitoringPages,
+    AdminPages,
+    AdminUserPages,
+    AdminActivityPages,
+    AdminModelPages,
+    AdminRuntimePages,
+    AdminSettingPages,
     EventPages,
     StyleguidePages,
 )

@@ -119,6 +119,8 @@ ROUTES = {
         PUT    {P}/collaborators/<collaborator>
         DELETE {P}/collaborators/<collaborator>
         GET    {U}
+        GET    {U}/sessions
+        DELETE {U}/sessions/<login_id>
         GET    {U}/v2_keys
         POST   {U}/v2_keys
         DELETE {U}/v2_keys

@@ -93,6 +93,19 @@ class SignIn:
         act = _act("sign_out", self._accounts.user_of(session.user_id), session.address)
         await self._audit_log.run_audited(act, self._sign_out, session)
 
+    def sessions_of(self, user: User) -> list[Session]:
+        """The sessions of a user that are not over, oldest first."""
+        over = {each.id for each in self._accounts.sessions_over()}
+        return [each for each in self._accounts.sessions_of(user) if each.id not in over]
+
+    async def end(self, user: User, session_id: str) -> None:
+        """Ends one session of a user: its browser is signed out at once. Raises NotFound."""
+        for session in self._accounts.sessions_of(user):
+            if session.id == session_id:
+                await self._sign_out(session)
+                return
+        raise store.NotFound("session", session_id)
+
     async def _sign_out(self, session: Session) -> None:
         await self._permissions.apply(
             lambda connection: store.sessions.end(connection, session.id),

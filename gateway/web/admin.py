@@ -1,0 +1,85 @@
+"""/admin: Site Administration, with its overview and the health of the system.
+
+A page of /admin is for site administrators. `admin_frame` refuses everybody else before the page
+asks for anything; each call of the API checks the right again.
+"""
+
+from typing import Any
+
+from quart import Response
+
+from gateway.control import Control
+from gateway.errors import Refusal
+from gateway.web import routing
+from gateway.web.routing import PageRequest, PageRouter
+from gateway.web.states import state_of
+
+PATH = "/admin"
+# In the order of CDSW.
+TABS = (
+    (PATH, "Overview"),
+    (f"{PATH}/users", "Users"),
+    (f"{PATH}/activity", "Activity"),
+    (f"{PATH}/models", "Models"),
+    (f"{PATH}/runtimes", "Runtimes"),
+    (f"{PATH}/security", "Security"),
+    (f"{PATH}/settings", "Settings"),
+)
+_REFRESH = 5.0  # seconds; the use of CPU and memory changes without the database
+_LATEST = 10
+
+
+def admin_frame(page: PageRequest, tab: str = PATH) -> dict[str, Any]:
+    """The values of a page of /admin. Raises Refusal for a user who is not an administrator."""
+    if not page.may("site.administer"):
+        raise Refusal("auth.forbidden", "only a site administrator may see this page")
+    return {"here": PATH, "tabs": TABS, "tab": tab}
+
+
+def totals(models: list[dict[str, Any]]) -> dict[str, Any]:
+    """What all active models have reserved and use together."""
+    return {
+        "models": len(models),
+        "replicas_ready": sum(each["replicas_ready"] for each in models),
+        "replicas_wanted": sum(each["replicas_wanted"] for each in models),
+        "requested_cpu": sum(each["requested"]["cpu"] for each in models),
+        "used_cpu": sum(each["used"]["cpu"] for each in models),
+        "requested_memory": sum(each["requested"]["memory_bytes"] for each in models),
+        "used_memory": sum(each["used"]["memory_bytes"] for each in models),
+    }
+
+
+class AdminPages:
+    def __init__(self, control: Control, router: PageRouter) -> None:
+        self._router = router
+
+    @routing.get(PATH, "show the totals of the site")
+    async def overview(self, page: PageRequest) -> Response:
+        frame = admin_frame(page)
+        site = await page.api.get("/site")
+        models = await page.api.items("/site/models", "models")
+        entries = (await page.api.get("/audit", page_size=_LATEST))["entries"]
+        return await self._router.reply(
+            "admin/overview.html",
+            page.viewer,
+            **frame,
+            site=site,
+            totals=totals(models),
+            failed=[(m, state_of(m["status"])) for m in models if m["status"] == "failed"],
+            entries=entries[::-1],
+            refresh=_REFRESH,
+        )
+
+    @routing.get(f"{PATH}/security", "show isolation, disk and versions")
+    async def security(self, page: PageRequest) -> Response:
+        frame = admin_frame(page, f"{PATH}/security")
+        site = await page.api.get("/site")
+        runtimes = await page.api.items("/runtimes", "runtimes")
+        return await self._router.reply(
+            "admin/security.html",
+            page.viewer,
+            **frame,
+            site=site,
+            interpreters=[each for each in runtimes if not each["version"]],
+            refresh=_REFRESH,
+        )
