@@ -1,4 +1,4 @@
-"""/keys: a user's own keys. They are created, shown once, and revoked."""
+"""/settings/keys: a user's own keys. They are created, shown once, and revoked."""
 
 import re
 import secrets
@@ -16,9 +16,10 @@ from gateway.control.records import now as record_time
 from gateway.errors import Refusal
 from gateway.identity.principal import principal
 from gateway.web import routing
-from gateway.web.routing import PageRequest, PageRouter, redirect
+from gateway.web.routing import KEYS, PageRequest, PageRouter, redirect
+from gateway.web.settings import TABS
 
-PATH = "/keys"
+PATH = KEYS
 KINDS: dict[KeyKind, str] = {
     "model": "calling models",
     "api": "everything you may do",
@@ -129,10 +130,12 @@ class KeyPages:
         now = record_time()
         keys = [key for kind in KINDS for key in self._keys.of(page.user, kind)]
         return await self._router.reply(
-            "keys.html",
+            "settings/keys.html",
             page.viewer,
             refused=refused,
             here=PATH,
+            tabs=TABS,
+            tab=PATH,
             created=created,
             revoked=revoked,
             once=secrets.token_hex(8),

@@ -50,7 +50,10 @@ from gateway.web.rendering import Rendering, Viewer
 
 HTML = "text/html; charset=utf-8"
 SIGN_IN = "/sign-in"
-PASSWORD = "/password"
+SETTINGS = "/settings"
+PASSWORD = f"{SETTINGS}/password"
+KEYS = f"{SETTINGS}/keys"
+SESSIONS = f"{SETTINGS}/sessions"
 SIGN_OUT = "/sign-out"
 # Parsing a form of this size takes less than a millisecond.
 FORM_LIMIT = 4 * 1024

@@ -1,4 +1,4 @@
-"""/sign-in, /sign-out, /open and /password."""
+"""/sign-in, /sign-out, /open and /settings/password."""
 
 from quart import Response
 
@@ -6,6 +6,7 @@ from gateway.control import Control
 from gateway.errors import Refusal
 from gateway.web import routing
 from gateway.web.routing import PASSWORD, SIGN_IN, SIGN_OUT, PageRequest, PageRouter, local_path
+from gateway.web.settings import TABS
 
 
 class SignInPages:
@@ -74,10 +75,12 @@ class SignInPages:
         self, page: PageRequest, *, changed: bool = False, refused: Refusal | None = None
     ) -> Response:
         return await self._router.reply(
-            "password.html",
+            "settings/password.html",
             page.viewer,
             refused=refused,
             here=PASSWORD,
+            tabs=() if page.must_choose_password else TABS,
+            tab=PASSWORD,
             changed=changed,
             must_choose=page.must_choose_password,
         )

@@ -26,6 +26,7 @@ from gateway.web.project_models import ProjectModelPages
 from gateway.web.projects import ProjectPages
 from gateway.web.rendering import Rendering
 from gateway.web.routing import Page, PageRouter
+from gateway.web.settings import SettingsPages
 from gateway.web.sign_in import SignInPages
 from gateway.web.styleguide import StyleguidePages
 
@@ -36,6 +37,7 @@ NOUNS = (
     HomePages,
     SignInPages,
     KeyPages,
+    SettingsPages,
     ProjectPages,
     ProjectModelPages,
     FilePages,

@@ -59,12 +59,12 @@ def test_a_wrong_password(page: Page, person: Person, known: bool) -> None:
 
 def test_one_comes_to_the_page_that_was_asked_for(page: Page, person: Person) -> None:
     """After signing in a user gets the page that they requested, on this gateway only."""
-    page.goto("/keys")
-    expect(page).to_have_url(re.compile(r"/sign-in\?next=/keys$"))
+    page.goto("/settings/keys")
+    expect(page).to_have_url(re.compile(r"/sign-in\?next=/settings/keys$"))
     page.get_by_label("Name").fill(person.name)
     page.get_by_label("Password").fill(person.password)
     page.get_by_role("button", name="Sign in").click()
-    expect(page.get_by_role("heading", name="Keys", exact=True)).to_be_visible()
+    expect(page.get_by_role("heading", name="User Settings", exact=True)).to_be_visible()
 
 
 @fault(
@@ -82,7 +82,7 @@ def test_signing_out(signed_in: Page, new_context: NewContext) -> None:
     thief = new_context()
     thief.add_cookies(kept)  # type: ignore[arg-type]
     page = thief.new_page()
-    page.goto("/keys")
+    page.goto("/settings/keys")
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
     assert page.request.get("/api/v2/whoami").status == 401
 
@@ -139,7 +139,7 @@ def test_a_password_that_was_made_has_to_be_changed(gateway: Gateway, page: Page
     sign_in(page, Person(name, made))
     for _ in range(2):
         expect(page.get_by_role("heading", name="Choose a password")).to_be_visible()
-        page.goto("/keys")
+        page.goto("/settings/keys")
     assert page.request.get("/api/v2/projects").status == 403
     chosen = secrets.token_hex(8)
     page.get_by_label("Current password").fill(made)
@@ -161,27 +161,27 @@ def test_a_changed_password_signs_other_browsers_out(
     """Who changes their password stays signed in where they did it, and nowhere else."""
     elsewhere = new_context().new_page()
     sign_in(elsewhere, person)
-    signed_in.goto("/password")
+    signed_in.goto("/settings/password")
     chosen = secrets.token_hex(8)
     signed_in.get_by_label("Current password").fill(person.password)
     signed_in.get_by_label("New password", exact=True).fill(chosen)
     signed_in.get_by_label("New password, again").fill(chosen)
     signed_in.get_by_role("button", name="Change password").click()
     expect(signed_in.get_by_role("status")).to_contain_text("has changed")
-    elsewhere.goto("/keys")
+    elsewhere.goto("/settings/keys")
     expect(elsewhere.get_by_role("heading", name="Sign in")).to_be_visible()
 
 
 def test_a_key_is_shown_once_and_revoked_at_once(gateway: Gateway, signed_in: Page) -> None:
     """A new key is there to copy, works, is not shown again, and is revoked after a question."""
-    signed_in.goto("/keys")
+    signed_in.goto("/settings/keys")
     signed_in.get_by_label("For").select_option("api")
     signed_in.get_by_label("Note").fill("<b>for the tests</b>")
-    signed_in.get_by_role("button", name="Create key").click()
+    signed_in.get_by_role("button", name="Create API keys").click()
     key = signed_in.locator(".secret").inner_text()
     with Client(gateway.url, key) as client:
         client.get("/whoami")
-        signed_in.goto("/keys")
+        signed_in.goto("/settings/keys")
         assert key not in signed_in.content()
         expect(signed_in.get_by_role("cell", name="<b>for the tests</b>")).to_be_visible()
         signed_in.get_by_label(re.compile("Revoke the key")).click()
@@ -220,11 +220,11 @@ def foreign_site(html: str) -> Iterator[str]:
 
 
 FORMS = {
-    "/keys": {"kind": "api", "expires": "never", "comment": "", "form_token": "0" * 64},
+    "/settings/keys": {"kind": "api", "expires": "never", "comment": "", "form_token": "0" * 64},
     "/sign-out": {},
     "/sign-in": {"name": "x", "password": "y"},
     "/open": {"token": "x"},
-    "/password": {"old": "x", "new": "y" * 12, "again": "y" * 12},
+    "/settings/password": {"old": "x", "new": "y" * 12, "again": "y" * 12},
 }
 
 
@@ -288,7 +288,7 @@ def test_a_foreign_script_changes_and_reads_nothing(
     """A script of another site that sends the cookie changes nothing and reads nothing."""
     with foreign_site("<p>hello</p>") as url:
         signed_in.goto(url)
-        for path in ("/api/v2/projects", "/api/v2/whoami", "/keys", "/"):
+        for path in ("/api/v2/projects", "/api/v2/whoami", "/settings/keys", "/"):
             told = signed_in.evaluate(SCRIPT, [gateway.url, path])
             assert set(told) <= {"opaque", "refused"}
     assert "stolen" not in [project["name"] for project in gateway.client.listing("/projects")]
@@ -302,7 +302,7 @@ def test_a_foreign_script_changes_and_reads_nothing(
 )
 def test_no_page_of_ours_is_framed(gateway: Gateway, signed_in: Page) -> None:
     """Another site cannot put a page of ours into its own, to make a user click there."""
-    with foreign_site(f'<iframe src="{gateway.url}/keys"></iframe>') as url:
+    with foreign_site(f'<iframe src="{gateway.url}/settings/keys"></iframe>') as url:
         signed_in.goto(url)
         frame = signed_in.frames[-1]
         expect(frame.locator("body")).not_to_contain_text("Create a key")
@@ -324,7 +324,7 @@ def test_beyond_loopback_without_tls(tmp_path: Path, page: Page) -> None:
                 page.goto(origin)
                 page.get_by_role("button").click()
                 expect(page.get_by_text("auth.csrf")).to_be_visible()
-        page.goto(f"{base}/keys")
+        page.goto(f"{base}/settings/keys")
         sign_out(page)
         expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
 
@@ -361,7 +361,7 @@ def test_the_policy_holds(gateway: Gateway, signed_in: Page) -> None:
             complaints.append(message.text)
 
     signed_in.on("console", note)
-    for path in ("/", "/keys", "/password", "/open", "/sign-in"):
+    for path in ("/", "/settings/keys", "/settings/password", "/open", "/sign-in"):
         signed_in.goto(path)
         assert signed_in.evaluate("getComputedStyle(document.body).marginTop") == "0px"
     assert complaints == []

@@ -293,7 +293,7 @@ async def sign_out(who: Person) -> None:
 
 
 async def change_password(who: Person) -> None:
-    await who.submit("/password", old=PASSWORD, new="another one", again="another one")
+    await who.submit("/settings/password", old=PASSWORD, new="another one", again="another one")
 
 
 async def set_password(who: Person) -> None:

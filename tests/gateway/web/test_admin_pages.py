@@ -113,7 +113,9 @@ async def test_administrator_manages_users(shared: Gateway, administrator: Brows
         False,
     )
     assert (await administrator.post(f"{base}/password")).status_code == 400
-    assert (await administrator.post(f"{base}/password", password="a new one")).status_code == 303
+    assert (
+        await administrator.post(f"{base}/password", password="correct horse battery")
+    ).status_code == 303
     assert (await administrator.post(f"{base}/delete", confirmed="another")).status_code == 400
     assert (await administrator.post(f"{base}/delete", confirmed=name)).status_code == 303
     assert (await administrator.get(base)).status_code == 404
@@ -201,3 +203,15 @@ async def test_sessions_are_listed_and_ended(shared: Gateway, user: Browser) -> 
     await shared.delete(f"{path}/{session['session_id']}")
     assert (await user.get("/projects")).status_code == 303
     assert (await shared.admin.delete(f"{path}/{session['session_id']}")).status_code == 404
+
+
+async def test_user_ends_sessions_on_a_page(shared: Gateway, user: Browser) -> None:
+    """The page of sessions ends one of them, which is audited, and no session of another user."""
+    (session,) = (await shared.get(f"/users/{user.name}/sessions"))["sessions"]
+    assert "this browser" in (await user.get("/settings/sessions")).text
+    assert (await user.post("/settings/sessions/none/end")).status_code == 404
+    answer = await user.post(f"/settings/sessions/{session['session_id']}/end")
+    assert answer.headers["location"] == "/sign-in"
+    assert (await user.get("/settings/sessions")).status_code == 303
+    entries = (await shared.get("/audit", who=user.name, action="user.end"))["entries"]
+    assert [each["outcome"] for each in entries] == ["session.notfound", "done"]

@@ -86,24 +86,24 @@ async def test_what_changes_something_comes_from_our_pages(
             answer = await browser.client.post(path, data=form | {TOKEN_FIELD: token}, headers=OURS)
             assert answer.status_code == 403
             assert "auth.csrf" in answer.text
-    assert (await browser.get("/keys")).status_code == 200
-    assert "You have no keys yet" in (await browser.get("/keys")).text
+    assert (await browser.get("/settings/keys")).status_code == 200
+    assert "You have no keys yet" in (await browser.get("/settings/keys")).text
 
 
 async def test_change_by_page_is_audited(shared: Gateway, browser: Browser) -> None:
     """Each change by a page, and each refused one, is in the audit log."""
-    await browser.post("/keys", kind="model", expires="never", comment="hidden")
+    await browser.post("/settings/keys", kind="model", expires="never", comment="hidden")
     (key,) = (await shared.get(f"/users/{browser.name}/model_keys"))["model_keys"]
     place = f"/users/{browser.name}/model_keys/{key['key_id']}"
-    await browser.post(f"/keys/{key['key_id']}/revoke", **{TOKEN_FIELD: "another"})
-    await browser.post(f"/keys/{key['key_id']}/revoke")
-    await browser.post("/password", old="wrong", new="x", again="x")
+    await browser.post(f"/settings/keys/{key['key_id']}/revoke", **{TOKEN_FIELD: "another"})
+    await browser.post(f"/settings/keys/{key['key_id']}/revoke")
+    await browser.post("/settings/password", old="wrong", new="x", again="x")
     await browser.post("/sign-out")
     entries = (await shared.get("/audit", who=browser.name))["entries"]
     assert [(each["action"], each["object"], each["outcome"]) for each in entries] == [
         ("sign_in", f"/users/{browser.name}", "done"),
         ("key.create", place, "done"),
-        ("key.revoke", f"/keys/{key['key_id']}/revoke", "auth.csrf"),
+        ("key.revoke", f"/settings/keys/{key['key_id']}/revoke", "auth.csrf"),
         ("key.revoke", place, "done"),
         ("user.change_password", f"/users/{browser.name}", "auth.refused"),
         ("sign_out", f"/users/{browser.name}", "done"),
@@ -235,19 +235,19 @@ async def test_a_form_that_is_sent_again_makes_no_second_key(
     shared: Gateway, browser: Browser
 ) -> None:
     """The page that shows a new key makes no other when it is loaded again."""
-    page = (await browser.get("/keys")).text
+    page = (await browser.get("/settings/keys")).text
     (once,) = re.findall('name="once" value="([0-9a-f]{16})"', page)
     form = {"kind": "model", "expires": "1 day", "once": once}
-    assert "Your new key" in (await browser.post("/keys", **form)).text
-    again = (await browser.post("/keys", **form)).text
+    assert "Your new key" in (await browser.post("/settings/keys", **form)).text
+    again = (await browser.post("/settings/keys", **form)).text
     assert "Your new key" not in again
     assert "his form was sent before" in again
     listed = await shared.get(f"/users/{browser.name}/model_keys")
     (key,) = next(value for value in listed.values() if isinstance(value, list))
-    answer = await browser.post(f"/keys/{key['key_id']}/revoke")
+    answer = await browser.post(f"/settings/keys/{key['key_id']}/revoke")
     place = answer.headers["location"]
     assert f"The key {key['key_id'][:8]}… is revoked" in (await browser.get(place)).text
-    assert "is revoked" not in (await browser.get("/keys?revoked=<b>")).text
+    assert "is revoked" not in (await browser.get("/settings/keys?revoked=<b>")).text
 
 
 async def test_a_whole_link_can_be_pasted(shared: Gateway) -> None:
@@ -260,7 +260,7 @@ async def test_a_whole_link_can_be_pasted(shared: Gateway) -> None:
 async def test_user_revokes_own_keys_only(shared: Gateway, browser: Browser) -> None:
     """Another user's key cannot be revoked by a form with its id."""
     key = await shared.post("/users/admin/model_keys")
-    answer = await browser.post(f"/keys/{key['key_id']}/revoke")
+    answer = await browser.post(f"/settings/keys/{key['key_id']}/revoke")
     assert answer.status_code == 404
     assert key["key_id"] in (await shared.admin.get("/users/admin/model_keys")).text
     await shared.delete(f"/users/admin/model_keys/{key['key_id']}")
@@ -272,7 +272,7 @@ async def test_a_password_that_was_made(shared: Gateway) -> None:
     made = (await shared.post("/users", {"username": name}))["password"]
     async with httpx.AsyncClient(base_url=shared.url, timeout=PATIENCE) as client:
         await sign_in(client, name, made)
-        assert (await client.get("/keys")).headers["location"] == "/password"
+        assert (await client.get("/settings/keys")).headers["location"] == "/settings/password"
         for path in ("/projects", f"/users/{name}/v2_keys"):
             assert refusal(await client.get(f"/api/v2{path}")) == (403, "auth.password")
     await shared.delete(f"/users/{name}")
@@ -283,7 +283,7 @@ async def test_by_a_link_no_password_is_asked_for(shared: Gateway) -> None:
     async with httpx.AsyncClient(base_url=shared.url, timeout=PATIENCE) as client:
         link = (await shared.post("/site/links"))["token"]
         await client.post("/open", data={"token": link}, headers=OURS)
-        assert (await client.get("/keys")).status_code == 200
+        assert (await client.get("/settings/keys")).status_code == 200
         assert (await client.get("/api/v2/projects")).status_code == 200
         refused = await client.post("/api/v2/site/links", headers={"X-CSRF-Token": "none"})
         assert refused.status_code == 403
@@ -302,11 +302,11 @@ async def test_user_without_password_chooses_one(shared: Gateway, browser: Brows
     token = (await shared.post("/site/links"))["token"]
     answer = await browser.client.post("/open", data={"token": token}, headers=OURS)
     assert answer.headers["location"] == "/"
-    page = (await browser.get("/password")).text
+    page = (await browser.get("/settings/password")).text
     assert "Choose a password" in page
     assert 'name="old"' not in page
     browser.client.cookies.clear()
-    assert (await browser.client.get("/keys", headers=before)).status_code == 303
+    assert (await browser.client.get("/settings/keys", headers=before)).status_code == 303
 
 
 async def test_home_shows_visible_projects_only(
@@ -351,33 +351,33 @@ async def test_with_tls_the_cookie_is_this_host_s(tmp_path: Path, certified: Set
             told = await gateway.models.get("/livez", headers={"Host": host})
             assert told.headers.get("Strict-Transport-Security") == said
         token = cookie.partition("=")[2].partition(";")[0]
-        assert (await gateway.models.get("/keys")).status_code == 200
+        assert (await gateway.models.get("/settings/keys")).status_code == 200
         gateway.models.cookies.clear()
         plain = {"Cookie": f"{COOKIE}={token}"}
-        assert (await gateway.models.get("/keys", headers=plain)).status_code == 303
+        assert (await gateway.models.get("/settings/keys", headers=plain)).status_code == 303
 
 
 async def test_form_is_audited(shared: Gateway, browser: Browser) -> None:
     """What is done by a form, or refused, has one entry, named as the admin API names it."""
     for page in PAGES:
         assert bool(page.audit) == (page.method == "POST"), page.path
-    made = await browser.post("/keys", kind="model", expires="1 day")
+    made = await browser.post("/settings/keys", kind="model", expires="1 day")
     assert made.status_code == 200
     (key,) = (await shared.get(f"/users/{browser.name}/model_keys"))["model_keys"]
     place = f"/users/{browser.name}/model_keys/{key['key_id']}"
-    await browser.post("/keys", kind="none", expires="1 day")
-    await browser.client.post("/keys", data={}, headers={"Sec-Fetch-Site": "cross-site"})
-    await browser.post(f"/keys/{key['key_id']}/revoke")
-    await browser.post(f"/keys/{key['key_id']}/revoke")
+    await browser.post("/settings/keys", kind="none", expires="1 day")
+    await browser.client.post("/settings/keys", data={}, headers={"Sec-Fetch-Site": "cross-site"})
+    await browser.post(f"/settings/keys/{key['key_id']}/revoke")
+    await browser.post(f"/settings/keys/{key['key_id']}/revoke")
     await browser.post("/sign-out")
     found = (await shared.get("/audit", who=browser.name))["entries"]
     assert [(e["action"], e["object"], e["outcome"]) for e in found] == [
         ("sign_in", f"/users/{browser.name}", "done"),
         ("key.create", place, "done"),
-        ("key.create", "/keys", "argument.invalid"),
-        ("key.create", "/keys", "auth.csrf"),
+        ("key.create", "/settings/keys", "argument.invalid"),
+        ("key.create", "/settings/keys", "auth.csrf"),
         ("key.revoke", place, "done"),
-        ("key.revoke", f"/keys/{key['key_id']}/revoke", "key.notfound"),
+        ("key.revoke", f"/settings/keys/{key['key_id']}/revoke", "key.notfound"),
         ("sign_out", f"/users/{browser.name}", "done"),
     ]
     assert len({each["request_id"] for each in found}) == len(found)

@@ -194,7 +194,7 @@ def test_model_row_has_call() -> None:
     assert "Authorization" not in model_row(view(model, None)).curl
 
 
-@pytest.mark.parametrize("path", ["/", "/keys", "/keys?x=1", "/a/b#c"])
+@pytest.mark.parametrize("path", ["/", "/settings/keys", "/settings/keys?x=1", "/a/b#c"])
 def test_local_path_keeps_own_path(path: str) -> None:
     """After signing in a user gets the page that they requested."""
     assert local_path(path) == path
