@@ -83,6 +83,7 @@ KINDS = [
     Kind("builds/BUILD/sealed", ANY - STUCK),
     Kind("builds/*/code/*"),
     Kind("environments/*/environment/*"),
+    Kind("environments/*/compiled"),
     Kind("environments/*/inputs"),
     Kind("environments/*/pylock.toml"),
     Kind("environments/*/sealed", ANY - STUCK),
