@@ -5,7 +5,12 @@ from quart import Response, request
 
 import builder
 from gateway.admin import log_stream
-from gateway.admin.deployments import CreateDeployment, new_deployment, shown_deployment
+from gateway.admin.deployments import (
+    CreateDeployment,
+    deployment_defaults,
+    new_deployment,
+    shown_deployment,
+)
 from gateway.admin.lookup import Lookup
 from gateway.admin.routing import route
 from gateway.admin.routing.downloads import log_text
@@ -65,9 +70,11 @@ class BuildRoutes:
     @route.post(MANY, "project.edit", "build a model", max_body=FREE_BYTES, audit="build.create")
     async def create(self, project_id: str, model_id: str, body: CreateBuild) -> Json:
         model = await self._lookup.model(project_id, model_id)
-        deployment = new_deployment(model, body.auto_deployment_config)
+        config = body.auto_deployment_config
+        defaults = await deployment_defaults(self._control, model, config)
+        deployment = new_deployment(defaults, config)
         # The sizes of a later deployment are checked before anything is built.
-        if body.auto_deployment_config is not None:
+        if config is not None:
             self._control.deployments.check(project_id, deployment, model_id=model.id)
         launched = await self._control.launcher.build(
             model,

@@ -14,7 +14,7 @@ from gateway.admin.schemas import (
     scaled,
     variables_json,
 )
-from gateway.control import Control
+from gateway.control import Control, user_variables
 from gateway.control.deployments.new_deployment import NewDeployment
 from gateway.control.records import Deployment, Model
 from gateway.control.user_variables import ShownVariables
@@ -31,14 +31,18 @@ ONE = f"{MANY}/<deployment_id>"
 class CreateDeployment(msgspec.Struct, kw_only=True):
     """`cpu` in cores, `memory` in GB; the model's defaults apply to what is missing. With `network`
     "none" the replicas reach only their callers, with "outward" also other machines but nothing on
-    this one. With "listen" they may listen on TCP ports, with "machine" they may not."""
+    this one. With "listen" they may listen on TCP ports, with "machine" they may not.
 
+    `based_on` is the id of a deployment of the model: what it was created with applies to what is
+    missing, its variables too, and its secrets to those that are not named."""
+
+    based_on: str = ""
     cpu: float | None = None
     memory: float | None = None
     nvidia_gpus: Amount = 0
     replicas: Amount | None = None
-    network: Network = "machine"
-    environment: Variables = {}
+    network: Network | None = None
+    environment: Variables | None = None
     secrets: Variables = {}
 
 
@@ -82,8 +86,10 @@ class DeploymentRoutes:
     ) -> Json:
         build = await self._lookup.build(project_id, model_id, build_id)
         model = await self._lookup.model(project_id, model_id)
-        new = new_deployment(model, body)
-        if not is_allowed(self._accounts, "project.edit", project_id):
+        edits = is_allowed(self._accounts, "project.edit", project_id)
+        defaults = await deployment_defaults(self._control, model, body, with_variables=edits)
+        new = new_deployment(defaults, body)
+        if not edits:
             new = await self._deployments.as_before(model, new)
         made = await self._deployments.create(model, build, new, principal().user)
         return self._json(made)
@@ -115,18 +121,38 @@ class DeploymentRoutes:
         return shown_deployment(self._control, deployment)
 
 
-def new_deployment(defaults: Model | NewDeployment, body: CreateDeployment | None) -> NewDeployment:
-    """The deployment that a request asks for, with the defaults for what is missing."""
+async def deployment_defaults(
+    control: Control, model: Model, body: CreateDeployment | None, *, with_variables: bool = True
+) -> NewDeployment:
+    """What applies to what a request leaves out: the deployment that it is based on, or the model's
+    defaults. Raises NotFound, and Refusal."""
+    if body is None or not body.based_on:
+        return NewDeployment(
+            cpu_millicores=model.cpu_millicores,
+            memory_mb=model.memory_mb,
+            replicas=model.replicas,
+        )
+    before = await control.deployments.created_with(model, body.based_on)
+    if with_variables:
+        return before
+    return msgspec.structs.replace(before, environment={}, secrets={})
+
+
+def new_deployment(defaults: NewDeployment, body: CreateDeployment | None) -> NewDeployment:
+    """The deployment that a request asks for, with the defaults for what is missing. Raises
+    Refusal."""
     body = body or CreateDeployment()
     if body.nvidia_gpus:
         raise Refusal("feature.unsupported", "nvidia_gpus: predictd does not assign GPUs")
+    before = user_variables.Variables(defaults.environment, defaults.secrets)
+    variables = user_variables.combine(body.environment, body.secrets, before)
     return NewDeployment(
         cpu_millicores=scaled("cpu", body.cpu, 1000, defaults.cpu_millicores),
         memory_mb=scaled("memory", body.memory, 1024, defaults.memory_mb),
         replicas=defaults.replicas if body.replicas is None else body.replicas,
-        network=body.network,
-        environment=body.environment,
-        secrets=body.secrets,
+        network=body.network or defaults.network,
+        environment=variables.plain,
+        secrets=variables.secrets,
     )
 
 

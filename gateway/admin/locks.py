@@ -37,7 +37,7 @@ class LockRoutes:
     @route.get(
         f"{ONE}/diff/<other_build_id>",
         "project.view",
-        "show what differs in another build: packages and files",
+        "show what differs in another build: settings, packages and files",
     )
     async def compare(
         self, project_id: str, model_id: str, build_id: str, other_build_id: str
@@ -48,7 +48,8 @@ class LockRoutes:
         return {
             "build_number": before.number,
             "other_build_number": after.number,
-            "packages": [msgspec.structs.asdict(each) for each in compared.packages],
+            "settings": [msgspec.structs.asdict(each) for each in compared.settings],
+            "packages": msgspec.to_builtins(compared.packages),
             "files": [msgspec.structs.asdict(each) for each in compared.files],
             "files_changed": compared.files_changed,
         }

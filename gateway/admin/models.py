@@ -129,8 +129,11 @@ class ModelRoutes:
         config = body.auto_build_config if body.auto_build_model else None
         if config is None:
             return await self._json(await self._models.create(project, new, who), project)
-        deployment = new_deployment(self._models.defaults, config.auto_deployment_config)
-        if config.auto_deployment_config is not None:
+        asked = config.auto_deployment_config
+        if asked is not None and asked.based_on:
+            raise Refusal("argument.invalid", "based_on: a new model has no deployment")
+        deployment = new_deployment(self._models.defaults, asked)
+        if asked is not None:
             self._control.deployments.check(project.id, deployment)
         launched = await self._control.launcher.create_model(
             project,

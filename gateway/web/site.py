@@ -13,7 +13,9 @@ from gateway.web.admin_models import AdminModelPages
 from gateway.web.admin_runtimes import AdminRuntimePages
 from gateway.web.admin_settings import AdminSettingPages
 from gateway.web.admin_users import AdminUserPages
+from gateway.web.builds import BuildPages
 from gateway.web.csrf import SAFE_METHODS, TOKEN_HEADER, check_origin, check_token
+from gateway.web.deployments import DeploymentPages
 from gateway.web.events import EventPages
 from gateway.web.files import FilePages
 from gateway.web.home import HomePages
@@ -51,6 +53,8 @@ NOUNS = (
     AdminModelPages,
     AdminRuntimePages,
     AdminSettingPages,
+    BuildPages,
+    DeploymentPages,
     EventPages,
     StyleguidePages,
 )

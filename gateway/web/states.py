@@ -9,6 +9,7 @@ _TONES: dict[str, Tone] = {
     **dict.fromkeys(("queued", "preparing", "creating", "starting"), "busy"),
     **dict.fromkeys(("failed", "crashed", "error", "build failed", "timedout"), "bad"),
 }
+UNFINISHED_BUILD = ("pending", "queued", "building", "pushing")
 
 
 class Badge(NamedTuple):
@@ -22,6 +23,15 @@ class Badge(NamedTuple):
 def state_of(status: str) -> Badge:
     """The badge of a build, a deployment or an experiment."""
     return Badge(status.capitalize(), _TONES.get(status, "quiet"))
+
+
+def build_state(build: dict[str, Any]) -> Badge:
+    """The badge of a build, as the API shows it."""
+    if build["cancelled_by"]:
+        return Badge("Cancelled", "quiet", f"by {build['cancelled_by']}")
+    label, tone, _ = state_of(build["status"])
+    labels = {"timedout": "Timed out"}
+    return Badge(labels.get(build["status"], label), tone)
 
 
 def model_state(model: dict[str, Any]) -> Badge:

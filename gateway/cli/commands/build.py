@@ -134,7 +134,7 @@ def lock(context: Context) -> None:
 
 @command(
     "build diff",
-    "show which packages and files differ between two builds",
+    "show which settings, packages and files differ between two builds",
     MODEL,
     argument("number", metavar="N", type=count, help=_NUMBER),
     argument("other", metavar="M", nargs="?", type=count, help="the other (default: the last)"),
@@ -218,18 +218,24 @@ def packages_of(build: Json) -> int | str:
 
 
 def difference_text(compared: Json) -> str:
-    """Packages and files that differ between two builds, as tables."""
+    """Settings, packages and files that differ between two builds, as tables."""
     numbers = f"build {compared['build_number']} and build {compared['other_build_number']}"
     packages = [
         (each["name"], each["before"] or "-", each["after"] or "-", _CHANGES[each["kind"]])
-        for each in compared["packages"]
+        for each in compared["packages"] or ()
+    ]
+    settings = [
+        (each["name"], each["before"] or "-", each["after"] or "-") for each in compared["settings"]
     ]
     files = [(each["path"], each["kind"]) for each in compared["files"]]
     more = compared["files_changed"] - len(files)
+    unlocked = "One of them has no lock, since it failed." if compared["packages"] is None else ""
     parts = [
+        table(("SETTING", "BEFORE", "AFTER"), settings) if settings else "",
         table(("PACKAGE", "BEFORE", "AFTER", "CHANGE"), packages) if packages else "",
         table(("FILE", "CHANGE"), files) if files else "",
         f"and {plural(more, 'other file')}" if more else "",
+        unlocked,
     ]
     return "\n\n".join(filter(None, parts)) or f"{numbers} have equal packages and files."
 

@@ -12,12 +12,34 @@ from store import Build, Database
 
 # Files that a comparison names; it counts the others.
 MOST_FILES = 1000
+# The settings of a build, by their names in the API.
+
+_SETTINGS = {
+    "file_path": "file",
+    "function_name": "function",
+    "kernel": "kernel",
+    "runtime_identifier": "interpreter",
+    "model_root_dir": "model_root",
+    "build_script_path": "script",
+    "network": "network",
+    "example": "example",
+}
+
+
+class ChangedSetting(msgspec.Struct, frozen=True, kw_only=True):
+    """A setting of a build that differs, by its name in the API."""
+
+    name: str
+    before: str
+    after: str
 
 
 class BuildComparison(msgspec.Struct, frozen=True, kw_only=True):
-    """What differs between two builds. `files_changed` counts all files, `files` has the first."""
+    """What differs between two builds. `files_changed` counts all files, `files` has the first.
+    `packages` are None where a build has no lock, as one that failed."""
 
-    packages: list[PackageChange]
+    settings: list[ChangedSetting]
+    packages: list[PackageChange] | None
     files: list[ChangedFile]
     files_changed: int
 
@@ -44,14 +66,35 @@ class BuildLocks:
         return await trio.to_thread.run_sync(builder.read_lock, text)
 
     async def compare(self, project_id: str, before: Build, after: Build) -> BuildComparison:
-        """What differs between two builds of a project. Raises Refusal for a build without a lock,
-        and SnapshotFailed."""
-        locks = await self.lock(before), await self.lock(after)
-        packages = await trio.to_thread.run_sync(builder.compare_locks, *locks)
+        """What differs between two builds of a project. Raises Refusal for a build without a
+        snapshot, and SnapshotFailed."""
+        for build in (before, after):
+            if not build.snapshot:
+                raise Refusal("state.conflict", f"build {build.number} has no snapshot")
+        packages = None
+        if before.lock_id and after.lock_id:
+            locks = await self.lock(before), await self.lock(after)
+            packages = await trio.to_thread.run_sync(builder.compare_locks, *locks)
         snapshots = self._data.snapshots(project_id)
         files = await builder.changed_files(
             Snapshot(snapshots, before.snapshot), Snapshot(snapshots, after.snapshot)
         )
         return BuildComparison(
-            packages=packages, files=files[:MOST_FILES], files_changed=len(files)
+            settings=changed_settings(before, after),
+            packages=packages,
+            files=files[:MOST_FILES],
+            files_changed=len(files),
         )
+
+
+def changed_settings(before: Build, after: Build) -> list[ChangedSetting]:
+    """The settings that differ."""
+    values = {
+        name: (getattr(before, field) or "", getattr(after, field) or "")
+        for name, field in _SETTINGS.items()
+    }
+    return [
+        ChangedSetting(name=name, before=old, after=new)
+        for name, (old, new) in values.items()
+        if old != new
+    ]

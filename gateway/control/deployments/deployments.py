@@ -22,7 +22,7 @@ from gateway.control.disk.free_space import FreeSpace
 from gateway.control.operation import Operations
 from gateway.control.runtime_settings import RuntimeSettings
 from gateway.control.sandbox import Sandbox
-from gateway.control.user_variables import NO_VARIABLES, named_changes
+from gateway.control.user_variables import NO_VARIABLES, Variables, named_changes
 from gateway.encryption import CannotDecrypt
 from gateway.errors import Refusal
 from gateway.set_aside import SetAside
@@ -145,17 +145,36 @@ class Deployments:
         present = await self._services.database.read(store.deployments.current, model.id)
         if present is None:
             return asked
-        try:
-            kept = self._services.variables.decrypt(present)
-        except CannotDecrypt as error:
-            text = f"{error}; who may edit the project has to deploy"
-            raise Refusal("state.conflict", text) from error
+        kept = self._variables_of(present)
         return msgspec.structs.replace(
             asked,
             network=min(asked.network, present.network, key=NETWORKS.index),
             environment=kept.plain,
             secrets=kept.secrets,
         )
+
+    async def created_with(self, model: Model, deployment_id: str) -> NewDeployment:
+        """What a deployment of the model was created with, its variables too. Raises NotFound, and
+        Refusal."""
+        found = await self._services.database.read(store.deployments.get, deployment_id)
+        if found.model_id != model.id:
+            raise store.NotFound("deployment", deployment_id)
+        kept = self._variables_of(found)
+        return NewDeployment(
+            cpu_millicores=found.cpu_millicores,
+            memory_mb=found.memory_mb,
+            replicas=found.replicas,
+            network=found.network,
+            environment=kept.plain,
+            secrets=kept.secrets,
+        )
+
+    def _variables_of(self, deployment: Deployment) -> Variables:
+        try:
+            return self._services.variables.decrypt(deployment)
+        except CannotDecrypt as error:
+            text = f"{error}; who may edit the project has to deploy with new variables"
+            raise Refusal("state.conflict", text) from error
 
     def check(
         self, project_id: str, asked: NewDeployment, *, now: bool = False, model_id: str = ""

@@ -1,82 +1,110 @@
 // A log pane: lines of a stream of the API, with ANSI colours, as text only. A line that a progress
-// bar overwrites is folded to its last state. Following stops when one scrolls up.
+// bar overwrites is folded to its last state. Following stops when one scrolls up, and continues at
+// the end. A hidden page follows nothing; a stream that breaks is read again from its first line.
+import { coloured } from "./ansi.js";
 
 const MOST_LINES = 10_000;
-const COLOURS = ["black", "red", "green", "yellow", "blue", "magenta", "cyan", "white"];
+const AGAIN = 3000; // milliseconds before a stream that was refused is asked for again
+const panes = new Set();
 
 export function followLogs(root) {
-  for (const pane of root.querySelectorAll("[data-log]")) {
-    if (!pane.dataset.begun) start(pane);
+  for (const pane of panes) if (!pane.element.isConnected) pane.end();
+  for (const element of root.querySelectorAll("[data-log]")) {
+    if (element.dataset.begun) continue;
+    element.dataset.begun = "yes";
+    panes.add(new Pane(element));
   }
 }
 
-function start(pane) {
-  pane.dataset.begun = "yes";
-  const text = pane.querySelector("pre");
-  const box = pane.querySelector("[data-log-follow]");
-  let source = null;
-  let ended = false;
+document.addEventListener("visibilitychange", () => {
+  for (const pane of panes) {
+    if (document.visibilityState === "visible") pane.open();
+    else pane.close();
+  }
+});
+addEventListener("pagehide", () => {
+  for (const pane of panes) pane.close();
+});
+addEventListener("pageshow", () => {
+  for (const pane of panes) pane.open();
+});
 
-  text.addEventListener("scroll", () => {
-    const atEnd = text.scrollHeight - text.scrollTop - text.clientHeight < 30;
-    if (box && box.checked !== atEnd) box.checked = atEnd;
-  });
+class Pane {
+  constructor(element) {
+    this.element = element;
+    this.text = element.querySelector("pre");
+    this.box = element.querySelector("[data-log-follow]");
+    this.source = null;
+    this.waiting = []; // lines that came since the last picture
+    this.isEnded = false;
+    this.text.addEventListener("scroll", () => {
+      const { scrollHeight, scrollTop, clientHeight } = this.text;
+      if (this.box) this.box.checked = scrollHeight - scrollTop - clientHeight < 30;
+    });
+    this.box?.addEventListener("change", () => this.follow());
+    this.open();
+  }
 
-  function open() {
-    if (source || ended || document.visibilityState !== "visible" || !pane.isConnected) return;
-    text.replaceChildren();
-    source = new EventSource(pane.dataset.log);
+  open() {
+    if (this.source || this.isEnded || document.visibilityState !== "visible") return;
+    this.source = new EventSource(this.element.dataset.log);
+    this.source.addEventListener("open", () => {
+      this.waiting = [];
+      this.styles = [];
+      this.text.replaceChildren();
+    });
     for (const kind of ["line", "preparing"]) {
-      source.addEventListener(kind, (event) => add(JSON.parse(event.data)));
+      this.source.addEventListener(kind, (event) => this.take(JSON.parse(event.data)));
     }
-    source.addEventListener("end", () => {
-      ended = true;
-      close();
+    this.source.addEventListener("end", () => {
+      this.isEnded = true;
+      this.close();
+    });
+    this.source.addEventListener("error", () => {
+      if (this.source?.readyState !== EventSource.CLOSED) return; // the browser tries again
+      this.close();
+      setTimeout(() => panes.has(this) && this.open(), AGAIN);
     });
   }
 
-  function close() {
-    source?.close();
-    source = null;
+  close() {
+    this.source?.close();
+    this.source = null;
   }
 
-  function add(line) {
+  end() {
+    this.close();
+    panes.delete(this);
+  }
+
+  // Thousands of lines a second are put in together.
+  take(line) {
+    if (this.waiting.push(line) === 1) requestAnimationFrame(() => this.show());
+    if (this.waiting.length > MOST_LINES) this.waiting.shift();
+  }
+
+  show() {
+    this.text.append(...this.waiting.map((line) => this.elementOf(line)));
+    this.waiting = [];
+    while (this.text.childElementCount > MOST_LINES) this.text.firstElementChild.remove();
+    this.follow();
+  }
+
+  follow() {
+    if (this.box?.checked) this.text.scrollTop = this.text.scrollHeight;
+  }
+
+  elementOf(line) {
     const element = document.createElement("span");
-    const { text: content, stream, at, replica } = typeof line === "string" ? { text: line } : line;
+    const { text, stream, at, replica } = typeof line === "string" ? { text: line } : line;
     element.className = `line ${stream ?? ""}`;
     if (at) element.title = [at, replica].filter(Boolean).join(" ");
-    element.append(...coloured(content.slice(content.lastIndexOf("\r", content.length - 2) + 1)), "\n");
-    text.append(element);
-    while (text.childElementCount > MOST_LINES) text.firstElementChild.remove();
-    if (box?.checked) text.scrollTop = text.scrollHeight;
+    element.append(...coloured(lastState(text), this.styles), "\n");
+    return element;
   }
-
-  document.addEventListener("visibilitychange", () => {
-    if (document.visibilityState === "visible") open();
-    else close();
-  });
-  addEventListener("pagehide", close);
-  open();
 }
 
-// The parts of a line with their colours, without other escape sequences.
-function* coloured(line) {
-  let classes = [];
-  for (const part of line.split(/(\x1b\[[0-9;?]*[A-Za-z])/)) {
-    const code = /^\x1b\[([0-9;]*)m$/.exec(part);
-    if (code) {
-      for (const number of code[1].split(";").map(Number)) {
-        if (number === 0) classes = [];
-        else if (number === 1) classes.push("bold");
-        else if (number >= 30 && number <= 37) classes.push(`ansi-${COLOURS[number - 30]}`);
-        else if (number >= 90 && number <= 97) classes.push(`ansi-${COLOURS[number - 90]}`);
-        else if (number === 39) classes = classes.filter((each) => !each.startsWith("ansi-"));
-      }
-    } else if (part && !part.startsWith("\x1b[")) {
-      const element = document.createElement("span");
-      element.textContent = part;
-      element.className = classes.join(" ");
-      yield element;
-    }
-  }
+// What is left of a line after its carriage returns.
+function lastState(text) {
+  return text.slice(text.lastIndexOf("\r", text.length - 2) + 1).replace(/\r$/, "");
 }
