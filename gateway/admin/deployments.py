@@ -90,7 +90,7 @@ class DeploymentRoutes:
         defaults = await deployment_defaults(self._control, model, body, with_variables=edits)
         new = new_deployment(defaults, body)
         if not edits:
-            new = await self._deployments.as_before(model, new)
+            new = await self._deployments.earlier.as_before(model, new)
         made = await self._deployments.create(model, build, new, principal().user)
         return self._json(made)
 
@@ -132,7 +132,7 @@ async def deployment_defaults(
             memory_mb=model.memory_mb,
             replicas=model.replicas,
         )
-    before = await control.deployments.created_with(model, body.based_on)
+    before = await control.deployments.earlier.created_with(model, body.based_on)
     if with_variables:
         return before
     return msgspec.structs.replace(before, environment={}, secrets={})

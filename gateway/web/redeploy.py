@@ -17,7 +17,7 @@ _COMPARED = {
 }
 
 
-class Difference(NamedTuple):
+class ChangedValue(NamedTuple):
     """What differs between two deployments; "" where one has it not."""
 
     name: str
@@ -40,22 +40,22 @@ def before_current(recent: Sequence[Json], current_id: str) -> Json | None:
     return None
 
 
-def differences(before: Json, after: Json) -> list[Difference]:
+def differences(before: Json, after: Json) -> list[ChangedValue]:
     """What differs between two deployments: settings, then variables that the user may see."""
     found = [
-        Difference(label, _text(before[name]), _text(after[name]))
+        ChangedValue(label, _text(before[name]), _text(after[name]))
         for name, label in _COMPARED.items()
         if before[name] != after[name]
     ]
     old, new = (json.loads(each["environment"] or "{}") for each in (before, after))
     found += [
-        Difference(name, old.get(name, ""), new.get(name, ""))
+        ChangedValue(name, old.get(name, ""), new.get(name, ""))
         for name in sorted(old.keys() | new.keys())
         if old.get(name) != new.get(name)
     ]
     for name in sorted(set(before["secrets"]) ^ set(after["secrets"])):
         is_new = name in after["secrets"]
-        found.append(Difference(name, "" if is_new else "secret", "secret" if is_new else ""))
+        found.append(ChangedValue(name, "" if is_new else "secret", "secret" if is_new else ""))
     return found
 
 

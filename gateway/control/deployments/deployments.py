@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-import msgspec
 import trio
 
 import store
 from builder import BuildStore
 from gateway.background import Tasks
 from gateway.control.audit.audit_log import annotate
+from gateway.control.deployments.earlier_deployments import EarlierDeployments
 from gateway.control.deployments.new_deployment import NewDeployment, check_deployment
 from gateway.control.deployments.rollout import Restart, Rollout
 from gateway.control.deployments.rollout_services import RolloutServices
@@ -22,12 +22,11 @@ from gateway.control.disk.free_space import FreeSpace
 from gateway.control.operation import Operations
 from gateway.control.runtime_settings import RuntimeSettings
 from gateway.control.sandbox import Sandbox
-from gateway.control.user_variables import NO_VARIABLES, Variables, named_changes
-from gateway.encryption import CannotDecrypt
+from gateway.control.user_variables import NO_VARIABLES, named_changes
 from gateway.errors import Refusal
 from gateway.set_aside import SetAside
 from store import Build, Deployment, Model, User
-from workers import NETWORKS, Pool, StartFailed
+from workers import Pool, StartFailed
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +53,7 @@ class Deployments:
         build_store: BuildStore,
         set_aside: SetAside,
     ) -> None:
+        self.earlier = EarlierDeployments(services)
         self._services = services
         self._settings = settings
         self._tasks = tasks
@@ -133,48 +133,6 @@ class Deployments:
             yield
         finally:
             self._claims.remove(claim)
-
-    async def as_before(self, model: Model, asked: NewDeployment) -> NewDeployment:
-        """The deployment for a user who may deploy but not edit: with the variables of the model's
-        present deployment, and no more network than that has. Variables decide what code runs
-        (LD_PRELOAD, PYTHONPATH), so to give some is to edit. Raises Refusal."""
-        for name in ("environment", "secrets"):
-            if getattr(asked, name):
-                text = f"{name}: to set variables needs 'project.edit'; without, they stay"
-                raise Refusal("auth.forbidden", text)
-        present = await self._services.database.read(store.deployments.current, model.id)
-        if present is None:
-            return asked
-        kept = self._variables_of(present)
-        return msgspec.structs.replace(
-            asked,
-            network=min(asked.network, present.network, key=NETWORKS.index),
-            environment=kept.plain,
-            secrets=kept.secrets,
-        )
-
-    async def created_with(self, model: Model, deployment_id: str) -> NewDeployment:
-        """What a deployment of the model was created with, its variables too. Raises NotFound, and
-        Refusal."""
-        found = await self._services.database.read(store.deployments.get, deployment_id)
-        if found.model_id != model.id:
-            raise store.NotFound("deployment", deployment_id)
-        kept = self._variables_of(found)
-        return NewDeployment(
-            cpu_millicores=found.cpu_millicores,
-            memory_mb=found.memory_mb,
-            replicas=found.replicas,
-            network=found.network,
-            environment=kept.plain,
-            secrets=kept.secrets,
-        )
-
-    def _variables_of(self, deployment: Deployment) -> Variables:
-        try:
-            return self._services.variables.decrypt(deployment)
-        except CannotDecrypt as error:
-            text = f"{error}; who may edit the project has to deploy with new variables"
-            raise Refusal("state.conflict", text) from error
 
     def check(
         self, project_id: str, asked: NewDeployment, *, now: bool = False, model_id: str = ""

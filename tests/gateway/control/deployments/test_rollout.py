@@ -449,7 +449,7 @@ async def test_user_who_may_not_edit_deploys_as_before(stage: RolloutStage) -> N
     await deploy(1, network="machine", environment={"A": "other"})
     first, last = NETWORKS[0], NETWORKS[-1]
     for asked, network in ((first, first), (last, "none")):
-        found = await stage.deployments.as_before(
+        found = await stage.deployments.earlier.as_before(
             stage.models[0], NewDeployment(**size, network=asked)
         )
         assert (found.environment, found.secrets) == ({"A": "1"}, {"B": "2"})
@@ -458,7 +458,7 @@ async def test_user_who_may_not_edit_deploys_as_before(stage: RolloutStage) -> N
     found = NewDeployment(**size)
     for named in ("environment", "secrets"):
         with pytest.raises(Refusal, match=named):
-            await stage.deployments.as_before(
+            await stage.deployments.earlier.as_before(
                 stage.models[0], msgspec.structs.replace(found, **{named: {"A": "2"}})
             )
 
