@@ -14,6 +14,7 @@ from gateway.web.admin_runtimes import AdminRuntimePages
 from gateway.web.admin_settings import AdminSettingPages
 from gateway.web.admin_users import AdminUserPages
 from gateway.web.builds import BuildPages
+from gateway.web.collaborators import CollaboratorPages
 from gateway.web.csrf import SAFE_METHODS, TOKEN_HEADER, check_origin, check_token
 from gateway.web.deployments import DeploymentPages
 from gateway.web.events import EventPages
@@ -25,6 +26,7 @@ from gateway.web.models import ModelPages
 from gateway.web.monitoring import MonitoringPages
 from gateway.web.new_model import NewModelPages
 from gateway.web.project_models import ProjectModelPages
+from gateway.web.project_settings import ProjectSettingPages
 from gateway.web.projects import ProjectPages
 from gateway.web.rendering import Rendering
 from gateway.web.routing import Page, PageRouter
@@ -43,6 +45,8 @@ NOUNS = (
     ProjectPages,
     ProjectModelPages,
     FilePages,
+    CollaboratorPages,
+    ProjectSettingPages,
     ModelPages,
     NewModelPages,
     ModelSettingsPages,
