@@ -28,6 +28,8 @@ from workers import Network
 
 MANY = "/projects/<project_id>/experiments"
 ONE = f"{MANY}/<experiment_id>"
+# Bytes of a text file that are shown.
+_MOST_TEXT = 64 * 1024
 
 
 class CreateExperiment(msgspec.Struct, kw_only=True):
@@ -161,6 +163,15 @@ class ExperimentRoutes:
         folder = await self._outputs(project_id, experiment_id)
         return await download(lambda: file_operations.opened(folder, path))
 
+    @route.get(
+        f"{ONE}/text/<path:path>",
+        "project.view",
+        "show the beginning of a text file of an experiment",
+    )
+    async def text(self, project_id: str, experiment_id: str, path: str) -> Json:
+        folder = await self._outputs(project_id, experiment_id)
+        return await trio.to_thread.run_sync(_beginning, folder, path)
+
     @route.post(
         f"{ONE}:add_to_project",
         "project.edit",
@@ -192,6 +203,20 @@ class ExperimentRoutes:
 
     async def _json(self, experiment: Experiment) -> Json:
         return experiment_json(await self._views.experiment(experiment))
+
+
+def _beginning(folder: Path, path: str) -> Json:
+    """`text` is null for a file that is not text."""
+    with file_operations.opened(folder, path) as file:
+        size = os.fstat(file.fileno()).st_size
+        found = file.read(_MOST_TEXT)
+    shown = found.decode("utf-8", "ignore" if len(found) < size else "replace")
+    is_text = b"\0" not in found and "\ufffd" not in shown
+    return {
+        "text": shown if is_text else None,
+        "file_size": str(size),
+        "complete": len(found) == size,
+    }
 
 
 async def _compared(shown: list[bytes], comparison: Comparison) -> AsyncIterator[bytes]:

@@ -32,7 +32,7 @@ class Series(NamedTuple):
     tone: str = ""
 
 
-class Mark(NamedTuple):
+class AxisMark(NamedTuple):
     """A vertical line at a value of the axis, such as a deployment."""
 
     at: float
@@ -55,7 +55,7 @@ def figure(
     unit: str = "",
     time: bool = False,
     zoom: tuple[float, float] | None = None,
-    marks: Sequence[Mark] = (),
+    marks: Sequence[AxisMark] = (),
 ) -> Markup:
     """`heads` says what each value belongs to: a text, or with `time` milliseconds of Unix time;
     `at` is where it is, in thousandths of the width. `picture` is SVG; `unit` is no user's text."""
@@ -108,7 +108,9 @@ def _legend(series: Sequence[Series]) -> Markup:
     return Markup('<ul class="legend">{}</ul>').format(Markup("").join(items))
 
 
-def _about(series: Sequence[Series], texts: Sequence[Sequence[str]], marks: Sequence[Mark]) -> str:
+def _about(
+    series: Sequence[Series], texts: Sequence[Sequence[str]], marks: Sequence[AxisMark]
+) -> str:
     """The picture in words."""
     parts = []
     for each, shown in zip(series, texts, strict=True):

@@ -15,7 +15,7 @@ from itertools import pairwise
 
 from markupsafe import Markup, escape
 
-from gateway.web.chart_figure import HEIGHT, Mark, Series, figure, kind
+from gateway.web.chart_figure import HEIGHT, AxisMark, Series, figure, kind
 from gateway.web.chart_scales import Scale, linear, logarithmic, number, times
 
 # The width of the inner picture, in its own units.
@@ -32,7 +32,7 @@ def line_chart(
     log: bool = False,
     stacked: bool = False,
     zero: bool = True,
-    marks: Sequence[Mark] = (),
+    marks: Sequence[AxisMark] = (),
     window: tuple[float, float] | None = None,
     zoom: bool = False,
 ) -> Markup:
@@ -227,7 +227,7 @@ def _frame(across: Scale, up: Scale, *, time: bool = False) -> str:
     return "".join(parts)
 
 
-def _marks(marks: Iterable[Mark], across: Scale) -> str:
+def _marks(marks: Iterable[AxisMark], across: Scale) -> str:
     parts = []
     for mark in marks:
         if across.low <= mark.at <= across.high:

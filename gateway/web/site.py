@@ -19,6 +19,7 @@ from gateway.web.csrf import SAFE_METHODS, TOKEN_HEADER, check_origin, check_tok
 from gateway.web.deployments import DeploymentPages
 from gateway.web.events import EventPages
 from gateway.web.files import FilePages
+from gateway.web.experiments import ExperimentPages
 from gateway.web.home import HomePages
 from gateway.web.keys import KeyPages
 from gateway.web.model_settings import ModelSettingsPages
@@ -59,6 +60,7 @@ NOUNS = (
     AdminSettingPages,
     BuildPages,
     DeploymentPages,
+    ExperimentPages,
     EventPages,
     StyleguidePages,
 )

@@ -8,7 +8,7 @@ from quart import Response
 from gateway.control import Control
 from gateway.errors import Refusal
 from gateway.web import charts, routing
-from gateway.web.chart_figure import Mark, Series
+from gateway.web.chart_figure import AxisMark, Series
 from gateway.web.listing import Column, Listing
 from gateway.web.routing import PageRequest, PageRouter
 
@@ -51,7 +51,7 @@ def _charts() -> list[Markup]:
             unit="ms",
             time=True,
             log=True,
-            marks=[Mark(x[30], "build 7")],
+            marks=[AxisMark(x[30], "build 7")],
             zoom=True,
         ),
         charts.line_chart(

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from gateway.web import charts
-from gateway.web.chart_figure import Mark, Series
+from gateway.web.chart_figure import AxisMark, Series
 from gateway.web.chart_scales import linear, logarithmic, number, times
 
 HOSTILE = """"'><script>alert(1)</script>{x}"""
@@ -82,7 +82,7 @@ def test_line_chart_has_lines_gaps_marks_and_a_table() -> None:
         [Series("p50", [1, 2, None, 4, 5]), Series("p99", [9, 9, 9, 9, 9], "bad")],
         unit="ms",
         time=True,
-        marks=[Mark(2 * MINUTE, "build 7"), Mark(99 * MINUTE, "outside")],
+        marks=[AxisMark(2 * MINUTE, "build 7"), AxisMark(99 * MINUTE, "outside")],
         zoom=True,
     )
     [line] = re.findall('<path class="line s1" d="(.*?)"', chart)
@@ -156,7 +156,7 @@ def test_texts_of_users_stay_text() -> None:
     """A label of a user becomes no markup, in any part of any chart, and nothing is inline."""
     one = Series(HOSTILE, [1.0, 2.0])
     drawn = [
-        charts.line_chart(HOSTILE, [1, 2], [one, one], marks=[Mark(1, HOSTILE)]),
+        charts.line_chart(HOSTILE, [1, 2], [one, one], marks=[AxisMark(1, HOSTILE)]),
         charts.histogram(HOSTILE, [1, 2, 3], [one, one]),
         charts.scatter(HOSTILE, [(1, 2)], HOSTILE, HOSTILE),
         charts.sparkline(HOSTILE, [1]),
