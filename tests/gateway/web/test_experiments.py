@@ -45,7 +45,9 @@ async def project(shared: Gateway, browser: Browser, tmp_path: Path) -> AsyncIte
     folder.mkdir()
     (folder / "fit.py").write_text(FIT)
     path = await shared.project(folder)
-    await shared.admin.put(f"{path}/collaborators/{browser.name}", json={"permission": "write"})
+    await shared.admin.put(
+        f"{path}/collaborators/{browser.name}", json={"permission": "contributor"}
+    )
     yield path
     await shared.delete(path)
 
@@ -114,10 +116,12 @@ async def test_output_is_added_to_the_project(
 
 async def test_experiments_are_compared(shared: Gateway, browser: Browser, project: str) -> None:
     """The chosen runs are beside each other, as a table and as a chart."""
-    for arguments in ("0.5", "0.75", "0.9"):
-        await ended(shared, browser, project, arguments=arguments)
-    page = (await browser.get(f"{project}/experiments/compare?ids=3&ids=1")).text
-    assert re.findall(r">(Run-\d)</a>", page) == ["Run-3", "Run-1"]
+    paths = [
+        await ended(shared, browser, project, arguments=each) for each in ("0.5", "0.7", "0.9")
+    ]
+    first, _, last = [(await shared.get(path))["experiment_number"] for path in paths]
+    page = (await browser.get(f"{project}/experiments/compare?ids={last}&ids={first}")).text
+    assert re.findall(r">(Run-\d+)</a>", page) == [f"Run-{last}", f"Run-{first}"]
     assert "<td>0.9</td><td>0.5</td>" in page
     assert "Metrics of each run" in page
     assert page.count('<path class="line s1"') >= 2
@@ -139,8 +143,9 @@ async def test_refused_run_keeps_what_was_typed(browser: Browser, project: str) 
 
 async def test_deletion_asks_for_the_name(shared: Gateway, browser: Browser, project: str) -> None:
     path = await ended(shared, browser, project)
-    assert (await browser.post(f"{path}/delete", confirmed="Run-2")).status_code == 400
-    answer = await browser.post(f"{path}/delete", confirmed="Run-1")
+    name = f"Run-{(await shared.get(path))['experiment_number']}"
+    assert (await browser.post(f"{path}/delete", confirmed="Run-0")).status_code == 400
+    answer = await browser.post(f"{path}/delete", confirmed=name)
     assert answer.headers["location"] == f"{project}/experiments?done=deleted"
     assert (await browser.get(path)).status_code == 404
 
@@ -148,11 +153,12 @@ async def test_deletion_asks_for_the_name(shared: Gateway, browser: Browser, pro
 async def test_viewer_is_offered_no_change(shared: Gateway, browser: Browser, project: str) -> None:
     """A user who may only view has no form, and is refused if they send one."""
     path = await ended(shared, browser, project)
-    await shared.admin.put(f"{project}/collaborators/{browser.name}", json={"permission": "read"})
+    await shared.admin.put(f"{project}/collaborators/{browser.name}", json={"permission": "viewer"})
     for page in (f"{project}/experiments", path):
         html = (await browser.get(page)).text
         for text in ("Run Experiment", "Add to Project", "Delete Experiment", "Run Again"):
             assert text not in html
+    name = f"Run-{(await shared.get(path))['experiment_number']}"
     for form in ("stop", "delete", "add-to-project"):
-        answer = await browser.post(f"{path}/{form}", confirmed="Run-1", path="model.pkl")
+        answer = await browser.post(f"{path}/{form}", confirmed=name, path="model.pkl")
         assert answer.status_code == 403
