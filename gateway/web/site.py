@@ -18,8 +18,8 @@ from gateway.web.collaborators import CollaboratorPages
 from gateway.web.csrf import SAFE_METHODS, TOKEN_HEADER, check_origin, check_token
 from gateway.web.deployments import DeploymentPages
 from gateway.web.events import EventPages
-from gateway.web.files import FilePages
 from gateway.web.experiments import ExperimentPages
+from gateway.web.files import FilePages
 from gateway.web.home import HomePages
 from gateway.web.keys import KeyPages
 from gateway.web.model_settings import ModelSettingsPages

@@ -6,7 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from gateway.web.chart_figure import Mark, Series
+from gateway.web.chart_figure import AxisMark, Series
 from gateway.web.charts import line_chart
 
 Values = Sequence[float | None]
@@ -24,7 +24,9 @@ def traffic_charts(history: dict[str, Any]) -> list[Markup]:
     x = [1000.0 * at for at in history["times"][::merged]]
     window = (x[0], 1000.0 * (history["times"][-1] + step)) if x else None
     marks = [
-        Mark(1000 * datetime.fromisoformat(each["at"]).timestamp(), f"build {each['build_number']}")
+        AxisMark(
+            1000 * datetime.fromisoformat(each["at"]).timestamp(), f"build {each['build_number']}"
+        )
         for each in history["marks"]
         if each["event"] == "deployed"
     ]

@@ -45,7 +45,6 @@ class Pane {
     this.open();
   }
 
-<<<<<<< HEAD
   open() {
     if (this.source || this.isEnded || document.visibilityState !== "visible") return;
     this.source = new EventSource(this.element.dataset.log);
@@ -54,16 +53,9 @@ class Pane {
       this.styles = [];
       this.text.replaceChildren();
     });
-    for (const kind of ["line", "preparing"]) {
+    const only = this.element.dataset.logEvent;
+    for (const kind of only ? [only] : ["line", "preparing"]) {
       this.source.addEventListener(kind, (event) => this.take(JSON.parse(event.data)));
-=======
-  function open() {
-    if (source || ended || document.visibilityState !== "visible" || !pane.isConnected) return;
-    text.replaceChildren();
-    source = new EventSource(pane.dataset.log);
-    for (const kind of pane.dataset.logEvent ? [pane.dataset.logEvent] : ["line", "preparing"]) {
-      source.addEventListener(kind, (event) => add(JSON.parse(event.data)));
->>>>>>> 0645732f (Run, watch and compare experiments on pages)
     }
     this.source.addEventListener("end", () => {
       this.isEnded = true;
