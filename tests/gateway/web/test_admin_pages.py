@@ -84,6 +84,8 @@ async def test_pages_of_admin(administrator: Browser, path: str, shown: str) -> 
     assert answer.status_code == 200, answer.text
     if path != "/admin/runtimes":
         assert shown in answer.text
+    for form in re.findall(r'<form[^>]* method="post".*?</form>', answer.text, re.DOTALL):
+        assert administrator.token in form
 
 
 async def test_administrator_manages_users(shared: Gateway, administrator: Browser) -> None:

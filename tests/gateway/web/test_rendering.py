@@ -99,10 +99,13 @@ async def test_each_form_of_a_session_has_its_token() -> None:
     visitor = Viewer(User(name="x", password="kept"), "token")
     pages = [
         await RENDERING.page("home.html", visitor, projects=[]),
-        await RENDERING.page("password.html", visitor, changed=False, must_choose=False),
         await RENDERING.page(
-            "keys.html",
+            "settings/password.html", visitor, changed=False, must_choose=False, tabs=()
+        ),
+        await RENDERING.page(
+            "settings/keys.html",
             visitor,
+            tabs=(),
             created="",
             revoked="",
             once="0",
