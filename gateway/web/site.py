@@ -31,6 +31,7 @@ from gateway.web.project_settings import ProjectSettingPages
 from gateway.web.projects import ProjectPages
 from gateway.web.rendering import Rendering
 from gateway.web.routing import Page, PageRouter
+from gateway.web.search import SearchPages
 from gateway.web.settings import SettingsPages
 from gateway.web.sign_in import SignInPages
 from gateway.web.styleguide import StyleguidePages
@@ -48,6 +49,7 @@ NOUNS = (
     FilePages,
     CollaboratorPages,
     ProjectSettingPages,
+    SearchPages,
     ModelPages,
     NewModelPages,
     ModelSettingsPages,

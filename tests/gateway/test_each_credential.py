@@ -53,12 +53,15 @@ ROUTES = {
         GET    {P}/collaborators
         GET    {P}/files
         GET    {P}/files/<path:path>
+        GET    {P}/files/<path:path>:text
         GET    /models
         GET    {P}/models
         GET    {M}
         GET    {M}/deployments
         GET    {M}/replicas
         GET    {M}/logs
+        GET    {M}/history
+        GET    {M}/requests
         GET    {M}/builds
         GET    {B}
         GET    {B}/log
@@ -74,6 +77,7 @@ ROUTES = {
         GET    {X}/metrics
         GET    {X}/files
         GET    {X}/files/<path:path>
+        GET    {X}/text/<path:path>
         GET    /metrics
         GET    /metrics/export
         POST   /metrics/delayed
@@ -88,6 +92,10 @@ ROUTES = {
         POST   {P}/files:compare
         PUT    {P}/files:sync
         DELETE {P}/files/<path:path>
+        PUT    {P}/files/<path:path>:text
+        POST   {P}/files/<path:path>:make_folder
+        POST   {P}/files/<path:path>:move
+        GET    {P}/functions
         POST   {P}/models
         PATCH  {M}
         DELETE {M}
