@@ -165,5 +165,6 @@ def test_every_read_only_verb_works(gateway: Gateway, tmp_path: Path) -> None:
         document = gateway.cli(*verb, "--json")
         assert document.code == 0, document.err
         # One document, or one for each line of a log.
-        for each in document.out.splitlines() if verb[0] == "logs" else [document.out]:
+        is_log = verb[0] == "logs" or "log" in verb
+        for each in document.out.splitlines() if is_log else [document.out]:
             json.loads(each)

@@ -38,6 +38,8 @@ GOOD = {
     "script": b'"add.py"',
     "permission": b'"viewer"',
     "path": b'"add.py"',
+    "text": b'"x"',
+    "to": b'"moved/n%d"',
     "prediction_uuid": b'"%d"',
     "metrics": b'{"a": 1}',
     "model_deployment_crn": b'"crn"',

@@ -34,7 +34,7 @@ def test_demo_once_leaves_nothing(predictd: Predictd, tmp_path: Path, data: Path
     outcome = predictd("demo", "--once", "--json")
     assert outcome.code == 0
     assert outcome.json["answer"] == outcome.json["request"] == {"petal_length": 5.4}
-    assert set(outcome.json["samples"]) == {"curl", "python", "r"}
+    assert set(outcome.json["samples"]) == {"curl", "python", "r", "javascript"}
     assert not list((tmp_path / "tmp").iterdir())
     assert not data.exists()
     assert "Collecting scikit-learn" in outcome.err
