@@ -90,6 +90,18 @@ class ModelTraffic:
         self.latency = [0] * BUCKETS
         self.wait = [0] * BUCKETS
 
+    def take_requests(self, most: int) -> list[RequestRecord]:
+        """Takes the requests that are kept, and returns at most so many, ascending: failures have
+        at least half of the share."""
+        failed, recent = list(self.failed), list(self.recent)
+        self.failed.clear()
+        self.recent.clear()
+        room = max(most - len(recent), -(-most // 2))
+        failed = failed[-room:]
+        left = most - len(failed)
+        recent = recent[-left:] if left > 0 else []
+        return sorted([*failed, *recent], key=lambda each: each[0])
+
     def add(
         self,
         now: float,

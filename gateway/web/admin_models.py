@@ -9,8 +9,9 @@ from gateway.control import Control
 from gateway.errors import Refusal
 from gateway.web import routing
 from gateway.web.admin import admin_frame, totals
-from gateway.web.api import Api, url
+from gateway.web.api import url
 from gateway.web.listing import Column, Listing
+from gateway.web.model_deployments import current_deployment
 from gateway.web.routing import PageRequest, PageRouter, redirect
 from gateway.web.states import state_of
 
@@ -56,8 +57,9 @@ class AdminModelPages:
     async def restart(self, page: PageRequest, project_id: str, model_id: str) -> Response:
         admin_frame(page)
         try:
-            deployment, base = await _current(page.api, project_id, model_id)
-            await page.api.post(url(*base, "deployments", deployment["id"]) + ":restart")
+            model = url("projects", project_id, "models", model_id)
+            deployment, build = await current_deployment(page.api, model)
+            await page.api.post(f"{build}/deployments{url(deployment['id'])}:restart")
         except Refusal as refused:
             return await self._page(page, refused)
         return redirect(f"{PATH}?done=restarted")
@@ -66,9 +68,10 @@ class AdminModelPages:
     async def rebuild(self, page: PageRequest, project_id: str, model_id: str) -> Response:
         admin_frame(page)
         try:
-            deployment, base = await _current(page.api, project_id, model_id)
-            build = await page.api.get(url(*base))
-            await page.api.post(url(*base[:-1]), _again(build, deployment))
+            model = url("projects", project_id, "models", model_id)
+            deployment, path = await current_deployment(page.api, model)
+            build = await page.api.get(path)
+            await page.api.post(f"{model}/builds", _again(build, deployment))
         except Refusal as refused:
             return await self._page(page, refused)
         return redirect(f"{PATH}?done=rebuilt")
@@ -90,19 +93,6 @@ class AdminModelPages:
             done=_DONE.get(page.query.get("done", ""), ""),
             refresh=_REFRESH,
         )
-
-
-async def _current(
-    api: Api, project_id: str, model_id: str
-) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The current deployment of a model, and the parts of the path of its build. Raises Refusal."""
-    model_path = ("projects", project_id, "models", model_id)
-    model = await api.get(url(*model_path))
-    found = await api.items(url(*model_path, "deployments"), "model_deployments")
-    for deployment in found:
-        if deployment["id"] == model["current_deployment_id"] and deployment["build_id"]:
-            return deployment, (*model_path, "builds", deployment["build_id"])
-    raise Refusal("state.conflict", f"model {model['name']!r} is not deployed")
 
 
 def _again(build: dict[str, Any], deployment: dict[str, Any]) -> dict[str, Any]:

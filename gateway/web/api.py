@@ -53,10 +53,19 @@ class Api:
         """The text that a route returns, such as a log."""
         return (await self._data("GET", path, query=query)).decode(errors="replace")
 
-    async def items(self, path: str, plural: str, **query: object) -> list[Any]:
-        """All items of a list that is known to be short: at most 1,000."""
-        found = await self.get(path, page_size=1000, **query)
-        return list(found[plural])
+    async def items(self, path: str, plural: str) -> list[Any]:
+        """All items of a list that is known to be short."""
+        found, token = [], ""
+        while True:
+            page = await self.get(path, page_size=1000, page_token=token)
+            found += page[plural]
+            if not (token := page["next_page_token"]):
+                return found
+
+    async def latest(self, path: str, plural: str, number: str) -> dict[str, Any] | None:
+        """The item of a list that has the highest `number`, if it has any."""
+        page = await self.get(path, sort=f"-{number}", page_size=1)
+        return next(iter(page[plural]), None)
 
     async def lines(self, path: str, **query: object) -> list[Any]:
         """What a route returns as JSON lines."""

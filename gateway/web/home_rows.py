@@ -8,16 +8,7 @@ import msgspec
 from gateway.client.snippets import samples
 from gateway.control.records import Project
 from gateway.control.views import ModelView
-
-# The colour of a status. One that is not listed has none.
-_TONES = {
-    "deployed": "good",
-    "pending": "busy",
-    "deploying": "busy",
-    "stopping": "busy",
-    "rebuilding": "busy",
-    "failed": "bad",
-}
+from gateway.web.states import state_of
 
 
 class ModelRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,7 +55,7 @@ def model_row(view: ModelView) -> ModelRow:
     ready = statistics.ready if statistics else 0
     serving = deployment is not None and deployment.wanted == "serve"
     wanted = deployment.replicas if deployment and serving else 0
-    tone = _TONES.get(view.status, "")
+    tone: str = state_of(view.status).tone
     if view.status == "deployed" and ready < wanted:
         tone = "busy"
     failure = deployment.failure if deployment else None

@@ -89,6 +89,8 @@ class LivePages:
     ) -> AsyncGenerator[bytes, None]:
         """Server-sent events: `region` for each region, first all of them, then those that changed;
         `gone` as the last one when the page is gone."""
+        if not self.has_room(user):  # others were opened since it was asked
+            return
         stream = object()
         self._open[stream] = user
         sent: dict[str, bytes] = {}

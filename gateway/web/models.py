@@ -11,6 +11,7 @@ from gateway.web import routing
 from gateway.web.api import url
 from gateway.web.frames import Values, model_frame
 from gateway.web.listing import Column, Listing
+from gateway.web.model_deployments import current_deployment, latest_deployment
 from gateway.web.model_form import text_of
 from gateway.web.routing import PageRequest, PageRouter, redirect
 from gateway.web.states import model_state, state_of
@@ -89,14 +90,9 @@ class ModelPages:
     @routing.post(f"{ONE}/restart", "restart a model", audit="deployment.restart")
     async def restart(self, page: PageRequest, project_id: str, model_id: str) -> Response:
         base = url("projects", project_id, "models", model_id)
-        model = await page.api.get(base)
-        deployments = await page.api.items(f"{base}/deployments", "model_deployments")
-        for each in deployments:
-            if each["id"] == model["current_deployment_id"]:
-                path = url("builds", each["build_id"], "deployments", each["id"])
-                await page.api.post(f"{base}{path}:restart")
-                return redirect(f"{base}?done=restarted")
-        raise Refusal("state.conflict", f"the model {model['name']!r} is not deployed")
+        deployment, build = await current_deployment(page.api, base)
+        await page.api.post(f"{build}/deployments{url(deployment['id'])}:restart")
+        return redirect(f"{base}?done=restarted")
 
     async def _show(
         self,
@@ -112,13 +108,8 @@ class ModelPages:
         flat = fields_of(example) if fields is None else fields
         as_json = not flat or page.query.get("input") == "json" or "request" in page.form
         key = page.form.get("key", "")
-        latest = await page.api.get(
-            f"{frame['model_base']}/builds", page_size=1, sort="-build_number"
-        )
-        build = (latest["model_builds"] or [None])[0]
-        newest = await page.api.get(
-            f"{frame['model_base']}/deployments", page_size=1, sort="-deployment_number"
-        )
+        builds = f"{frame['model_base']}/builds"
+        build = await page.api.latest(builds, "model_builds", "build_number")
         if build is not None and build["build_number"] == model["current_build_number"]:
             build = None  # the state of the model says it
         return await self._router.reply(
@@ -126,7 +117,7 @@ class ModelPages:
             page.viewer,
             **frame,
             build=build,
-            deployment=(newest["model_deployments"] or [None])[0],
+            deployment=await latest_deployment(page.api, frame["model_base"]),
             build_state=state_of(build["status"]) if build else None,
             refresh=_REFRESH,
             done=_DONE.get(page.query.get("done", ""), ""),

@@ -13,6 +13,7 @@ from gateway.errors import Refusal
 from gateway.web import routing
 from gateway.web.api import url
 from gateway.web.frames import Values, model_frame, project_frame
+from gateway.web.model_deployments import latest_deployment
 from gateway.web.model_form import FIELDS, ModelForm, errors_of
 from gateway.web.routing import PageRequest, PageRouter, redirect
 from gateway.web.try_function import try_function
@@ -150,9 +151,9 @@ async def _last(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The last build of a model and its last deployment, {} where there is none."""
     base = url("projects", project_id, "models", model_id)
-    builds = await page.api.items(f"{base}/builds", "model_builds")
-    deployments = await page.api.items(f"{base}/deployments", "model_deployments")
-    return (builds or [{}])[-1], (deployments or [{}])[-1]
+    build = await page.api.latest(f"{base}/builds", "model_builds", "build_number")
+    deployment = await latest_deployment(page.api, base)
+    return build or {}, deployment or {}
 
 
 async def _check(page: PageRequest, project_id: str, typed: ModelForm) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from gateway.control.history.replica_usage import PoolUsage, ReplicaUsage
 from gateway.control.metrics.retention_clock import RetentionClock
 from gateway.control.runtime_settings import RuntimeSettings
 from gateway.predictions.endpoints import Endpoint, Endpoints
-from gateway.predictions.traffic import MOST_KEPT, ModelTraffic, RequestRecord
+from gateway.predictions.traffic import MOST_KEPT, RequestRecord
 from store import Database, StoredRequest
 from workers import Pool
 
@@ -108,7 +108,9 @@ class TrafficRecorder:
     async def flush(self) -> None:
         """Writes the requests that have ended."""
         async with self._turn:
-            await self._write_requests()
+            # What is taken from the counts and not yet written would be lost.
+            with trio.CancelScope(shield=True):
+                await self._write_requests()
 
     async def finish(self) -> None:
         """The last writes, after the last request has ended."""
@@ -136,7 +138,7 @@ class TrafficRecorder:
         share = max(1, MOST_ROWS // len(busy))
         rows = dict[str, list[StoredRequest]]()
         for endpoint in busy:
-            chosen = _chosen(endpoint.traffic, share)
+            chosen = endpoint.traffic.take_requests(share)
             rows[endpoint.model_id] = [self._row(each, offset) for each in chosen]
             if len(rows) % _BATCH == 0:
                 await trio.lowlevel.checkpoint()
@@ -173,15 +175,9 @@ class TrafficRecorder:
         at, self._step = self._step * STEP, step
         pools = [each.pool for each in self._endpoints.all() if measure and each.pool]
         usages = await self._usage.measure(pools)
-        texts = dict[str, str]()
-        for number, endpoint in enumerate(self._endpoints.all()):
-            if number % _BATCH == _BATCH - 1:
-                await trio.lowlevel.checkpoint()
-            point = self._point(endpoint, usages)
-            if not point.is_empty:
-                texts[endpoint.model_id] = points.text(point)
-        self._waiting.clear()
-        self._listed.clear()
+        # What is taken from the counts and does not wait yet would be lost.
+        with trio.CancelScope(shield=True):
+            texts = await self._taken(usages)
         if texts:
             self._points = [*self._points, (at, texts)][-_MOST_WAITING:]
         try:
@@ -191,6 +187,19 @@ class TrafficRecorder:
                 await self._once_a_minute()
         except store.StoreFailed as error:
             self._warn(error)
+
+    async def _taken(self, usages: dict[Pool, PoolUsage]) -> dict[str, str]:
+        """The points of the step, by model."""
+        texts = dict[str, str]()
+        for number, endpoint in enumerate(self._endpoints.all()):
+            if number % _BATCH == _BATCH - 1:
+                await trio.lowlevel.checkpoint()
+            point = self._point(endpoint, usages)
+            if not point.is_empty:
+                texts[endpoint.model_id] = points.text(point)
+        self._waiting.clear()
+        self._listed.clear()
+        return texts
 
     def _point(self, endpoint: Endpoint, usages: dict[Pool, PoolUsage]) -> Point:
         model_id, pool = endpoint.model_id, endpoint.pool
@@ -240,16 +249,3 @@ class TrafficRecorder:
         if now - self._warned > _SILENCE:
             self._warned = now
             logger.warning("history.write_failed waiting=%d: %s", len(self._points), error)
-
-
-def _chosen(traffic: ModelTraffic, most: int) -> list[RequestRecord]:
-    """The requests that are written, ascending: failures have at least half of the share. Both
-    lists are empty afterwards."""
-    failed, recent = list(traffic.failed), list(traffic.recent)
-    traffic.failed.clear()
-    traffic.recent.clear()
-    room = max(most - len(recent), -(-most // 2))
-    failed = failed[-room:]
-    left = most - len(failed)
-    recent = recent[-left:] if left > 0 else []
-    return sorted([*failed, *recent], key=lambda each: each[0])

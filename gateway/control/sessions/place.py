@@ -61,6 +61,16 @@ class SessionServices(msgspec.Struct, frozen=True, kw_only=True):
     project_usage: ProjectUsage
 
 
+class SessionContext(NamedTuple):
+    """What a session's function or program runs for, and where its lines go."""
+
+    services: SessionServices
+    project: Project
+    asked: NewSession
+    session_id: str
+    log: Log
+
+
 class SessionFailed(Exception):
     """The session cannot be used, for a reason that its client is told."""
 
@@ -122,10 +132,10 @@ def place_of(services: SessionServices, build_id: str) -> Place:
     )
 
 
-async def limits_of(services: SessionServices, project: Project, asked: NewSession) -> Limits:
+async def limits_of(context: SessionContext) -> Limits:
     """The limits of the process that runs in the place."""
-    limits = services.sandbox.limits(asked.memory_mb * MIB, CPU)
-    return await services.project_usage.within(project, limits)
+    limits = context.services.sandbox.limits(context.asked.memory_mb * MIB, CPU)
+    return await context.services.project_usage.within(context.project, limits)
 
 
 def size_of(asked: NewSession) -> NewDeployment:

@@ -24,6 +24,7 @@ from gateway.control import failures
 from gateway.control.builds.project_checks import TRANSIENT
 from gateway.control.sessions.new_session import NewSession
 from gateway.control.sessions.place import (
+    SessionContext,
     SessionFailed,
     SessionServices,
     make_place,
@@ -56,8 +57,8 @@ class WorkSession:
         self.log = Log(services.data.temporary_files / f"session-{self.id}.log")
         self.outcome: dict[str, object] = {"status": "ended"}
         self.ended = trio.Event()
-        self.function = SessionFunction(services, project, asked, self.id, self.log)
-        self.program = SessionProgram(services, project, asked, self.id, self.log)
+        context = SessionContext(services, project, asked, self.id, self.log)
+        self.function, self.program = SessionFunction(context), SessionProgram(context)
         self._services = services
         self._scope = trio.CancelScope()
         self._attached = trio.Event()

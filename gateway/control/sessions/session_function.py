@@ -12,33 +12,22 @@ from gateway.control.sessions.new_session import NewSession
 from gateway.control.sessions.place import (
     READY,
     Place,
+    SessionContext,
     SessionFailed,
-    SessionServices,
     limits_of,
 )
 from gateway.control.source_files import SourceFiles
 from gateway.control.user_variables import NAME_VARIABLES
 from gateway.errors import Refusal
-from store import Failure, Project
-from workers import Log, Outcome, Pool, PoolSpec, ReplicaSpec, StartFailed
+from store import Failure
+from workers import Outcome, Pool, PoolSpec, ReplicaSpec, StartFailed
 
 
 class SessionFunction:
     """The function that a session tries."""
 
-    def __init__(
-        self,
-        services: SessionServices,
-        project: Project,
-        asked: NewSession,
-        session_id: str,
-        log: Log,
-    ) -> None:
-        self._services = services
-        self._project = project
-        self._asked = asked
-        self._session_id = session_id
-        self._log = log
+    def __init__(self, context: SessionContext) -> None:
+        self._context = context
         self._pool: Pool | None = None
 
     async def call(self, request: bytes) -> Outcome:
@@ -49,7 +38,8 @@ class SessionFunction:
 
     async def run(self, place: Place, variables: dict[str, str], memory: ScriptMemory) -> None:
         """Answers calls until it is cancelled. Raises SessionFailed where it cannot start."""
-        services, asked = self._services, self._asked
+        context = self._context
+        services, asked = context.services, context.asked
         settings = services.settings.current
         replica = ReplicaSpec(
             code=place.code,
@@ -61,9 +51,9 @@ class SessionFunction:
             model_root=asked.model_root,
             variables=variables,
             name_variables=NAME_VARIABLES,
-            limits=await limits_of(services, self._project, asked),
+            limits=await limits_of(context),
             network=asked.network,
-            identity=sandbox_uids.of_session(self._session_id),
+            identity=sandbox_uids.of_session(context.session_id),
         )
         pool = services.workers.open_pool(
             PoolSpec(
@@ -73,13 +63,13 @@ class SessionFunction:
                 request_timeout=settings.model_request_timeout,
                 start_tries=1,
             ),
-            self._log,
+            context.log,
         )
         memory.measure_by(lambda: sum(each.memory() for each in pool.monitored))
         try:
             await pool.wait_ready()
             self._pool = pool
-            self._log.write("", READY)
+            context.log.write("", READY)
             await pool.closed.wait()
         except StartFailed as error:
             explain = partial(_start_failed, error, place, asked)

@@ -4,11 +4,9 @@ import trio
 
 from gateway.control import sandbox_uids
 from gateway.control.resources import ScriptMemory
-from gateway.control.sessions.new_session import NewSession
-from gateway.control.sessions.place import READY, Place, SessionServices, limits_of
+from gateway.control.sessions.place import READY, Place, SessionContext, limits_of
 from gateway.errors import Refusal
-from store import Project
-from workers import Log, PseudoTerminal, ShellSpec
+from workers import PseudoTerminal, ShellSpec
 
 _LAST_OUTPUT = 30.0  # seconds that the last output waits for its reader
 _TYPE_TIMEOUT = 5.0  # seconds that typed text waits for a program that does not read
@@ -18,19 +16,8 @@ _PROGRAMS = {"shell": ("bash", "--norc"), "python": ("python",)}
 class SessionProgram:
     """The program that a session runs; `printed` receives what it prints."""
 
-    def __init__(
-        self,
-        services: SessionServices,
-        project: Project,
-        asked: NewSession,
-        session_id: str,
-        log: Log,
-    ) -> None:
-        self._services = services
-        self._project = project
-        self._asked = asked
-        self._session_id = session_id
-        self._log = log
+    def __init__(self, context: SessionContext) -> None:
+        self._context = context
         self._terminal: PseudoTerminal | None = None
         self._print, self.printed = trio.open_memory_channel[bytes](4)
 
@@ -51,7 +38,8 @@ class SessionProgram:
 
     async def run(self, place: Place, variables: dict[str, str], memory: ScriptMemory) -> int:
         """Runs it to its end. Returns its exit status."""
-        services, asked = self._services, self._asked
+        context = self._context
+        services, asked = context.services, context.asked
         spec = ShellSpec(
             code=place.code,
             environment=place.virtualenv,
@@ -60,12 +48,12 @@ class SessionProgram:
             command=_PROGRAMS[asked.kind],
             folder=services.workers.new_folder("session"),
             variables={"PS1": r"\w\$ ", **variables, "TERM": asked.term},
-            limits=await limits_of(services, self._project, asked),
+            limits=await limits_of(context),
             network=asked.network,
-            identity=sandbox_uids.of_session(self._session_id),
+            identity=sandbox_uids.of_session(context.session_id),
         )
         self._terminal = PseudoTerminal(asked.rows, asked.columns)
-        self._log.write("", READY)
+        context.log.write("", READY)
         ended = await services.workers.run_shell(
             spec, self._terminal, self._print.send, memory.measure_by
         )

@@ -6,7 +6,6 @@ from contextlib import aclosing
 import msgspec
 import pytest
 import trio
-import trio.testing
 from jinja2 import Environment
 
 from gateway.background import Tasks
@@ -46,7 +45,8 @@ class Stage:
 
 
 @pytest.fixture
-def stage(nursery: trio.Nursery, autojump_clock: trio.testing.MockClock) -> Stage:
+def stage(nursery: trio.Nursery) -> Stage:
+    """Each test asks for the clock itself: pytest-trio does not look into fixtures for one."""
     return Stage(nursery)
 
 
@@ -64,7 +64,7 @@ def test_regions_of_a_page() -> None:
     }
 
 
-async def test_first_all_regions_then_changed_ones(stage: Stage) -> None:
+async def test_first_all_regions_then_changed_ones(stage: Stage, autojump_clock: object) -> None:
     """All regions are sent when a page opens, afterwards those that differ."""
     async with aclosing(stage.events()) as events:
         assert names(await anext(events)) == []
@@ -75,7 +75,9 @@ async def test_first_all_regions_then_changed_ones(stage: Stage) -> None:
         assert stage.rendered[-1] - stage.rendered[0] < 1
 
 
-async def test_page_without_a_change_is_rendered_after_its_refresh(stage: Stage) -> None:
+async def test_page_without_a_change_is_rendered_after_its_refresh(
+    stage: Stage, autojump_clock: object
+) -> None:
     """What only memory knows is looked at after the seconds that the page states."""
     stage.refresh = 2.0
     async with aclosing(stage.events()) as events:
@@ -87,7 +89,7 @@ async def test_page_without_a_change_is_rendered_after_its_refresh(stage: Stage)
     assert gaps == pytest.approx([2.0, 2.0], abs=0.01)
 
 
-async def test_page_that_is_gone_says_so_and_ends(stage: Stage) -> None:
+async def test_page_that_is_gone_says_so_and_ends(stage: Stage, autojump_clock: object) -> None:
     """The browser is told to load the page, and the stream ends."""
     async with aclosing(stage.events()) as events:
         await anext(events)
@@ -100,7 +102,9 @@ async def test_page_that_is_gone_says_so_and_ends(stage: Stage) -> None:
     assert stage.pages.has_room("ada")
 
 
-async def test_open_pages_take_a_share_of_the_loop(stage: Stage, nursery: trio.Nursery) -> None:
+async def test_open_pages_take_a_share_of_the_loop(
+    stage: Stage, nursery: trio.Nursery, autojump_clock: object
+) -> None:
     """Fifty open pages under constant changes render for a tenth of the time at most."""
     stage.seconds = 0.02
 
@@ -116,7 +120,9 @@ async def test_open_pages_take_a_share_of_the_loop(stage: Stage, nursery: trio.N
     assert 400 < len(stage.rendered) <= 100 / (10 * stage.seconds) + 1
 
 
-async def test_one_user_cannot_take_all_streams(stage: Stage, nursery: trio.Nursery) -> None:
+async def test_one_user_cannot_take_all_streams(
+    stage: Stage, nursery: trio.Nursery, autojump_clock: object
+) -> None:
     """A user has a bounded number of live pages, so others get theirs."""
 
     async def follow() -> None:

@@ -157,9 +157,10 @@ def test_text_can_be_read(scheme: int) -> None:
         r":root {(.*?)}", RENDERING.files["predictd.css"].content.decode(), re.DOTALL
     )
     colours = dict(re.findall(r"--([\w-]+): #(\w+)", blocks[scheme]))
-    texts = ("text", "soft", "accent", "good", "busy", "bad")
+    texts = ("text", "soft", "accent", "good", "busy", "warn", "bad")
     pairs = [(text, ground) for text in texts for ground in ("ground", "card")]
     pairs += [("on-accent", "accent"), ("bad", "bad-ground"), ("good", "good-ground")]
+    pairs += [("busy", "busy-ground"), ("warn", "warn-ground")]
     for text, ground in pairs:
         less, more = sorted((luminance(colours[text]), luminance(colours[ground])))
         assert (more + 0.05) / (less + 0.05) >= 4.5, (text, ground)
