@@ -4,67 +4,40 @@ import csv
 import io
 import re
 import secrets
-from collections.abc import AsyncIterator
 
-import httpx
 import pytest
 
 from gateway.web.csrf import TOKEN_FIELD
 from gateway.web.routing import Page
 from gateway.web.site import PAGES
 from tests.gateway.conftest import Samples
-from tests.gateway.web.test_pages import OURS, Browser, sign_in
-from tests.support.gateway import PATIENCE, Gateway
+from tests.support.browsers import OURS, Browser
+from tests.support.gateway import Gateway
 
 ADMIN_PAGES = [page for page in PAGES if page.path.startswith("/admin")]
 
 
-async def _signed_in(shared: Gateway, client: httpx.AsyncClient, **more: object) -> Browser:
-    name, password = f"user-{secrets.token_hex(4)}", secrets.token_hex(8)
-    await shared.post("/users", {"username": name, "password": password, **more})
-    assert (await sign_in(client, name, password)).status_code == 303
-    return Browser(client, name)
-
-
-@pytest.fixture
-async def administrator(shared: Gateway) -> AsyncIterator[Browser]:
-    """The browser of an administrator of this test alone."""
-    async with httpx.AsyncClient(base_url=shared.url, timeout=PATIENCE) as client:
-        browser = await _signed_in(shared, client, administrator=True)
-        yield browser
-    await shared.delete(f"/users/{browser.name}")
-
-
-@pytest.fixture
-async def user(shared: Gateway) -> AsyncIterator[Browser]:
-    """The browser of a user who is not an administrator."""
-    async with httpx.AsyncClient(base_url=shared.url, timeout=PATIENCE) as client:
-        browser = await _signed_in(shared, client)
-        yield browser
-    await shared.delete(f"/users/{browser.name}")
-
-
 @pytest.mark.parametrize("page", ADMIN_PAGES, ids=lambda page: f"{page.method} {page.path}")
 async def test_user_without_the_right_gets_nothing_of_admin(
-    shared: Gateway, user: Browser, page: Page
+    shared: Gateway, browser: Browser, page: Page
 ) -> None:
     """Every page and form of /admin is refused to a user who is not an administrator."""
-    path = page.path.replace("<username>", user.name)
+    path = page.path.replace("<username>", browser.name)
     path = re.sub("<.*?>", "x", path)
-    form = {TOKEN_FIELD: user.token} if page.method == "POST" else {}
-    answer = await user.client.request(page.method, path, data=form, headers=OURS)
+    form = {TOKEN_FIELD: browser.token} if page.method == "POST" else {}
+    answer = await browser.client.request(page.method, path, data=form, headers=OURS)
     assert answer.status_code == 403
     assert "auth.forbidden" in answer.text
     if page.method == "POST":
-        (entry,) = (await shared.get("/audit", who=user.name, action=page.audit))["entries"]
+        (entry,) = (await shared.get("/audit", who=browser.name, action=page.audit))["entries"]
         assert entry["outcome"] == "auth.forbidden"
 
 
 async def test_menu_offers_admin_to_administrators_only(
-    user: Browser, administrator: Browser
+    browser: Browser, administrator: Browser
 ) -> None:
     """The menu has a link to /admin for an administrator, and no other user."""
-    assert 'href="/admin"' not in (await user.get("/projects")).text
+    assert 'href="/admin"' not in (await browser.get("/projects")).text
     assert 'href="/admin"' in (await administrator.get("/projects")).text
 
 
@@ -195,25 +168,25 @@ async def test_active_models_can_be_restarted(
     await shared.until(replicas, lambda now: not now["restarting"])
 
 
-async def test_sessions_are_listed_and_ended(shared: Gateway, user: Browser) -> None:
+async def test_sessions_are_listed_and_ended(shared: Gateway, browser: Browser) -> None:
     """A user lists their sessions over the API, and ends another one at once."""
-    path = f"/users/{user.name}/sessions"
-    (session,) = (await user.client.get(f"/api/v2{path}")).json()["sessions"]
+    path = f"/users/{browser.name}/sessions"
+    (session,) = (await browser.client.get(f"/api/v2{path}")).json()["sessions"]
     assert session["current"] is True
     (seen,) = (await shared.get(path))["sessions"]
     assert seen["current"] is False
     await shared.delete(f"{path}/{session['session_id']}")
-    assert (await user.get("/projects")).status_code == 303
+    assert (await browser.get("/projects")).status_code == 303
     assert (await shared.admin.delete(f"{path}/{session['session_id']}")).status_code == 404
 
 
-async def test_user_ends_sessions_on_a_page(shared: Gateway, user: Browser) -> None:
+async def test_user_ends_sessions_on_a_page(shared: Gateway, browser: Browser) -> None:
     """The page of sessions ends one of them, which is audited, and no session of another user."""
-    (session,) = (await shared.get(f"/users/{user.name}/sessions"))["sessions"]
-    assert "this browser" in (await user.get("/settings/sessions")).text
-    assert (await user.post("/settings/sessions/none/end")).status_code == 404
-    answer = await user.post(f"/settings/sessions/{session['session_id']}/end")
+    (session,) = (await shared.get(f"/users/{browser.name}/sessions"))["sessions"]
+    assert "this browser" in (await browser.get("/settings/sessions")).text
+    assert (await browser.post("/settings/sessions/none/end")).status_code == 404
+    answer = await browser.post(f"/settings/sessions/{session['session_id']}/end")
     assert answer.headers["location"] == "/sign-in"
-    assert (await user.get("/settings/sessions")).status_code == 303
-    entries = (await shared.get("/audit", who=user.name, action="user.end"))["entries"]
+    assert (await browser.get("/settings/sessions")).status_code == 303
+    entries = (await shared.get("/audit", who=browser.name, action="user.end"))["entries"]
     assert [each["outcome"] for each in entries] == ["session.notfound", "done"]

@@ -9,9 +9,8 @@ from typing import NamedTuple
 import httpx
 import pytest
 
-from gateway.web.csrf import TOKEN_FIELD, form_token
-from tests.gateway.web.test_pages import COOKIE, OURS, sign_in
-from tests.support.gateway import PATIENCE, Gateway, ended_build
+from tests.support.browsers import Browser
+from tests.support.gateway import Gateway, ended_build
 
 HOSTILE = "<script>alert(1)</script>"
 CODE = """
@@ -26,16 +25,15 @@ class Site(NamedTuple):
     """A model of a project of this test, and a session of its owner."""
 
     gateway: Gateway
-    client: httpx.AsyncClient
+    browser: Browser
     folder: Path
     model: str
 
     async def get(self, path: str) -> httpx.Response:
-        return await self.client.get(f"{self.model}/{path}", headers=OURS)
+        return await self.browser.get(f"{self.model}/{path}")
 
     async def post(self, path: str, **form: str) -> httpx.Response:
-        data = {TOKEN_FIELD: form_token(self.client.cookies[COOKIE]), **form}
-        return await self.client.post(f"{self.model}/{path}", data=data, headers=OURS)
+        return await self.browser.post(f"{self.model}/{path}", **form)
 
     async def built(self, **more: object) -> str:
         """The id of a build that has ended, well or badly."""
@@ -56,20 +54,14 @@ class Site(NamedTuple):
 
 
 @pytest.fixture
-async def site(shared: Gateway, tmp_path: Path) -> AsyncIterator[Site]:
-    name, password = f"user-{secrets.token_hex(4)}", secrets.token_hex(8)
-    asked = {"username": name, "password": password, "administrator": True}
-    await shared.post("/users", asked)
+async def site(shared: Gateway, administrator: Browser, tmp_path: Path) -> AsyncIterator[Site]:
     folder = tmp_path / f"site-{secrets.token_hex(4)}"
     folder.mkdir()
     (folder / "answer.py").write_text(CODE)
     project = await shared.project(folder)
     model = await shared.model(project, "answers")
-    async with httpx.AsyncClient(base_url=shared.url, timeout=PATIENCE) as client:
-        assert (await sign_in(client, name, password)).status_code == 303
-        yield Site(shared, client, folder, model)
+    yield Site(shared, administrator, folder, model)
     await shared.delete(project)
-    await shared.delete(f"/users/{name}")
 
 
 async def test_build_pages_show_a_build(site: Site) -> None:

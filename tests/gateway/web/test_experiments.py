@@ -5,11 +5,10 @@ import secrets
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import httpx
 import pytest
 
-from tests.gateway.web.test_pages import Browser, sign_in
-from tests.support.gateway import PATIENCE, Gateway
+from tests.support.browsers import Browser
+from tests.support.gateway import Gateway
 
 HOSTILE = "<script>alert(1)</script>"
 FIT = f"""\
@@ -25,17 +24,6 @@ open("notes.txt", "w").write("{HOSTILE}")
 open("model.pkl", "wb").write(b"\\0\\1")
 open("plot.png", "wb").write(b"\\x89PNG")
 """
-
-
-@pytest.fixture
-async def browser(shared: Gateway) -> AsyncIterator[Browser]:
-    """Of a user of this test alone."""
-    name, password = f"user-{secrets.token_hex(4)}", secrets.token_hex(8)
-    await shared.post("/users", {"username": name, "password": password})
-    async with httpx.AsyncClient(base_url=shared.url, timeout=PATIENCE) as client:
-        assert (await sign_in(client, name, password)).status_code == 303
-        yield Browser(client, name)
-    await shared.delete(f"/users/{name}")
 
 
 @pytest.fixture

@@ -4,11 +4,8 @@ import re
 
 import pytest
 
-from tests.gateway.web.test_pages import Browser
-from tests.gateway.web.test_project_pages import administrator, browser, browser_of, created
+from tests.support.browsers import Browser, browser_of
 from tests.support.gateway import Gateway
-
-__all__ = ["administrator", "browser"]
 
 
 def sha256_in(page: str) -> str:
@@ -23,7 +20,7 @@ async def text_of(gateway: Gateway, project: str, path: str) -> str:
 
 async def test_file_is_created_edited_and_read(shared: Gateway, browser: Browser) -> None:
     """A new file is empty; what is saved is in the project, with its line breaks."""
-    project = await created(browser)
+    project = await browser.created()
     answer = await browser.post(f"{project}/files:new", folder="", name="add.py")
     assert answer.headers["location"] == f"{project}/file/add.py"
     page = (await browser.get(f"{project}/file/add.py")).text
@@ -40,7 +37,7 @@ async def test_file_is_created_edited_and_read(shared: Gateway, browser: Browser
 
 async def test_file_that_was_changed_meanwhile_is_kept(shared: Gateway, browser: Browser) -> None:
     """Of two who edit a file, the second one is told, keeps their text, and can save it then."""
-    project = await created(browser)
+    project = await browser.created()
     await browser.post(f"{project}/files:new", folder="", name="a.txt")
     seen = sha256_in((await browser.get(f"{project}/file/a.txt")).text)
     await browser.post(f"{project}/file/a.txt", text="first", sha256=seen)
@@ -56,7 +53,7 @@ async def test_file_that_was_changed_meanwhile_is_kept(shared: Gateway, browser:
 
 async def test_line_breaks_of_windows_stay(shared: Gateway, browser: Browser) -> None:
     """A file with CRLF has CRLF after it was edited."""
-    project = await created(browser)
+    project = await browser.created()
     body = {"text": "a\r\nb\r\n"}
     await shared.admin.put(f"{project}/files/w.txt:text", json=body)
     page = (await browser.get(f"{project}/file/w.txt")).text
@@ -68,7 +65,7 @@ async def test_line_breaks_of_windows_stay(shared: Gateway, browser: Browser) ->
 
 async def test_long_text_is_saved(shared: Gateway, browser: Browser) -> None:
     """A text of 128 KiB fits into the form, and a longer one is refused with what was typed."""
-    project = await created(browser)
+    project = await browser.created()
     await browser.post(f"{project}/files:new", folder="", name="a.txt")
     seen = sha256_in((await browser.get(f"{project}/file/a.txt")).text)
     answer = await browser.post(f"{project}/file/a.txt", text="é" * 65_536, sha256=seen)
@@ -83,7 +80,7 @@ async def test_folders_are_made_browsed_renamed_and_deleted(
     shared: Gateway, browser: Browser
 ) -> None:
     """Names with special characters are text, and lead to their folder and file."""
-    project = await created(browser)
+    project = await browser.created()
     odd = "<b>50% of #1?"
     answer = await browser.post(f"{project}/files:folder", folder="", name=odd)
     assert answer.status_code == 303
@@ -116,7 +113,7 @@ async def test_refused_change_is_explained(
     browser: Browser, action: str, form: dict[str, str], status: int
 ) -> None:
     """A change that the API refuses shows why, and nothing is changed."""
-    project = await created(browser)
+    project = await browser.created()
     before = (await browser.get(f"{project}/file/predict.py")).text
     answer = await browser.client.post(
         f"{project}/files:{action}",
@@ -129,7 +126,7 @@ async def test_refused_change_is_explained(
 
 async def test_binary_file_is_offered_for_download(shared: Gateway, browser: Browser) -> None:
     """A file that is not text has no editor, and is downloaded through the API."""
-    project = await created(browser)
+    project = await browser.created()
     await shared.admin.put(f"{project}/files", files={"m.bin": ("x", b"\0\xff")})
     page = (await browser.get(f"{project}/file/m.bin")).text
     assert "not text" in page
@@ -140,7 +137,7 @@ async def test_binary_file_is_offered_for_download(shared: Gateway, browser: Bro
 
 async def test_viewer_reads_and_is_offered_no_change(shared: Gateway, browser: Browser) -> None:
     """A user who may only view a project is offered no editor, and is refused if they save."""
-    project = await created(browser, visibility="public")
+    project = await browser.created(visibility="public")
     async with browser_of(shared) as other:
         page = (await other.get(f"{project}/file/predict.py")).text
         assert "def " in page

@@ -1,51 +1,42 @@
 """Create a Model, Test Model and the settings of a model, over HTTP as without scripts."""
 
 import re
-import secrets
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import NamedTuple
 
 import httpx
 import pytest
 
-from gateway.web.csrf import TOKEN_FIELD, form_token
-from tests.support.gateway import PATIENCE, Gateway, copy_of
+from tests.support.browsers import Browser
+from tests.support.gateway import Gateway, copy_of
 
-COOKIE = "predictd_session"
-OURS = {"Sec-Fetch-Site": "same-origin", "Accept": "text/html"}
 ADD = {"name": "add", "file_path": "add.py", "function_name": "add", "auth_enabled": "on"}
 
 
-class Visitor:
+class Visitor(NamedTuple):
     """A browser in which a contributor of one project is signed in."""
 
-    def __init__(self, client: httpx.AsyncClient, project: str) -> None:
-        self.client = client
-        self.project = project
+    browser: Browser
+    project: str
 
     async def get(self, path: str) -> str:
-        answer = await self.client.get(path, headers=OURS)
+        answer = await self.browser.get(path)
         assert answer.status_code == 200, answer.text
         return answer.text
 
     async def post(self, path: str, **form: str) -> httpx.Response:
-        token = form_token(self.client.cookies[COOKIE])
-        return await self.client.post(path, data={TOKEN_FIELD: token, **form}, headers=OURS)
+        return await self.browser.post(path, **form)
 
 
 @pytest.fixture
-async def visitor(shared: Gateway, tmp_path: Path) -> AsyncIterator[Visitor]:
-    name = f"user-{secrets.token_hex(4)}"
-    await shared.post("/users", {"username": name, "password": name})
-    project = await shared.project(copy_of("add", tmp_path), name)
+async def visitor(shared: Gateway, browser: Browser, tmp_path: Path) -> AsyncIterator[Visitor]:
+    project = await shared.project(copy_of("add", tmp_path), browser.name)
     role = {"permission": "contributor"}
-    path = f"{shared.url}/api/v2{project}/collaborators/{name}"
+    path = f"{shared.url}/api/v2{project}/collaborators/{browser.name}"
     assert (await shared.admin.put(path, json=role)).status_code == 200
-    async with httpx.AsyncClient(base_url=shared.url, timeout=PATIENCE) as client:
-        await client.post("/sign-in", data={"name": name, "password": name}, headers=OURS)
-        yield Visitor(client, project)
+    yield Visitor(browser, project)
     await shared.delete(project)
-    await shared.delete(f"/users/{name}")
 
 
 async def test_form_offers_files_and_functions(visitor: Visitor) -> None:

@@ -1,20 +1,10 @@
 """The monitoring pages over HTTP: what they show of real traffic."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
-import pytest
-
 from gateway.web.traffic_charts import traffic_charts
-from tests.gateway.web.test_pages import Browser
-from tests.gateway.web.test_project_pages import browser_of, fresh_name
+from tests.support.browsers import Browser, fresh_name
 from tests.support.gateway import Gateway, copy_of
-
-
-@pytest.fixture
-async def administrator(shared: Gateway) -> AsyncIterator[Browser]:
-    async with browser_of(shared, administrator=True) as browser:
-        yield browser
 
 
 async def test_pages_show_real_traffic(

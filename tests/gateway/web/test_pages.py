@@ -3,7 +3,6 @@
 import re
 import secrets
 import ssl
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
@@ -14,46 +13,8 @@ from gateway.web.csrf import TOKEN_FIELD, TOKEN_HEADER, form_token
 from gateway.web.routing import Page
 from gateway.web.site import PAGES
 from tests.gateway.conftest import Samples
+from tests.support.browsers import COOKIE, OURS, Browser, sign_in
 from tests.support.gateway import PATIENCE, Gateway, refusal, running, settings_for
-
-COOKIE = "predictd_session"
-# As a browser with a page of ours open.
-OURS = {"Sec-Fetch-Site": "same-origin", "Accept": "text/html"}
-
-
-class Browser:
-    """A browser with a session."""
-
-    def __init__(self, client: httpx.AsyncClient, name: str) -> None:
-        self.client = client
-        self.name = name
-
-    @property
-    def token(self) -> str:
-        return form_token(self.client.cookies[COOKIE])
-
-    async def get(self, path: str) -> httpx.Response:
-        return await self.client.get(path, headers=OURS)
-
-    async def post(self, path: str, /, **form: str) -> httpx.Response:
-        """As a form of ours: with its token, unless another is given."""
-        return await self.client.post(path, data={TOKEN_FIELD: self.token, **form}, headers=OURS)
-
-
-async def sign_in(client: httpx.AsyncClient, name: str, password: str) -> httpx.Response:
-    form = {"name": name, "password": password}
-    return await client.post("/sign-in", data=form, headers=OURS)
-
-
-@pytest.fixture
-async def browser(shared: Gateway) -> AsyncIterator[Browser]:
-    """Of a user of this test alone."""
-    name, password = f"user-{secrets.token_hex(4)}", secrets.token_hex(8)
-    await shared.post("/users", {"username": name, "password": password})
-    async with httpx.AsyncClient(base_url=shared.url, timeout=PATIENCE) as client:
-        assert (await sign_in(client, name, password)).status_code == 303
-        yield Browser(client, name)
-    await shared.delete(f"/users/{name}")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: f"{page.method} {page.path}")

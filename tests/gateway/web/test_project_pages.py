@@ -3,73 +3,16 @@
 Each test has a gateway user of its own on the shared gateway.
 """
 
-import secrets
-from collections.abc import AsyncIterator
 from pathlib import Path
 
-import httpx
-import pytest
-
-from tests.gateway.web.test_pages import Browser, sign_in
-from tests.support.gateway import PATIENCE, Gateway
-
-
-@pytest.fixture
-async def browser(shared: Gateway) -> AsyncIterator[Browser]:
-    """Of a user of this test alone, who is no administrator."""
-    async with browser_of(shared) as browser:
-        yield browser
-
-
-@pytest.fixture
-async def administrator(shared: Gateway) -> AsyncIterator[Browser]:
-    async with browser_of(shared, administrator=True) as browser:
-        yield browser
-
-
-class browser_of:  # noqa: N801 - used as a function
-    """A browser of a new user, signed in."""
-
-    def __init__(self, gateway: Gateway, *, administrator: bool = False) -> None:
-        self._gateway, self._administrator = gateway, administrator
-        self._client = httpx.AsyncClient(base_url=gateway.url, timeout=PATIENCE)
-        self._name = f"user-{secrets.token_hex(4)}"
-
-    async def __aenter__(self) -> Browser:
-        password = secrets.token_hex(8)
-        body = {
-            "username": self._name,
-            "password": password,
-            "administrator": self._administrator,
-        }
-        await self._gateway.post("/users", body)
-        assert (await sign_in(self._client, self._name, password)).status_code == 303
-        return Browser(self._client, self._name)
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._client.aclose()
-        for project in (await self._gateway.get("/projects", page_size=1000))["projects"]:
-            if project["owner"]["username"] == self._name:
-                await self._gateway.delete(f"/projects/{project['id']}")
-        await self._gateway.delete(f"/users/{self._name}")
-
-
-def fresh_name() -> str:
-    return f"project-{secrets.token_hex(4)}"
-
-
-async def created(browser: Browser, **form: str) -> str:
-    """The path of a new project, created by the form."""
-    form = {"name": fresh_name(), "setup": "template", "template": "python", **form}
-    answer = await browser.post("/projects/new", **form)
-    assert answer.status_code == 303, answer.text
-    return str(answer.headers["location"])
+from tests.support.browsers import Browser, fresh_name
+from tests.support.gateway import Gateway
 
 
 async def test_project_is_created_from_a_template(shared: Gateway, browser: Browser) -> None:
     """The form creates a project with what it says, and leads to the project's page."""
     name = fresh_name()
-    path = await created(browser, name=name, description="<b>two</b>", visibility="public")
+    path = await browser.created(name=name, description="<b>two</b>", visibility="public")
     project = await shared.get(path)
     assert (project["name"], project["visibility"], project["template"]) == (
         name,
@@ -97,7 +40,7 @@ async def test_refused_project_keeps_what_was_typed(browser: Browser) -> None:
 async def test_name_that_is_taken_is_an_error_of_the_name(browser: Browser) -> None:
     """A second project of the same name is refused beside the name."""
     name = fresh_name()
-    await created(browser, name=name)
+    await browser.created(name=name)
     answer = await browser.post("/projects/new", name=name, setup="blank")
     assert answer.status_code == 409
     assert 'id="name-error"' in answer.text
@@ -112,7 +55,7 @@ async def test_only_administrators_link_a_folder(
     assert 'id="setup-local"' in (await administrator.get("/projects/new")).text
     form = {"name": fresh_name(), "setup": "local", "path": str(tmp_path)}
     assert (await browser.post("/projects/new", **form)).status_code == 403
-    path = await created(administrator, **form)
+    path = await administrator.created(**form)
     assert (await shared.get(path))["path"] == str(tmp_path)
     assert str(tmp_path) in (await administrator.get(path)).text
 
@@ -121,7 +64,7 @@ async def test_failed_copy_of_a_repository_says_why(
     administrator: Browser, shared: Gateway
 ) -> None:
     """The page of a project whose repository cannot be copied shows the reason."""
-    path = await created(administrator, setup="git", git_url="http://127.0.0.1:9/none.git")
+    path = await administrator.created(setup="git", git_url="http://127.0.0.1:9/none.git")
     await shared.until(path, lambda project: project["creation_status"] == "failure")
     page = (await administrator.get(path)).text
     assert "The project has no files" in page
@@ -129,7 +72,7 @@ async def test_failed_copy_of_a_repository_says_why(
 
 async def test_models_of_a_project(shared: Gateway, browser: Browser) -> None:
     """The tab Models has a row for each model of the project, filtered by the query."""
-    path = await created(browser)
+    path = await browser.created()
     assert "No models yet" in (await browser.get(f"{path}/models")).text
     await shared.post(f"{path}/models", {"name": "one"})
     await shared.post(f"{path}/models", {"name": "two<i>"})

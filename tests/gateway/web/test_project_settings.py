@@ -1,15 +1,12 @@
 """The settings and the collaborators of a project over HTTP."""
 
-from tests.gateway.web.test_pages import Browser
-from tests.gateway.web.test_project_pages import browser, browser_of, created, fresh_name
+from tests.support.browsers import Browser, browser_of, fresh_name
 from tests.support.gateway import Gateway
-
-__all__ = ["browser"]
 
 
 async def test_settings_are_changed(shared: Gateway, browser: Browser) -> None:
     """The form changes the project; a refused name is an error beside it."""
-    path = await created(browser)
+    path = await browser.created()
     form = {"name": fresh_name(), "description": "new", "visibility": "public"}
     assert (await browser.post(f"{path}/settings", **form)).status_code == 303
     project = await shared.get(path)
@@ -22,7 +19,7 @@ async def test_settings_are_changed(shared: Gateway, browser: Browser) -> None:
 
 async def test_variables_are_set_and_secrets_never_shown(shared: Gateway, browser: Browser) -> None:
     """A variable is shown with its value, a secret by its name only; both can be removed."""
-    path = await created(browser)
+    path = await browser.created()
     await browser.post(f"{path}/settings/variables", variable="REGION", value="eu<1>")
     await browser.post(f"{path}/settings/variables", variable="TOKEN", value="hush", secret="on")
     page = (await browser.get(f"{path}/settings")).text
@@ -37,7 +34,7 @@ async def test_variables_are_set_and_secrets_never_shown(shared: Gateway, browse
 async def test_project_is_deleted_by_its_name_only(shared: Gateway, browser: Browser) -> None:
     """A project is deleted if its name was typed, and stays otherwise."""
     name = fresh_name()
-    path = await created(browser, name=name)
+    path = await browser.created(name=name)
     assert (await browser.post(f"{path}/settings/delete", confirmed="x")).status_code == 400
     assert (await browser.get(path)).status_code == 200
     answer = await browser.post(f"{path}/settings/delete", confirmed=name)
@@ -47,7 +44,7 @@ async def test_project_is_deleted_by_its_name_only(shared: Gateway, browser: Bro
 
 async def test_collaborators_are_added_and_removed(shared: Gateway, browser: Browser) -> None:
     """A user gets a role, another role, and none; settings are for admins of the project."""
-    path = await created(browser)
+    path = await browser.created()
     team = f"{path}/collaborators"
     async with browser_of(shared) as other:
         assert (await other.get(path)).status_code == 404

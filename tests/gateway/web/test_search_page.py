@@ -1,18 +1,7 @@
 """/search over HTTP."""
 
-from collections.abc import AsyncIterator
-
-import pytest
-
-from tests.gateway.web.test_pages import Browser
-from tests.gateway.web.test_project_pages import browser_of, fresh_name
+from tests.support.browsers import Browser, fresh_name
 from tests.support.gateway import Gateway
-
-
-@pytest.fixture
-async def browser(shared: Gateway) -> AsyncIterator[Browser]:
-    async with browser_of(shared) as browser:
-        yield browser
 
 
 async def test_search_finds_what_its_user_may_see(shared: Gateway, browser: Browser) -> None:
