@@ -44,7 +44,7 @@ _COLUMNS = (
 )
 _FIELDS = ("script", "arguments", "kernel", "profile", "comment")
 _DONE = {
-    "added": "The file is in the project.",
+    "added": "The chosen files are in the project.",
     "stopped": "The experiment is stopped.",
     "deleted": "The experiment is deleted.",
 }
@@ -153,13 +153,17 @@ class ExperimentPages:
 
     @routing.post(
         f"{ONE}/add-to-project",
-        "copy a file of an experiment into the project",
+        "copy files of an experiment into the project",
         audit="experiment.add_to_project",
     )
     async def add(self, page: PageRequest, project_id: str, experiment_id: str) -> Response:
         base = url("projects", project_id, "experiments", experiment_id)
+        paths = [path for name, path in page.form.items() if name.startswith("path")]
         try:
-            await page.api.post(f"{base}:add_to_project", {"path": page.form.get("path", "")})
+            if not paths:
+                raise Refusal("argument.invalid", "choose a file of the output")
+            for path in paths:
+                await page.api.post(f"{base}:add_to_project", {"path": path})
         except Refusal as refused:
             return await self._show(page, project_id, experiment_id, refused)
         return redirect(f"{base}?done=added")

@@ -42,7 +42,7 @@ class MonitoringPages:
             total=history["total"],
             charts=traffic_charts(history),
             pool=pool,
-            sum=_sum(pool["replicas"]),
+            sum=_sum(pool),
             refresh=_REFRESH,
         )
 
@@ -104,6 +104,17 @@ async def _frame(page: PageRequest, project_id: str, model_id: str) -> Values:
     return {**frame, "tab": base, "sub_tabs": links}
 
 
-def _sum(replicas: list[dict[str, Any]]) -> dict[str, int]:
-    names = ("received", "processed", "success", "failure", "error", "restart")
-    return {name: sum(each[name] for each in replicas) for name in names}
+def _sum(pool: dict[str, Any]) -> list[tuple[str, int]]:
+    """The last row of the table. No replica has seen a request that found all of them busy or not
+    ready, so these are counts of the model."""
+    replicas = pool["replicas"]
+
+    def of(name: str) -> tuple[str, int]:
+        return name.capitalize(), sum(each[name] for each in replicas)
+
+    return [
+        *map(of, ("received", "processed", "success", "failure", "error")),
+        ("Busy", pool["busy"]),
+        ("Not Ready", pool["not_ready"]),
+        of("restart"),
+    ]

@@ -1,44 +1,20 @@
-"""What tests in a browser share: the system's Chromium, a gateway, and a user to sign in."""
+"""What tests in a browser share: Chromium, a gateway for each file, and users who are signed in."""
 
 import secrets
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page
 
+from tests.support.chromium import PATIENCE, Complaints, Person, chromium, sign_in
 from tests.support.served_gateway import Gateway
-
-_NAMES = ("chromium", "chromium-browser", "google-chrome")
-# To the browser a host beyond loopback: without TLS it trusts it with less.
-BEYOND = "models.test"
-# In milliseconds: what nothing here should take, but a machine under load may.
-_PATIENCE = 20_000
-
-
-class Person(NamedTuple):
-    """A user of the gateway."""
-
-    name: str
-    password: str
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """The system's Chromium, without a window."""
-    program = next(filter(None, map(shutil.which, _NAMES)), None)
-    if program is None:
-        pytest.skip("chromium is not installed")
-    flags = [f"--host-resolver-rules=MAP {BEYOND} 127.0.0.1"]
-    with sync_playwright() as playwright:
-        # Without its sandbox, which root and many containers cannot have: its pages are ours.
-        browser = playwright.chromium.launch(
-            executable_path=program, args=flags, chromium_sandbox=False
-        )
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +40,7 @@ def new_context(browser: Browser, gateway: Gateway) -> Iterator[Callable[[], Bro
 
     def new() -> BrowserContext:
         made.append(browser.new_context(base_url=gateway.url))
-        made[-1].set_default_timeout(_PATIENCE)
+        made[-1].set_default_timeout(PATIENCE)
         return made[-1]
 
     yield new
@@ -86,15 +62,9 @@ def signed_in(page: Page, person: Person) -> Page:
     return page
 
 
-def sign_in(page: Page, person: Person, base: str = "") -> None:
-    """Fills in the form, of the gateway at `base` where it is not the usual one, and sends it."""
-    page.goto(f"{base}/sign-in")
-    page.get_by_label("Name").fill(person.name)
-    page.get_by_label("Password").fill(person.password)
-    page.get_by_role("button", name="Sign in").click()
-
-
-def sign_out(page: Page) -> None:
-    """Signs out by the menu of the user."""
-    page.locator(".menu > summary").click()
-    page.get_by_role("button", name="Sign out").click()
+@pytest.fixture
+def complaints(page: Page, gateway: Gateway) -> Iterator[Complaints]:
+    """What the browser of `page` complains of; the test fails where there is anything."""
+    complaints = Complaints(page, gateway.url)
+    yield complaints
+    assert complaints.all == []

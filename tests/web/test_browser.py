@@ -15,8 +15,8 @@ from playwright.sync_api import BrowserContext, ConsoleMessage, Page, expect
 
 from gateway.client import ApiError, Client
 from tests.faults.matrix import fault
+from tests.support.chromium import BEYOND, Person, sign_in, sign_out
 from tests.support.served_gateway import Gateway
-from tests.web.conftest import BEYOND, Person, sign_in, sign_out
 
 COOKIE, DEVICE = "predictd_session", "predictd_device"
 NewContext = Callable[[], BrowserContext]

@@ -8,8 +8,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from gateway.client import Json
+from tests.support.chromium import Person
 from tests.support.served_gateway import Gateway, at, write
-from tests.web.conftest import Person
 
 # Each waits for a file, so that the test says when the build continues.
 _SCRIPT = r"""

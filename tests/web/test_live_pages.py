@@ -5,8 +5,8 @@ import secrets
 from playwright.sync_api import Page, expect
 
 from gateway.client import Client
+from tests.support.chromium import Person
 from tests.support.served_gateway import Gateway
-from tests.web.conftest import Person
 
 
 def test_list_shows_what_another_user_creates(

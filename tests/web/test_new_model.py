@@ -5,9 +5,9 @@ import secrets
 
 from playwright.sync_api import Page, expect
 
+from tests.support.chromium import Person
 from tests.support.polling import until
 from tests.support.served_gateway import Gateway
-from tests.web.conftest import Person
 
 EXAMPLE = {"months": 3, "monthly_charge": 70.5, "support_calls": 4}
 

@@ -1,0 +1,83 @@
+"""The system's Chromium, driven by Playwright, and how a user signs in with it."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+_NAMES = ("chromium", "chromium-browser", "google-chrome")
+# To the browser a host beyond loopback: without TLS it trusts it with less.
+BEYOND = "models.test"
+# In milliseconds: what nothing here should take, but a machine under load may.
+PATIENCE = 20_000
+
+
+class Person(NamedTuple):
+    """A user of the gateway."""
+
+    name: str
+    password: str
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Chromium without a window."""
+    program = next(filter(None, map(shutil.which, _NAMES)), None)
+    if program is None:
+        pytest.skip("chromium is not installed")
+    flags = [f"--host-resolver-rules=MAP {BEYOND} 127.0.0.1"]
+    with sync_playwright() as playwright:
+        # Without its sandbox, which root and many containers cannot have: its pages are ours.
+        browser = playwright.chromium.launch(
+            executable_path=program, args=flags, chromium_sandbox=False
+        )
+        yield browser
+        browser.close()
+
+
+def sign_in(page: Page, person: Person, base: str = "") -> None:
+    """Fills in the form, of the gateway at `base` where it is not the usual one, and sends it."""
+    page.goto(f"{base}/sign-in")
+    page.get_by_label("Name").fill(person.name)
+    page.get_by_label("Password").fill(person.password)
+    page.get_by_role("button", name="Sign in").click()
+
+
+def sign_out(page: Page) -> None:
+    """Signs out by the menu of the user."""
+    page.locator(".menu > summary").click()
+    page.get_by_role("button", name="Sign out").click()
+
+
+class Complaints:
+    """What a browser has to complain of while pages are used: errors on the console, requests that
+    failed, and requests to other hosts."""
+
+    def __init__(self, page: Page, base: str) -> None:
+        self._base = base
+        self.all: list[str] = []
+        page.on("console", lambda message: self._said(message.type, message.text))
+        page.on("pageerror", lambda error: self.all.append(f"uncaught: {error}"))
+        page.on("request", lambda request: self._requested(request.url))
+        page.on("requestfailed", lambda request: self._failed(request.url, request.failure))
+        page.on("response", lambda response: self._answered(response.url, response.status))
+
+    def _said(self, kind: str, text: str) -> None:
+        if kind in ("error", "warning"):
+            self.all.append(f"{kind}: {text}")
+
+    def _requested(self, url: str) -> None:
+        if not url.startswith((f"{self._base}/", "data:", "blob:")):
+            self.all.append(f"request to {url}")
+
+    def _failed(self, url: str, why: str | None) -> None:
+        # The browser ends them when one leaves the page or downloads a file.
+        if why != "net::ERR_ABORTED":
+            self.all.append(f"{url}: {why}")
+
+    def _answered(self, url: str, status: int) -> None:
+        if status >= 400:
+            self.all.append(f"{url}: {status}")
