@@ -24,6 +24,7 @@ from builder.errors import (
     CloneRefused,
     InterpreterUnusable,
     ProbeFailed,
+    RMissing,
     SnapshotFailed,
     UnknownKernel,
 )
@@ -44,7 +45,16 @@ from builder.git.clone import CloneGuard, clone
 from builder.git.names import is_git
 from builder.git.ssh import with_identity
 from builder.interpreter_download import MIRROR, download_interpreter, version_in
-from builder.interpreters import Interpreter, discover, inspect, match, release_of
+from builder.interpreters import (
+    Interpreter,
+    Language,
+    discover,
+    inspect,
+    language_of_file,
+    match,
+    of_language,
+    release_of,
+)
 from builder.lock.difference import Change as PackageChange
 from builder.lock.difference import compare as compare_locks
 from builder.lock.pylock import Lock, LockText, Package, UnreadableLock, read_lock
@@ -95,6 +105,7 @@ __all__ = [
     "FolderListing",
     "Interpreter",
     "InterpreterUnusable",
+    "Language",
     "Lock",
     "LockText",
     "Log",
@@ -105,6 +116,7 @@ __all__ = [
     "Probe",
     "ProbeFailed",
     "Probed",
+    "RMissing",
     "RepositoryAddress",
     "Run",
     "SandboxPaths",
@@ -132,12 +144,14 @@ __all__ = [
     "inspect",
     "is_compiled",
     "is_git",
+    "language_of_file",
     "link_files",
     "list_folder",
     "list_functions",
     "make_build",
     "make_folder",
     "match",
+    "of_language",
     "prune",
     "read_address",
     "read_lock",

@@ -228,6 +228,7 @@ class _Build:
             prefix=str(interpreter.prefix),
             home=str(spec.home),
             version=interpreter.version,
+            language=interpreter.language,
             probed=self._conditions,
             started_at=self._started_at,
             sealed_at=now(),

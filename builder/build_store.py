@@ -13,6 +13,7 @@ import trio
 from msgspec import Struct
 
 from builder.files.fsync import sync_folder
+from builder.interpreters import Language
 from builder.reuse.environment_store import EnvironmentStore
 from builder.sealed_folders import SealedFolders
 
@@ -38,6 +39,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     prefix: str
     home: str
     version: str
+    language: Language = "python"
     probed: str = ""
     started_at: str
     sealed_at: str
@@ -85,6 +87,11 @@ class BuildStore(SealedFolders[Manifest]):
         files may have been changed by its script."""
         manifest = self.sealed(build)
         return Path(manifest.prefix) if manifest else None
+
+    def language(self, build: str) -> Language:
+        """Return the language of a sealed build's interpreter."""
+        manifest = self.sealed(build)
+        return manifest.language if manifest else "python"
 
     def environments_by_build(self) -> dict[str, str]:
         """Return the id of the environment of each build that names one, also of those that are set

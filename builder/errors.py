@@ -75,6 +75,21 @@ class UnknownKernel(BuilderError):
         )
 
 
+class RMissing(UnknownKernel):
+    """R is needed, for a model or a script, on a machine without a usable R."""
+
+    def __init__(self) -> None:
+        self.kernel, self.known = "r", []
+        BuilderError.__init__(
+            self,
+            "R is not on this machine",
+            "R is not on this machine: models and scripts of R need R 4.0 or newer with its "
+            "package jsonlite",
+            "Ask the operator to install `r-base-core` and `r-cran-jsonlite` (Debian, Ubuntu), or "
+            "`R-core` and `R-jsonlite` (Fedora). predictd finds it without a restart.",
+        )
+
+
 class InterpreterUnusable(BuilderError):
     """An interpreter that was requested by its path does not work."""
 

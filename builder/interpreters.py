@@ -1,29 +1,33 @@
 """The interpreters of this machine that models can be built for, and their names.
 
-A candidate is used when it runs, is CPython 3.8 or newer and can make a virtual environment. It is
-asked itself, isolated (`-I`) and with an empty environment. Among several with the same minor
-version the newest patch is used, unless one of them is the default.
+A candidate is used when it runs, and is a CPython 3.8 or newer that can make a virtual environment,
+or an R (`r_interpreters.py`). It is asked itself, isolated (`-I`) and with an empty environment.
+Among several with the same minor version the newest patch is used, unless one of them is the
+default. The default is a Python; of the Rs the newest is meant by `r`.
 """
 
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import trio
 from msgspec import Struct
 from msgspec.structs import replace
 
-from builder.errors import InterpreterUnusable, UnknownKernel
+from builder.errors import InterpreterUnusable, RMissing, UnknownKernel
+from builder.interpreter_question import ask, dotted
+from builder.r_interpreters import PROGRAM as RSCRIPT
+from builder.r_interpreters import ask_r
 
 OLDEST = (3, 8)
 # virtualenv 21 bundles no pip for older ones: gotcha G5 in README.
 OLDEST_SEEDED = (3, 9)
-ANSWER_TIMEOUT = 10.0  # seconds for one candidate to answer
-NAME = re.compile(r"python3(\.\d+)?")
+Language = Literal["python", "r"]
+NAME = re.compile(rf"python3(\.\d+)?|{RSCRIPT}")
 QUESTION = """
 import importlib.util, json, platform, ssl, sys, sysconfig, zipfile
 print(json.dumps({
@@ -36,13 +40,17 @@ print(json.dumps({
 
 
 class Interpreter(Struct, frozen=True, kw_only=True):
-    """One interpreter: `identifier` and `kernel` are its names, `version` has the patch."""
+    """One interpreter: `identifier` and `kernel` are its names, `version` has the patch. `path` is
+    its program; of R that is Rscript. `root` is the folder of an R that is not that of its
+    program."""
 
     identifier: str
     kernel: str
     version: str
     path: Path
     default: bool = False
+    language: Language = "python"
+    root: Path | None = None
 
     @property
     def release(self) -> tuple[int, ...]:
@@ -51,12 +59,24 @@ class Interpreter(Struct, frozen=True, kw_only=True):
     @property
     def prefix(self) -> Path:
         """The folder of its program and its library."""
-        return self.path.resolve().parent.parent
+        return self.root or self.path.resolve().parent.parent
 
     @property
     def has_bundled_pip(self) -> bool:
         """Whether virtualenv bundles a pip for it."""
         return self.release >= OLDEST_SEEDED
+
+
+def language_of_file(file: str) -> Language:
+    """Return the language of a source file, by the ending of its name."""
+    return "r" if file.lower().endswith(".r") else "python"
+
+
+def of_language(language: Language, interpreters: Sequence[Interpreter]) -> Interpreter:
+    """Return the interpreter that files of a language get by default. Raises RMissing."""
+    if language == "python":
+        return match("", interpreters)
+    return match("r", interpreters)
 
 
 def release_of(version: str) -> tuple[int, ...]:
@@ -65,7 +85,7 @@ def release_of(version: str) -> tuple[int, ...]:
 
 
 async def discover(default: Path | None = None, downloads: Path | None = None) -> list[Interpreter]:
-    """Return all usable interpreters, oldest first; exactly one is the default.
+    """Return all usable interpreters, oldest first, Pythons before Rs; exactly one is the default.
 
     The default is the one at `default`, else the one that runs predictd. Those in `downloads` are
     found beside those of the machine. Raises InterpreterUnusable when the default does not work.
@@ -79,9 +99,15 @@ async def inspect(path: Path) -> Interpreter:
 
 
 def match(kernel: str, interpreters: Sequence[Interpreter]) -> Interpreter:
-    """Return the interpreter that a kernel name means, such as `python3`, `Python 3.11`, `3.11` or
-    "". Case and blanks are ignored. Raises UnknownKernel, which lists the available ones."""
+    """Return the interpreter that a kernel name means, such as `python3`, `Python 3.11`, `3.11`,
+    "", `r` or `R 4.2`. Case and blanks are ignored. Raises UnknownKernel, which lists the available
+    ones, and RMissing."""
     wanted = "".join(kernel.split()).lower()
+    rs = [each for each in interpreters if each.language == "r"]
+    if wanted == "r":
+        if not rs:
+            raise RMissing
+        return rs[-1]
     for interpreter in interpreters:
         if wanted in (interpreter.identifier, interpreter.identifier.removeprefix("python")) or (
             interpreter.default and wanted in ("", "python", "python3")
@@ -93,7 +119,8 @@ def match(kernel: str, interpreters: Sequence[Interpreter]) -> Interpreter:
 def _discover(default: Path, downloads: Path | None) -> list[Interpreter]:
     chosen = replace(_inspect(default), default=True)
     best = {chosen.identifier: chosen}
-    for path in _unseen(_candidates(downloads), {os.path.realpath(chosen.path)}):
+    seen = {os.path.realpath(chosen.path)}
+    for path in _unseen(_candidates(downloads), seen):
         try:
             found = _inspect(path)
         except InterpreterUnusable:
@@ -101,7 +128,7 @@ def _discover(default: Path, downloads: Path | None) -> list[Interpreter]:
         known = best.setdefault(found.identifier, found)
         if found.release > known.release and not known.default:
             best[found.identifier] = found
-    return sorted(best.values(), key=lambda interpreter: interpreter.release)
+    return sorted(best.values(), key=lambda each: (each.language, each.release))
 
 
 def _candidates(downloads: Path | None) -> Iterator[Path]:
@@ -109,7 +136,8 @@ def _candidates(downloads: Path | None) -> Iterator[Path]:
     for folder in (*_folders(), *found):
         # A shim starts the version that its tool selects, slowly.
         if folder.name != "shims" and os.access(folder, os.R_OK | os.X_OK):
-            yield from sorted(path for path in folder.glob("python3*") if _runs(path))
+            names = (*folder.glob("python3*"), folder / RSCRIPT)
+            yield from sorted(path for path in names if _runs(path))
 
 
 def _folders() -> Iterator[Path]:
@@ -138,17 +166,28 @@ def _unseen(paths: Iterable[Path], seen: set[str]) -> Iterator[Path]:
 
 
 def _inspect(path: Path) -> Interpreter:
+    if path.name == RSCRIPT:
+        version, root = ask_r(path)
+        minor = dotted(release_of(version)[:2])
+        return Interpreter(
+            identifier=f"r{minor}",
+            kernel=f"R {minor}",
+            version=version,
+            path=path,
+            language="r",
+            root=root,
+        )
     facts = _ask(path)
-    version = facts.version
+    version_info = facts.version
     if facts.implementation != "CPython":
         raise InterpreterUnusable(path, f"it is {facts.implementation}, not CPython")
-    if version < OLDEST:
-        raise InterpreterUnusable(path, f"it is Python {_dotted(version)}, older than 3.8")
-    minor = _dotted(version[:2])
+    if version_info < OLDEST:
+        raise InterpreterUnusable(path, f"it is Python {dotted(version_info)}, older than 3.8")
+    minor = dotted(version_info[:2])
     interpreter = Interpreter(
         identifier=f"python{minor}",
         kernel=f"Python {minor}",
-        version=_dotted(version),
+        version=dotted(version_info),
         path=Path(facts.path),
     )
     if not interpreter.has_bundled_pip and not facts.ensurepip:
@@ -166,27 +205,8 @@ class _Facts(Struct):
 
 
 def _ask(path: Path) -> _Facts:
+    answer = ask(path, "-I", "-c", QUESTION)
     try:
-        answer = subprocess.run(
-            [path, "-I", "-c", QUESTION],
-            env={"LC_ALL": "C.UTF-8"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=ANSWER_TIMEOUT,
-            check=True,
-        )
-        return msgspec.json.decode(answer.stdout, type=_Facts)
-    except subprocess.CalledProcessError as error:
-        lines = error.stderr.decode("utf-8", "replace").strip().splitlines()
-        reason = lines[-1] if lines else f"it ended with {error.returncode}"
-        raise InterpreterUnusable(path, reason) from error
-    except subprocess.TimeoutExpired as error:
-        raise InterpreterUnusable(path, f"it did not answer within {ANSWER_TIMEOUT:g} s") from error
-    except OSError as error:
-        raise InterpreterUnusable(path, error.strerror or str(error)) from error
+        return msgspec.json.decode(answer, type=_Facts)
     except ValueError as error:
         raise InterpreterUnusable(path, "its answer is not that of Python") from error
-
-
-def _dotted(version: Iterable[int]) -> str:
-    return ".".join(map(str, version))

@@ -107,7 +107,7 @@ def test_pip_of_builds_stands_alone() -> None:
                 "workers/cgroups/tree.py",
                 "workers/confinement/levels.py",
                 "builder/git/git_store.py",
-                "builder/interpreters.py",
+                "builder/interpreter_question.py",
                 "builder/files/remove_tree.py",
                 "gateway/cli/commands/demo.py",
                 "gateway/operations/doctor.py",

@@ -1,12 +1,16 @@
 """The specifications of pools, replicas and experiments: plain values, decided by the gateway."""
 
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
 from workers.confinement.view import Network
 from workers.limits import Limits
 from workers.sizes import MIB
+
+# In which a model or script is written: what runs it.
+Language = Literal["python", "r"]
 
 
 class Crns(msgspec.Struct, frozen=True):
@@ -21,9 +25,10 @@ class ReplicaSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One replica: which function of which file, in which environment.
 
     `code` is the sealed folder; each replica gets a private copy. `environment` is the virtualenv
-    beside it, and `prefix` the folder of the interpreter that it was made from: the environment's
-    own statement about it is not trusted. Where the build was made without mounts, `built` is the
-    folder that it had then (`SandboxView`). `variables` win over the gateway's, but not over the
+    beside it, whose `library` has packages of R, and `prefix` the folder of the interpreter that it
+    was made from: the environment's own statement about it is not trusted. `language` says what
+    runs the file. Where the build was made without mounts, `built` is the folder that it had then
+    (`SandboxView`). `variables` win over the gateway's, but not over the
     tree mark; a PATH among them comes after the environment's own. The variables named in
     `name_variables` get the replica's name. With `raw` the function gets a request as undecoded
     bytes. Where models are confined, `identity` names their owner (`SandboxView`), and `network`
@@ -35,6 +40,7 @@ class ReplicaSpec(msgspec.Struct, frozen=True, kw_only=True):
     environment: Path
     prefix: Path | None = None
     built: Path | None = None
+    language: Language = "python"
     file: str
     function: str
     model_root: str = ""
@@ -73,6 +79,7 @@ class ExperimentSpec(msgspec.Struct, frozen=True, kw_only=True):
     environment: Path
     prefix: Path | None = None
     built: Path | None = None
+    language: Language = "python"
     script: str
     arguments: tuple[str, ...] = ()
     folder: Path

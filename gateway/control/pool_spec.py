@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 
 import store
-from builder import BuildStore
+from builder import BuildStore, Language
 from gateway.control import sandbox_uids
 from gateway.control.sandbox import Sandbox
 from gateway.control.user_variables import NAME_VARIABLES
@@ -57,6 +57,7 @@ class PoolSpecs:
                 virtualenv=self._build_store.virtualenv(build.id),
                 prefix=self._build_store.prefix(build.id),
                 built=self._sandbox.built_at(build.id),
+                language=self._build_store.language(build.id),
                 identity=sandbox_uids.of_deployment(deployment),
                 limits=Limits(memory=deployment.memory_mb * MIB, cpu=deployment.cpu_millicores),
                 network=deployment.network,
@@ -76,6 +77,7 @@ def replica_spec(
     virtualenv: Path,
     prefix: Path | None,
     built: Path | None,
+    language: Language,
     identity: int,
     limits: Limits,
     network: Network,
@@ -89,6 +91,7 @@ def replica_spec(
         environment=virtualenv,
         prefix=prefix,
         built=built,
+        language=language,
         file=build.file,
         function=build.function,
         model_root=build.model_root,

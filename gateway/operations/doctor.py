@@ -10,7 +10,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -34,6 +34,8 @@ class FoundInterpreter(Protocol):
     def path(self) -> Path: ...
     @property
     def default(self) -> bool: ...
+    @property
+    def language(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -69,10 +71,9 @@ def examine(
 ) -> list[Finding]:
     """Runs all checks. Takes about as long as starting each interpreter that is found."""
     return [
-        _interpreters(interpreters or _discovered),
+        *_interpreters(interpreters or _discovered),
         _git(),
         _bash(),
-        _r(),
         _isolation(machine.data),
         _limits(),
         _data_folder(machine.data),
@@ -100,18 +101,36 @@ def _discovered() -> Iterable[FoundInterpreter]:
         raise LookupError(error.problem) from error
 
 
-def _interpreters(discover: Callable[[], Iterable[FoundInterpreter]]) -> Finding:
+def _interpreters(discover: Callable[[], Iterable[FoundInterpreter]]) -> Iterator[Finding]:
     advice = "Install CPython 3.8 or newer with its venv module (python3-venv)."
     try:
         found = list(discover())
     except LookupError as error:
-        return Finding("interpreters", "missing", str(error), advice)
-    if not found:
-        return Finding("interpreters", "missing", "no Python for models", advice)
-    described = ", ".join(
-        f"{each.version}{' (default)' if each.default else ''} at {each.path}" for each in found
-    )
-    return Finding("interpreters", "ok", described)
+        yield Finding("interpreters", "missing", str(error), advice)
+        return
+    described = [
+        f"{each.version}{' (default)' if each.default else ''} at {each.path}"
+        for each in found
+        if each.language == "python"
+    ]
+    if described:
+        yield Finding("interpreters", "ok", ", ".join(described))
+    else:
+        yield Finding("interpreters", "missing", "no Python for models", advice)
+    yield _r([f"{each.version} at {each.path}" for each in found if each.language == "r"])
+
+
+def _r(described: Sequence[str]) -> Finding:
+    """Without R all else works."""
+    if described:
+        return Finding("R", "ok", ", ".join(described))
+    if program := shutil.which("Rscript"):
+        return Finding(
+            *("R", "warning", f"{program} is older than 4.0, or has no package jsonlite"),
+            "Install a newer R, or `r-cran-jsonlite`, for models of R.",
+        )
+    needed = "models of R need r-base-core and r-cran-jsonlite, all else works"
+    return Finding("R", "ok", f"not found: {needed}")
 
 
 def _git() -> Finding:
@@ -126,12 +145,6 @@ def _bash() -> Finding:
     if version := _first_line("bash", "--version"):
         return Finding("bash", "ok", version)
     return Finding("bash", "missing", "not found", "Install bash: it runs cdsw-build.sh.")
-
-
-def _r() -> Finding:
-    if version := _first_line("R", "--version"):
-        return Finding("R", "ok", f"{version}; this version serves Python models only")
-    return Finding("R", "ok", "not found; not needed, this version serves Python models only")
 
 
 def _isolation(data: Path) -> Finding:

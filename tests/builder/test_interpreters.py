@@ -6,8 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from builder.errors import InterpreterUnusable, UnknownKernel
-from builder.interpreters import Interpreter, discover, inspect, match
+from builder.errors import InterpreterUnusable, RMissing, UnknownKernel
+from builder.interpreters import (
+    Interpreter,
+    discover,
+    inspect,
+    language_of_file,
+    match,
+    of_language,
+)
 
 OURS = "python{}.{}".format(*sys.version_info[:2])
 
@@ -39,7 +46,7 @@ def test_names(kernel: str, version: str) -> None:
     assert match(kernel, KNOWN).version == version
 
 
-@pytest.mark.parametrize("kernel", ["python3.1", "python2", "r", "python3.11.7", "3"])
+@pytest.mark.parametrize("kernel", ["python3.1", "python2", "r4.2", "python3.11.7", "3"])
 def test_unknown_interpreter_is_refused(kernel: str) -> None:
     """Another name is refused, with all available names."""
     with pytest.raises(UnknownKernel) as caught:
@@ -48,11 +55,71 @@ def test_unknown_interpreter_is_refused(kernel: str) -> None:
     assert repr(kernel) in caught.value.problem
 
 
+def r(version: str) -> Interpreter:
+    minor = version.rpartition(".")[0]
+    return Interpreter(
+        identifier=f"r{minor}",
+        kernel=f"R {minor}",
+        version=version,
+        path=Path("/usr/bin/Rscript"),
+        language="r",
+    )
+
+
+@pytest.mark.parametrize(
+    ("kernel", "version"),
+    [("r", "4.10.0"), (" R ", "4.10.0"), ("R 4.2", "4.2.3"), ("r4.2", "4.2.3"), ("", "3.11.7")],
+)
+def test_names_of_r(kernel: str, version: str) -> None:
+    """`r` is the newest R, and a name with a version is that R; no name is never one."""
+    assert match(kernel, [*KNOWN, r("4.2.3"), r("4.10.0")]).version == version
+
+
+def test_machine_without_r_says_what_to_install() -> None:
+    """What needs R is refused with the packages to install; Python is there."""
+    with pytest.raises(RMissing) as caught:
+        match("R", KNOWN)
+    assert "`r-base-core` and `r-cran-jsonlite`" in caught.value.advice
+    with pytest.raises(RMissing):
+        of_language("r", KNOWN)
+    assert of_language("python", KNOWN).version == "3.11.7"
+
+
+def test_ending_of_a_file_is_its_language() -> None:
+    """Files of R end in .R or .r; any other is one of Python."""
+    found = [language_of_file(name) for name in ("a.R", "b/c.r", "a.py", "R", "a.Rmd", "")]
+    assert found == ["r", "r", "python", "python", "python", "python"]
+
+
+async def test_r_is_found_beside_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An R is found by its `Rscript`, after the Pythons; an old or bare one is passed over."""
+    home = tmp_path / "opt/lib/R"
+    for folder, version, has_json in (
+        ("a", "9.8.1", "TRUE"),
+        ("b", "9.8.4", "TRUE"),
+        ("old", "3.6.3", "TRUE"),
+        ("bare", "9.7.0", "FALSE"),
+        ("dumb", "hello", "TRUE"),
+    ):
+        answer = f"printf '%s\\n' {version} {home} {has_json}"
+        script(tmp_path / folder / "Rscript", answer)
+    folders = [str(tmp_path / name) for name in ("a", "b", "old", "bare", "dumb")]
+    monkeypatch.setenv("PATH", ":".join([*folders, os.environ["PATH"]]))
+    found = await discover(Path(sys.executable))
+    rs = [each for each in found if each.language == "r" and each.release > (9,)]
+    assert [(each.identifier, each.version) for each in rs] == [("r9.8", "9.8.4")]
+    assert (rs[0].path, rs[0].prefix) == (tmp_path / "b/Rscript", tmp_path / "opt")
+    assert found[0].language == "python"
+    for name, reason in (("old", "older than 4.0"), ("bare", "no package jsonlite")):
+        with pytest.raises(InterpreterUnusable, match=reason):
+            await inspect(tmp_path / name / "Rscript")
+
+
 async def test_discovery_has_each_minor_version_once() -> None:
     """Each minor version is there once, oldest first, and the one that runs us is the default."""
     found = await discover()
     assert len({each.identifier for each in found}) == len(found)
-    assert found == sorted(found, key=lambda each: each.release)
+    assert found == sorted(found, key=lambda each: (each.language, each.release))
     assert [each.identifier for each in found if each.default] == [OURS]
     assert all(each.release >= (3, 8) for each in found)
 

@@ -42,6 +42,7 @@ FOR_CLIENTS: list[Exception] = [
     store.errors.StoreFull("full"),
     store.errors.StoreDamaged(Path("predictd.db"), "reason"),
     builder.errors.UnknownKernel("r", ["python3.11"]),
+    builder.errors.RMissing(),
     builder.errors.CloneRefused("problem", "advice"),
     OSError(errno.ENOSPC, "No space left on device"),
     *(ProtocolError(status, "x") for status in (400, 408, 431, 501, 505)),

@@ -172,7 +172,8 @@ class BuildTask:
             failed = next(each.name for each in self.steps if each.state == "failed")
             await self._fail(failures.build_error(failed, error))
             return False
-        choice = await self._services.catalogue.choose(self.build.kernel, project)
+        catalogue = self._services.catalogue
+        choice = await catalogue.choose(self.build.kernel, project, self.build.file)
         await self._advance("snapshotted", snapshot=snapshot.commit, interpreter=choice.identifier)
         return True
 

@@ -136,7 +136,7 @@ class Builds:
                 "state.conflict",
                 f"project {project.name!r} is still being created (or failed to be)",
             )
-        await self._services.catalogue.choose(asked.kernel, project)
+        await self._services.catalogue.choose(asked.kernel, project, asked.file)
         check_paths(asked)
         self._sandbox.check_network(asked.network)
         self._backlog.check(project.id, await self._unended(project))

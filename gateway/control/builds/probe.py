@@ -81,6 +81,7 @@ class Prober:
                     virtualenv=spec.virtualenv,
                     prefix=interpreter.prefix,
                     built=build_home(spec.home),
+                    language=interpreter.language,
                     identity=sandbox_uids.of_builds(project),
                     limits=_limits(await self._read(model), deployments.wanted),
                     network=_network(build, deployments.wanted),

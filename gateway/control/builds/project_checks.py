@@ -4,6 +4,7 @@ A check that is asked for by itself, or before a model is created, takes a snaps
 of a model is then the snapshot of its first build.
 """
 
+import re
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,7 +14,7 @@ from typing import NamedTuple, Protocol
 import trio
 
 import builder
-from builder import CheckReport, CheckRequest, Snapshot, SourceFile
+from builder import CheckReport, CheckRequest, Interpreter, Snapshot, SourceFile
 from gateway.control.builds.build_runner import BuildRunner
 from gateway.control.builds.snapshots import BuildLog, Snapshots
 from gateway.control.fair_semaphore import FairSemaphore
@@ -25,6 +26,8 @@ from store import Project
 _LIMIT = 2
 # Snapshots with such names belong to no build. The next start drops those that a kill has left.
 TRANSIENT = "transient-"
+# Names of R may have dots.
+_R_NAME = re.compile(r"(?![.]?[0-9_])[\w.]+")
 
 
 class AskedModel(Protocol):
@@ -81,10 +84,17 @@ class ProjectChecks:
 
     async def functions(self, project: Project) -> list[SourceFile]:
         """The functions of the project's files as they are. Raises UnknownKernel, OSError."""
-        choice = await self._catalogue.choose("", project)
+        interpreter = await self._python(project)
         run = await self._runner.for_git(project)
         async with self._semaphore.acquire(project.id):
-            return await self._snapshots.functions(project, choice.interpreter, run)
+            return await self._snapshots.functions(project, interpreter, run)
+
+    async def _python(self, project: Project) -> Interpreter:
+        """The project's Python, which also lists the functions of R."""
+        choice = await self._catalogue.choose("", project)
+        if choice.interpreter.language != "python":
+            choice = await self._catalogue.bare_of("python")
+        return choice.interpreter
 
     async def taken(
         self, project: Project, name: str, log: BuildLog, checked: Checked | None
@@ -120,7 +130,7 @@ class ProjectChecks:
             model_root=asked.model_root,
             script=asked.script,
         )
-        choice = await self._catalogue.choose(asked.kernel, project)
+        choice = await self._catalogue.choose(asked.kernel, project, asked.file)
         run = await self._runner.for_git(project)
         async with self._semaphore.acquire(project.id):
             return await builder.check_project(
@@ -149,5 +159,5 @@ def check_paths(asked: AskedModel) -> None:
             raise Refusal("path.refused", f"{what}: {path!r} is not inside the project")
     if not asked.file:
         raise Refusal("argument.invalid", "file_path: name the file that has the function")
-    if not asked.function.isidentifier():
+    if not (asked.function.isidentifier() or _R_NAME.fullmatch(asked.function)):
         raise Refusal("argument.invalid", f"function_name: {asked.function!r} is no function name")

@@ -113,7 +113,7 @@ class Experiments:
         return task.experiment
 
     async def _check(self, project: Project, asked: NewExperiment) -> None:
-        await self._catalogue.choose(asked.kernel, project)
+        await self._catalogue.choose(asked.kernel, project, asked.script)
         size = NewDeployment(
             cpu_millicores=asked.cpu_millicores, memory_mb=asked.memory_mb, replicas=1
         )

@@ -68,7 +68,8 @@ class RunBuilds:
         if experiment.interpreter:
             choice = await self._catalogue.find(experiment.interpreter)
         else:
-            choice = await self._catalogue.choose(experiment.kernel, project)
+            asked = experiment.kernel, project, experiment.script
+            choice = await self._catalogue.choose(*asked)
         return ResolvedRun(snapshot=snapshot.commit, interpreter=choice.identifier)
 
     async def make(self, project: Project, experiment: Experiment, log: SetupLog) -> BuildReport:

@@ -47,6 +47,7 @@ class RunSpecs:
             environment=self._build_store.virtualenv(experiment.id),
             prefix=self._build_store.prefix(experiment.id),
             built=self._sandbox.built_at(experiment.id),
+            language=self._build_store.language(experiment.id),
             script=experiment.script,
             arguments=tuple(experiment.arguments),
             folder=folder.folder,

@@ -5,8 +5,10 @@ A runtime is an interpreter of this machine, bare or with packages that a site a
     "python3.11", "Python 3.11", "3.11"   the interpreter without packages
     "science"                             the newest version of that name that new builds can use
     "science@2"                           this version; builds that have it keep it
+    "r", "R 4.2"                          the newest R, this R
     ""                                    the project's, else the site's `default_runtime`, else the
-                                          default interpreter
+                                          default interpreter; where that does not run files of this
+                                          name, the default interpreter of their language
 """
 
 from collections.abc import Sequence
@@ -15,7 +17,7 @@ import msgspec
 
 import builder
 import store
-from builder import Interpreter, UnknownKernel
+from builder import Interpreter, Language, RMissing, UnknownKernel
 from gateway.control.interpreters import Interpreters
 from gateway.control.runtime_settings import RuntimeSettings
 from store import Database, Project, Runtime
@@ -56,23 +58,34 @@ class RuntimeCatalogue:
         if named(name, usable) is None:
             await self._bare(name, usable)
 
-    async def choose(self, name: str, project: Project) -> RuntimeChoice:
-        """The runtime of a new build or experiment. Raises UnknownKernel."""
-        wanted = name or project.runtime or self._settings.current.default_runtime
+    async def choose(self, name: str, project: Project, file: str = "") -> RuntimeChoice:
+        """The runtime of a new build or experiment, of this `file` if it is given. Raises
+        UnknownKernel, which is RMissing for a file of R on a machine without R."""
         usable = await self._usable()
-        runtime = named(wanted, usable)
+        if name:
+            return await self._named(name, usable)
+        usual = project.runtime or self._settings.current.default_runtime
+        choice = await self._named(usual, usable)
+        language = builder.language_of_file(file) if file else choice.interpreter.language
+        if choice.interpreter.language == language:
+            return choice
+        return await self.bare_of(language)
+
+    async def bare_of(self, language: Language) -> RuntimeChoice:
+        """The default interpreter of a language, without packages. Raises RMissing."""
+        return await self._bare("r" if language == "r" else "", ())
+
+    async def _named(self, name: str, usable: Sequence[Runtime]) -> RuntimeChoice:
+        runtime = named(name, usable)
         if runtime is not None:
             return await self._with_packages(runtime)
-        return await self._bare(wanted, usable)
+        return await self._bare(name, usable)
 
     async def find(self, identifier: str) -> RuntimeChoice:
         """The runtime of an existing build or experiment, also if it is disabled. Raises
         UnknownKernel."""
         made = await self._database.read(store.runtimes.list_all)
-        runtime = named(identifier, made)
-        if runtime is not None:
-            return await self._with_packages(runtime)
-        return await self._bare(identifier, made)
+        return await self._named(identifier, made)
 
     async def _usable(self) -> list[Runtime]:
         """Those that new builds can use."""
@@ -88,6 +101,8 @@ class RuntimeCatalogue:
     async def _bare(self, name: str, others: Sequence[Runtime]) -> RuntimeChoice:
         try:
             interpreter = builder.match(name, await self._interpreters.all())
+        except RMissing:  # it may have been installed meanwhile
+            interpreter = builder.match(name, await self._interpreters.rediscover())
         except UnknownKernel as error:
             names = dict.fromkeys(each.name for each in others)
             raise UnknownKernel(error.kernel, [*names, *error.known]) from None

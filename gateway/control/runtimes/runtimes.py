@@ -104,7 +104,11 @@ class Runtimes:
     async def _interpreter(self, python: str) -> str:
         """The identifier of an interpreter, which may have to be downloaded."""
         try:
-            return builder.match(python, await self._services.interpreters.all()).identifier
+            found = builder.match(python, await self._services.interpreters.all())
+            if found.language != "python":
+                text = f"python: {python!r} is no Python, and runtimes have packages of Python"
+                raise Refusal("argument.invalid", text)
+            return found.identifier
         except UnknownKernel:
             if version := builder.version_in(python):
                 return f"python{version}"
@@ -181,7 +185,7 @@ def _check(asked: NewRuntime) -> None:
     if not _NAME.fullmatch(asked.name):
         text = f"name: {asked.name!r} is no name: use a-z, 0-9, '.', '_' and '-', at most 63"
         raise Refusal("argument.invalid", text)
-    if re.fullmatch(r"r|(python)?[0-9.]*", asked.name):
+    if re.fullmatch(r"(r|python)?[0-9.]*", asked.name):
         text = f"name: {asked.name!r} is the name of an interpreter: choose another one"
         raise Refusal("argument.invalid", text)
     if len(asked.requirements.encode()) > _REQUIREMENTS_BYTES:

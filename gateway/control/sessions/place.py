@@ -14,7 +14,7 @@ import msgspec
 import trio
 
 import builder
-from builder import BuildSteps, BuildStore, Snapshot
+from builder import BuildSteps, BuildStore, Language, Snapshot
 from gateway.control import failures
 from gateway.control.accounts.workload_keys import WorkloadKeys
 from gateway.control.builds.build_executor import BuildExecutor, BuildRequest
@@ -85,6 +85,7 @@ class Place(NamedTuple):
     virtualenv: Path
     prefix: Path | None
     built: Path | None
+    language: Language
     snapshot: Snapshot | None = None
 
 
@@ -106,7 +107,7 @@ async def make_place(
     snapshot = await services.snapshots.take(project, name, log)
     if asked.kind == "function":
         await services.checks.require(project, asked, snapshot, log, None)
-    choice = await services.catalogue.choose(asked.kernel, project)
+    choice = await services.catalogue.choose(asked.kernel, project, asked.file)
     request = BuildRequest(
         id=name,
         snapshot=snapshot.commit,
@@ -129,6 +130,7 @@ def place_of(services: SessionServices, build_id: str) -> Place:
         builds.virtualenv(build_id),
         builds.prefix(build_id),
         services.sandbox.built_at(build_id),
+        builds.language(build_id),
     )
 
 

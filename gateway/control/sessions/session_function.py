@@ -46,6 +46,7 @@ class SessionFunction:
             environment=place.virtualenv,
             prefix=place.prefix,
             built=place.built,
+            language=place.language,
             file=asked.file,
             function=asked.function,
             model_root=asked.model_root,

@@ -94,7 +94,7 @@ class WorkSessions:
         if asked.kind == "function":
             check_paths(asked)
         if asked.build is None:
-            await self._services.catalogue.choose(asked.kernel, project)
+            await self._services.catalogue.choose(asked.kernel, project, asked.file)
         elif asked.build.status != "built":
             raise Refusal("state.conflict", f"build {asked.build.number} is not built")
         check_deployment(size_of(asked), most_replicas=1)

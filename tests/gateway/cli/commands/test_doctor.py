@@ -23,6 +23,7 @@ class Python(NamedTuple):
     version: str
     path: Path
     default: bool
+    language: str = "python"
 
 
 PYTHONS = [
@@ -54,6 +55,9 @@ def test_interpreters(tmp_path: Path) -> None:
     found = look(machine(tmp_path), "interpreters").found
     assert found == "3.8.18 at /usr/bin/python3.8, 3.11.7 (default) at /usr/bin/python3.11"
     assert examine(machine(tmp_path), interpreters=list)[0].state == "missing"
+    r = Python("4.2.2", Path("/usr/bin/Rscript"), False, "r")
+    _, of_r, *_ = examine(machine(tmp_path), interpreters=lambda: [*PYTHONS, r])
+    assert of_r == Finding("R", "ok", "4.2.2 at /usr/bin/Rscript", "")
 
     def broken() -> list[Python]:
         raise LookupError("the default does not run")
@@ -67,6 +71,17 @@ def test_a_tool_that_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("PATH", str(tmp_path))
     states = {name: look(machine(tmp_path), name).state for name in ("git", "bash", "R")}
     assert states == {"git": "missing", "bash": "missing", "R": "ok"}
+
+
+def test_unusable_r_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An R that models cannot have is told, with the package that it lacks."""
+    program = tmp_path / "Rscript"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    finding = look(machine(tmp_path), "R")
+    assert finding.state == "warning"
+    assert "r-cran-jsonlite" in finding.advice
 
 
 def test_isolation_is_told_honestly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -268,11 +268,18 @@ async def test_the_interpreter_is_one_of_this_machine(
     ran, program = tmp_path / "ran", tmp_path / "python3"
     program.write_text(f"#!/bin/sh\ntouch {ran}\n")
     program.chmod(0o755)
-    facts = dict.fromkeys(
-        ("commit", "file", "function", "model_root", "script", "home", "started_at"), "x"
-    )
     manifest = Manifest(
-        interpreter=str(program), prefix="/root", version="3.11.2", sealed_at="x", **facts
+        commit="x",
+        file="x",
+        function="x",
+        model_root="x",
+        script="x",
+        home="x",
+        interpreter=str(program),
+        prefix="/root",
+        version="3.11.2",
+        started_at="x",
+        sealed_at="x",
     )
     seal = file(f"builds/{ID}/{SEAL}", msgspec.json.encode(manifest))
     backup = made(tmp_path / "b.tar", database, seal, root=str(target))
