@@ -217,10 +217,12 @@ class EnvironmentMaker:
         await self._write_out()
         return found == inputs.fingerprint
 
-    async def _fingerprint(self, requests: list[PipRequest]) -> str | None:
+    async def _fingerprint(self, requests: list[PipRequest], *, cached: bool = False) -> str | None:
         limit = min(INDEX_SECONDS, self._time_left())
         try:
-            return await fingerprint(self.spec, requests, self._run, NullLog(), limit)
+            return await fingerprint(
+                *(self.spec, requests, self._run, NullLog(), limit), cached=cached
+            )
         except TimeoutError:
             return None
 
@@ -274,9 +276,11 @@ class EnvironmentMaker:
 
         async def ask() -> None:
             nonlocal got
-            got = await self._fingerprint(requests) if requests else ""
+            if requests:
+                got = await self._fingerprint(requests, cached=True)
+                got = got or await self._fingerprint(requests)
 
-        # Both wait for the index.
+        # Both may wait for the index.
         await run_all(ask, self._make_lock)
         unknown = await self._what_is_unknown(requests, got)
         if unknown:

@@ -1,5 +1,8 @@
 """Makes the lock of an environment after its script has run.
 
+uv's cache has what the index said to the script about the packages that uv installed. The index is
+asked only where the cache does not have all.
+
 What virtualenv itself puts into an environment (`pip`, and `setuptools` for older Pythons) is not
 in the lock, unless the script has installed another version of it.
 """
@@ -8,6 +11,7 @@ from pathlib import Path
 
 import trio
 
+from builder.environment.pip.fingerprint import OFFLINE
 from builder.environment.pip.question import question_folder
 from builder.environment.pip.requests import read_requests
 from builder.environment.pip.wrappers import script_variables, uv_program, uv_script_variables
@@ -23,7 +27,7 @@ from builder.lock.installed import (
     site_packages,
 )
 from builder.lock.pylock import MOST_BYTES, Lock, LockText, write_lock
-from builder.lock.resolve import FAILED, Found, resolve
+from builder.lock.resolve import FAILED, MOST_TRIES, Found, resolve
 from builder.log_tail import LogTail, NullLog
 from builder.spec import BuildSpec, Log, Run, SandboxPaths
 
@@ -87,16 +91,20 @@ async def _find(
     without_files = [each for each in every if not each.startswith(CONSTRAINTS)]
     folder = _folder(spec)
     found = Found(packages={})
+    ways = [(every, OFFLINE), (every, {})]
+    if without_files != every:
+        ways.append((without_files, {}))
     try:
-        for options in dict.fromkeys((tuple(every), tuple(without_files))):
+        for options, more in ways:
             found = await resolve(
                 asked,
                 folder=folder,
                 python=spec.virtualenv / "bin/python",
                 home=home,
-                run_uv=_Uv(spec, interpreter, run, options, deadline),
+                run_uv=_Uv(spec, interpreter, run, options, _UV | more, deadline),
+                most_tries=1 if more else MOST_TRIES,
             )
-            if found.missing_because != FAILED:
+            if not found.missing_because or (not more and found.missing_because != FAILED):
                 break
     finally:
         with trio.CancelScope(shield=True):
@@ -142,19 +150,21 @@ class _Uv:
         spec: BuildSpec,
         interpreter: Interpreter,
         run: Run,
-        options: tuple[str, ...],
+        options: list[str],
+        variables: dict[str, str],
         deadline: float,
     ) -> None:
         self._spec = spec
         self._interpreter = interpreter
         self._run = run
         self._options = options
+        self._variables = variables
         self._deadline = deadline
 
     async def __call__(self, *arguments: str) -> tuple[int, str]:
         spec = self._spec
         tail = LogTail(NullLog())
-        given = uv_script_variables(spec, _UV)
+        given = uv_script_variables(spec, self._variables)
         status = await self._run(
             [str(uv_program()), *arguments, *self._options],
             cwd=spec.code,

@@ -27,7 +27,7 @@ NO_ANSWER = "the package index did not answer"
 FAILED = "uv could not look them up"
 NOT_FOUND = "the package index does not have them"
 # Unknown packages that are left out one by one.
-_MOST_TRIES = 12
+MOST_TRIES = 12
 _ANSWER_BYTES = 16 * 1024 * 1024
 _CONFIG, _PINS, _ANSWER = "uv.toml", "pins.txt", "pylock.toml"
 
@@ -47,13 +47,19 @@ class Found(Struct, frozen=True, kw_only=True):
 
 
 async def resolve(
-    installed: list[Installed], *, folder: Path, python: Path, home: str, run_uv: RunUv
+    installed: list[Installed],
+    *,
+    folder: Path,
+    python: Path,
+    home: str,
+    run_uv: RunUv,
+    most_tries: int = MOST_TRIES,
 ) -> Found:
     """Ask the index for the files of packages. `folder` is for files of this question
     (`question.py`), which the program at `python` and uv can read and write. Raises OSError."""
     pins = {each.name: each for each in installed}
     because = ""
-    for _ in range(_MOST_TRIES):
+    for _ in range(most_tries):
         if not pins:
             break
         await trio.to_thread.run_sync(_write_question, folder, pins)

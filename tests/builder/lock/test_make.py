@@ -98,6 +98,35 @@ async def test_indexes_are_those_of_the_script(bench: Bench, index: PackageIndex
     assert "secret" not in locked(report)
 
 
+class VanishingIndex(PackageIndex):
+    """Has nothing any more after it was asked for `/end`."""
+
+    def answer(self, path: str) -> tuple[str, bytes] | None:
+        if path == "/end":
+            self.files.clear()
+        return super().answer(path)
+
+
+async def test_lock_needs_no_index_after_the_script(bench: Bench) -> None:
+    """The files of packages that uv has installed are known without the index."""
+    with serving(VanishingIndex()) as index:
+        index.add("greeting", "1.0")
+        digest = hashlib.sha256(index.files["greeting-1.0-py3-none-any.whl"]).hexdigest()
+        end = f"http://127.0.0.1:{index.port}/end"
+        bench.write("model.py", MODEL)
+        bench.write(
+            "cdsw-build.sh",
+            f"""
+            pip install -i {index.url} greeting
+            python3 -c 'import urllib.request as it; it.urlopen("{end}")' || true
+            """,
+        )
+        report = await bench.build()
+        assert index.files == {}
+    [greeting] = read_lock(locked(report)).packages
+    assert greeting.wheels[0].hashes == {"sha256": digest}
+
+
 @pytest.mark.parametrize(
     ("variables", "because"),
     [

@@ -17,6 +17,7 @@ from builder.environment.pip.requests import (
 )
 from tests.builder.environment.pip.test_dependencies import SOURCES
 from tests.support.builder import Bench, run
+from tests.support.package_index import PackageIndex, serving
 from tests.support.scripts import run_in_new_environment
 from tests.support.wheels import make_wheel
 
@@ -78,6 +79,27 @@ async def test_fingerprint_tells_what_the_index_gives(bench: Bench, tmp_path: Pa
     assert first == equal == not_taken
     assert other
     assert other != first
+
+
+async def test_cache_tells_what_the_script_got(bench: Bench) -> None:
+    """After a script uv's cache tells what the script got, also when the index has changed."""
+    with serving(PackageIndex()) as index:
+        index.add("greeting", "1.0", requires=("second",))
+        index.add("second", "1.0")
+        bench.write("cdsw-build.sh", f"pip install -i {index.url} --no-cache-dir greeting")
+        spec = await bench.spec("one", variables={"PIP_CONFIG_FILE": "/dev/null"})
+        requests = await run_in_new_environment(bench, spec)
+
+        async def told(*, cached: bool) -> str | None:
+            return await fingerprint(spec, requests, run, bench.log, 60, cached=cached)
+
+        before = await told(cached=False)
+        index.add("second", "2.0")
+        assert before
+        assert await told(cached=True) == before
+        assert await told(cached=False) not in (None, before)
+        index.files.clear()
+        assert await told(cached=False) is None
 
 
 async def test_replaced_file_changes_the_fingerprint(bench: Bench, tmp_path: Path) -> None:
