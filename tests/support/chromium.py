@@ -1,12 +1,20 @@
 """The system's Chromium, driven by Playwright, and how a user signs in with it."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    ConsoleMessage,
+    Error,
+    Page,
+    Request,
+    Response,
+    sync_playwright,
+)
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 # To the browser a host beyond loopback: without TLS it trusts it with less.
@@ -57,27 +65,38 @@ class Complaints:
     failed, and requests to other hosts."""
 
     def __init__(self, page: Page, base: str) -> None:
-        self._base = base
+        self._page, self._base = page, base
         self.all: list[str] = []
-        page.on("console", lambda message: self._said(message.type, message.text))
-        page.on("pageerror", lambda error: self.all.append(f"uncaught: {error}"))
-        page.on("request", lambda request: self._requested(request.url))
-        page.on("requestfailed", lambda request: self._failed(request.url, request.failure))
-        page.on("response", lambda response: self._answered(response.url, response.status))
+        self._handlers: dict[str, Callable[..., None]] = {
+            "console": self._said,
+            "pageerror": self._thrown,
+            "request": self._requested,
+            "requestfailed": self._failed,
+            "response": self._answered,
+        }
+        for event, handler in self._handlers.items():
+            page.on(event, handler)  # type: ignore[call-overload]
 
-    def _said(self, kind: str, text: str) -> None:
-        if kind in ("error", "warning"):
-            self.all.append(f"{kind}: {text}")
+    def stop(self) -> None:
+        for event, handler in self._handlers.items():
+            self._page.remove_listener(event, handler)
 
-    def _requested(self, url: str) -> None:
-        if not url.startswith((f"{self._base}/", "data:", "blob:")):
-            self.all.append(f"request to {url}")
+    def _said(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self.all.append(f"{message.type}: {message.text}")
 
-    def _failed(self, url: str, why: str | None) -> None:
+    def _thrown(self, error: Error) -> None:
+        self.all.append(f"uncaught: {error}")
+
+    def _requested(self, request: Request) -> None:
+        if not request.url.startswith((f"{self._base}/", "data:", "blob:")):
+            self.all.append(f"request to {request.url}")
+
+    def _failed(self, request: Request) -> None:
         # The browser ends them when one leaves the page or downloads a file.
-        if why != "net::ERR_ABORTED":
-            self.all.append(f"{url}: {why}")
+        if request.failure != "net::ERR_ABORTED":
+            self.all.append(f"{request.url}: {request.failure}")
 
-    def _answered(self, url: str, status: int) -> None:
-        if status >= 400:
-            self.all.append(f"{url}: {status}")
+    def _answered(self, response: Response) -> None:
+        if response.status >= 400:
+            self.all.append(f"{response.url}: {response.status}")
