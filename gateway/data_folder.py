@@ -103,6 +103,11 @@ class DataFolder(msgspec.Struct, frozen=True):
         return self.root / "replicas.cgroups"
 
     @property
+    def gpus(self) -> Path:
+        """Which process tree holds which GPU."""
+        return self.root / "replicas.gpus"
+
+    @property
     def set_aside(self) -> Path:
         """Files that a start could not read and had to replace; an operator removes them."""
         return self.root / "set-aside"
@@ -140,7 +145,7 @@ class DataFolder(msgspec.Struct, frozen=True):
     def files(self) -> list[Path]:
         """All files, except those without which nothing is served (predictd.db, secret.key,
         admin.key, lock) and `isolation`, whose content must not be lost."""
-        return [self.address, self.generation, self.cgroups, self.set_aside_record]
+        return [self.address, self.generation, self.cgroups, self.gpus, self.set_aside_record]
 
     @property
     def entity_folders(self) -> list[Path]:

@@ -32,8 +32,8 @@ class ReplicaSpec(msgspec.Struct, frozen=True, kw_only=True):
     tree mark; a PATH among them comes after the environment's own. The variables named in
     `name_variables` get the replica's name. With `raw` the function gets a request as undecoded
     bytes. Where models are confined, `identity` names their owner (`SandboxView`), and `network`
-    what they reach. The replica reports `crns` with its predictions. Times are in seconds, sizes in
-    bytes.
+    what they reach. `gpus` is how many whole GPUs it holds. The replica reports `crns` with its
+    predictions. Times are in seconds, sizes in bytes.
     """
 
     code: Path
@@ -47,6 +47,7 @@ class ReplicaSpec(msgspec.Struct, frozen=True, kw_only=True):
     raw: bool = False
     variables: dict[str, str] = {}
     name_variables: tuple[str, ...] = ()
+    gpus: int = 0
     start_timeout: float = 60.0
     max_response_size: int = 32 * MIB
     limits: Limits = Limits()
@@ -87,6 +88,7 @@ class ExperimentSpec(msgspec.Struct, frozen=True, kw_only=True):
     keep: Keep | None = None
     variables: dict[str, str] = {}
     limits: Limits = Limits()
+    gpus: int = 0
     network: Network = "machine"
     identity: int = 0
 
@@ -106,6 +108,7 @@ class ShellSpec(msgspec.Struct, frozen=True, kw_only=True):
     folder: Path
     variables: dict[str, str] = {}
     limits: Limits = Limits()
+    gpus: int = 0
     network: Network = "machine"
     identity: int = 0
 

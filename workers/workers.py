@@ -15,6 +15,7 @@ from workers.allowance import Allowance, unbounded
 from workers.cgroups import Cgroups, open_tree
 from workers.confinement import Confinement, LevelChoice, Network, SandboxView
 from workers.errors import ProbeRaised
+from workers.gpus import GpuDriver, Gpus, NvmlDriver
 from workers.limits import Cause, Limits
 from workers.log import Log
 from workers.pool.fair_queue import QueueBudget
@@ -25,7 +26,7 @@ from workers.process.experiment import run_experiment
 from workers.process.host import ProcessHost
 from workers.process.limit_monitor import LimitMonitor
 from workers.process.output import Output
-from workers.process.process import kill_tree
+from workers.process.process import kill_tree, marked
 from workers.process.terminal import PseudoTerminal, run_shell
 from workers.process.tree import ProcessTree
 from workers.reactor.reactor import Reactor
@@ -78,6 +79,7 @@ class Workers:
         self.cgroups = host.cgroups
         self.confinement = host.confinement
         self.allowance = host.allowance
+        self.gpus = host.gpus
         self.reactor = reactor
         self._folder = folder
         self._supervisors = supervisors
@@ -213,7 +215,9 @@ class Workers:
         """Runs the script of an experiment to its end; see `experiment.run_experiment`. `began`
         gets a function that returns how much memory it uses, in bytes: 0 where no cgroup counts it.
         """
-        tree = ProcessTree(self._host, "experiment", spec.limits, (spec.folder,))
+        tree = ProcessTree(
+            self._host, "experiment", spec.limits, (spec.folder,), gpu_count=spec.gpus
+        )
         began(tree.memory)
         async with self._host.reserved_tree():
             return await run_experiment(tree, spec, log)
@@ -227,7 +231,7 @@ class Workers:
     ) -> Ended:
         """Runs a program in a terminal to its end; see `terminal.run_shell`. `began` is that of
         `run_experiment`."""
-        tree = ProcessTree(self._host, "shell", spec.limits, (spec.folder,))
+        tree = ProcessTree(self._host, "shell", spec.limits, (spec.folder,), gpu_count=spec.gpus)
         began(tree.memory)
         async with self._host.reserved_tree():
             return await run_shell(tree, spec, terminal, printed)
@@ -247,12 +251,13 @@ async def open_workers(
     most_memory: int = 0,
     confinement: Confinement | None = None,
     allowance: Allowance | None = None,
+    gpu_driver: GpuDriver | None = None,
     timeouts: RetryPauses = RetryPauses(),  # noqa: B008 - it is frozen
 ) -> AsyncIterator[Workers]:
     """The workers, with `folder` for working copies. `instance_id` marks their processes; `budget`
     bounds the requests that wait in all pools together. All processes together may use
     `most_memory` bytes, 0 for no limit, and what `allowance` leaves them. By default they are not
-    confined.
+    confined, and there are no GPUs.
 
     First ends what an earlier gateway with the same instance id left behind. On exit the pools are
     stopped, and what is left then is killed.
@@ -261,13 +266,23 @@ async def open_workers(
     cgroups = await trio.to_thread.run_sync(
         _sweep, folder, instance_id, most_memory, allowance.tasks
     )
+    confinement = confinement or Confinement(LevelChoice("none", {}), folder)
+    gpus = Gpus(
+        gpu_driver or NvmlDriver(signs=()),
+        folder.with_name(f"{folder.name}.gpus"),
+        marked,
+        for_all=confinement.level == "users",
+    )
+    await trio.to_thread.run_sync(gpus.recover, f"{instance_id}/")
+    await gpus.look()
     host = ProcessHost(
         instance_id=instance_id,
         output=Output(),
         limit_monitor=LimitMonitor(cgroups.enforced, timeouts.monitor_interval),
         cgroups=cgroups,
-        confinement=confinement or Confinement(LevelChoice("none", {}), folder),
+        confinement=confinement,
         allowance=allowance,
+        gpus=gpus,
         timeouts=timeouts,
     )
     reactor = Reactor()
@@ -295,6 +310,7 @@ async def open_workers(
         reactor.close()
         with trio.CancelScope(shield=True):
             await trio.to_thread.run_sync(cgroups.close)
+            await gpus.close()
 
 
 def _sweep(folder: Path, instance_id: str, most_memory: int, most_tasks: int) -> Cgroups:

@@ -111,6 +111,7 @@ KINDS = [
     Kind("generation", TYPE | STUCK),
     Kind("trash/*"),
     Kind("replicas.cgroups", TYPE | STUCK),
+    Kind("replicas.gpus", TYPE | STUCK),
     Kind("set-aside.json", TYPE | STUCK),
     Kind("set-aside/*", ANY),
     Kind("replicas/*", STUCK),
@@ -177,6 +178,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
         "set-aside/seal": b"{",
         "trash/1/x": b"x",
         "set-aside.json": b"[]",
+        "replicas.gpus": b"{}",
     }
     for name, content in left.items():
         (data / name).parent.mkdir(parents=True, exist_ok=True)

@@ -7,9 +7,11 @@ from pathlib import Path
 from tests.support.confinement import unconfined
 from workers.allowance import unbounded
 from workers.cgroups import Cgroups
+from workers.gpus import Gpus, NvmlDriver
 from workers.process.host import ProcessHost
 from workers.process.limit_monitor import LimitMonitor
 from workers.process.output import Output
+from workers.process.process import marked
 
 
 @contextmanager
@@ -22,6 +24,7 @@ def open_host(folder: Path, instance_id: str) -> Iterator[ProcessHost]:
         cgroups=Cgroups(),
         confinement=unconfined(folder),
         allowance=unbounded(),
+        gpus=Gpus(NvmlDriver(signs=()), folder / "gpus", marked),
     )
     try:
         yield host

@@ -236,7 +236,7 @@ class Confinement:
         shown = (*self._read(view), *filter(None, [view.built]))
         looked_at = (self._system.looking.at(path) for path in shown)
         read = ["/proc", *(each for part in looked_at for each in visible_parts.largest(part))]
-        write = [*_DEVICES, view.home, view.tmp, *view.write]
+        write = [*_DEVICES, *view.devices, view.home, view.tmp, *view.write]
         rules = {
             # A file, since the list may be longer than an argument.
             "system": str(self._folder / _PARTS),

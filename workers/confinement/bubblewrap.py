@@ -84,6 +84,8 @@ def arguments(view: SandboxView, host: Host, files: Mapping[str, int]) -> Iterat
     for name, descriptor in files.items():
         yield from ("--perms", "0644", "--ro-bind-data", str(descriptor), name)
     yield from ("--proc", "/proc", "--dev", "/dev")
+    for device in view.devices:
+        yield from _mount("--dev-bind", device, device)
     # multiprocessing keeps its semaphores in /dev/shm; they belong to the user that makes them.
     yield from ("--perms", "1777", "--tmpfs", "/dev/shm", "--perms", "1777", "--tmpfs", "/var/tmp")
     # The project's folders first: a later mount may lie in them.

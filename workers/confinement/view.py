@@ -25,7 +25,8 @@ class SandboxView(msgspec.Struct, frozen=True, kw_only=True):
     a build was made without mounts: absolute paths that its script wrote lead there. With mounts
     `home` stands there too; without, the tree may read the folder. Trees of equal `identity` could
     interfere with each other; the gateway assigns the numbers. With `unix_sockets`, which no
-    project's code has, the tree may make UNIX sockets at every level.
+    project's code has, the tree may make UNIX sockets at every level. `devices` are nodes
+    that it may use beside those that every process gets; they keep their paths.
     """
 
     home: Path
@@ -37,3 +38,4 @@ class SandboxView(msgspec.Struct, frozen=True, kw_only=True):
     network: Network = "machine"
     identity: int = 0
     unix_sockets: bool = False
+    devices: tuple[Path, ...] = ()

@@ -62,7 +62,7 @@ class Slot:
         replica = self.replica
         return SlotStatistics(
             name=self.name,
-            status=replica.state.value if replica else "waiting to start",
+            status=_status(replica),
             pid=replica.process.command_pid if replica and replica.process else None,
             uptime=now - replica.started_at if replica else 0.0,
             received=self.received,
@@ -75,4 +75,11 @@ class Slot:
             last_exit=self.last_exit,
             lost_lines=self.log.lost,
             limits_met=self.limits_met.copy(),
+            gpus=list(replica.monitored.gpus) if replica and replica.monitored else [],
         )
+
+
+def _status(replica: Replica | None) -> str:
+    if replica is None:
+        return "waiting to start"
+    return "waiting for a GPU" if replica.waiting else replica.state.value

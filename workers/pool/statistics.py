@@ -8,6 +8,7 @@ class SlotStatistics(msgspec.Struct, frozen=True, kw_only=True):
 
     `limits_met` counts the ends and time-outs of its replicas that were due to a limit.
     Of the `restart`s, `recycled` were due to recycle_after_requests or recycle_above_memory.
+    `gpus` are the UUIDs of those that its replica holds.
     """
 
     name: str
@@ -24,6 +25,7 @@ class SlotStatistics(msgspec.Struct, frozen=True, kw_only=True):
     last_exit: str
     lost_lines: int
     limits_met: dict[str, int]
+    gpus: list[str]
 
 
 class PoolStatistics(msgspec.Struct, frozen=True, kw_only=True):

@@ -33,6 +33,7 @@ async def run_experiment(tree: ProcessTree, spec: ExperimentSpec, log: LineLog) 
     """
     work = _work(spec.folder)
     try:
+        await tree.acquire_gpus()
         with trio.CancelScope(shield=True):  # half a copy is of no use
             await in_thread(_make, spec)
         return await run_command(

@@ -8,6 +8,7 @@ import msgspec
 from workers.allowance import Allowance
 from workers.cgroups import Cgroups
 from workers.confinement import Confinement
+from workers.gpus import Gpus
 from workers.process.limit_monitor import LimitMonitor
 from workers.process.output import Output
 from workers.retry_pauses import RetryPauses
@@ -23,6 +24,7 @@ class ProcessHost(msgspec.Struct, frozen=True, kw_only=True):
     cgroups: Cgroups
     confinement: Confinement
     allowance: Allowance
+    gpus: Gpus
     timeouts: RetryPauses = RetryPauses()
 
     @asynccontextmanager

@@ -40,7 +40,8 @@ _PAUSE_FACTOR = 198
 
 
 class MonitoredTree:
-    """A process with all that it ever starts. `base` is the initial size of its folders, in bytes.
+    """A process with all that it ever starts. `base` is the initial size of its folders, in bytes;
+    `gpus` are the UUIDs of what it holds.
 
     `busy` says whether its throttling counts; `exceeds` is called with each excess. Both are called
     in the monitor's thread.
@@ -54,12 +55,14 @@ class MonitoredTree:
         limits: Limits,
         folders: Sequence[Path],
         base: int,
+        gpus: Sequence[str] = (),
         busy: Callable[[], bool],
         exceeds: Callable[[ExitReason], object],
     ) -> None:
         self.pid = pid
         self.limits = limits
         self.folders = folders
+        self.gpus = gpus
         self.busy = busy
         self._leaf = leaf
         self._most = base + limits.disk

@@ -103,6 +103,7 @@ async def run_shell(
     """
     notes = _Notes()
     try:
+        await tree.acquire_gpus()
         with trio.CancelScope(shield=True):  # half a copy is of no use
             await in_thread(workspace.make, spec.code, spec.folder, spec.built or HOME)
         view = _view(spec)

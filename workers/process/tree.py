@@ -3,6 +3,7 @@
 A tree is a process with all that it ever starts. Its life has a fixed order, on which isolation and
 cleaning depend:
 
+0. `acquire_gpus`: it waits for its GPUs, where it asked for some.
 1. `prepare`: the confined user becomes the owner of what the tree may write; the leaf of cgroups is
    made.
 2. `spawn`: the process starts with the tree's mark, enters the leaf by itself, and is confined
@@ -12,7 +13,7 @@ cleaning depend:
 4. At the end, in every case: the process and its group are killed while the id is its own, then it
    is reaped and its exit is explained. The leaf is killed, then every process with the mark. Only
    then are the pipes drained and closed: a grandchild could hold them open.
-5. `remove`: the leaf goes.
+5. `remove`: the leaf goes, and the GPUs are given back.
 
 Steps 4 and 5 are retried after a shortage (shortages.py). This file knows neither the wire nor what
 the process is for: its `TreeOwner` does.
@@ -30,6 +31,7 @@ import msgspec
 import trio
 
 from workers.confinement import SandboxView
+from workers.gpus import Gpu
 from workers.limits import CgroupCounters, ExitReason, Limits, explain_exit
 from workers.process.host import ProcessHost
 from workers.process.limit_monitor import MonitoredTree
@@ -74,7 +76,8 @@ class TreeOwner(Protocol):
 
 
 class ProcessTree:
-    """One process tree. `folders` are where it may write: what it adds to them counts as disk.
+    """One process tree. `folders` are where it may write: what it adds to them counts as disk. It
+    asks for `gpu_count` whole GPUs; `gpus` are those that it holds.
 
     What may block long is done in the threads of `limiter`, by default those of all.
     """
@@ -86,9 +89,13 @@ class ProcessTree:
         limits: Limits,
         folders: Sequence[Path],
         *,
+        gpu_count: int = 0,
         limiter: trio.CapacityLimiter | None = None,
     ) -> None:
         self.host = host
+        self.gpus: tuple[Gpu, ...] = ()
+        self._gpu_count = gpu_count
+        self._name = name
         self.limits = host.allowance.within(limits)
         self.limiter = limiter
         self._leaf = host.cgroups.leaf(name)
@@ -101,6 +108,11 @@ class ProcessTree:
     def memory(self) -> int:
         """The bytes that its cgroup counts; 0 where none does."""
         return self._leaf.memory() or 0
+
+    async def acquire_gpus(self) -> None:
+        """Waits for the GPUs that it asked for."""
+        if self._gpu_count:
+            self.gpus = await self.host.gpus.acquire(self._gpu_count, self._mark, self._name)
 
     def prepare(self, view: SandboxView | None) -> None:
         """Makes the leaf, and gives the confined user what `view` says it may write. Blocking.
@@ -127,6 +139,9 @@ class ProcessTree:
         """Starts the process, confined to `view`; without a view it is a program of ours. Its stdin
         is empty, or `stdout`. Raises OSError, ValueError for a variable that no process can
         have."""
+        if view is not None:
+            view = msgspec.structs.replace(view, devices=self.host.gpus.nodes(self.gpus))
+            variables = {**variables, **self.host.gpus.variables(self.gpus)}
         launch = self.host.confinement.launch(
             command, cwd=cwd, variables=variables, view=view, reads_output=reads_output
         )
@@ -167,6 +182,7 @@ class ProcessTree:
             limits=self.limits,
             folders=self._folders,
             base=self._base,
+            gpus=[each.uuid for each in self.gpus],
             busy=owner.is_busy,
             exceeds=exceeded.call,
         )
@@ -209,9 +225,15 @@ class ProcessTree:
         kill_tree(self._mark)
 
     async def remove(self) -> None:
-        """Removes the leaf. Call it in every case, also where the process was never started."""
-        if self._has_leaf:
-            await self.surely(self._leaf.remove)
+        """Removes the leaf and gives the GPUs back. Call it in every case, also where the process
+        was never started."""
+        try:
+            if self._has_leaf:
+                await self.surely(self._leaf.remove)
+        finally:
+            if self._gpu_count:
+                await self.surely(self.host.gpus.release, self._mark)
+                self.host.gpus.notify()
 
     async def surely(self, work: Callable[[*Args], object], *args: *Args) -> None:
         """Does blocking work that must be done at the end of the tree; see `shortages.surely`."""

@@ -16,6 +16,8 @@ process and cleans up after it; `Pool` (pool.py) decides what happens next.
 import os
 import secrets
 
+import trio
+
 from workers.errors import StartFailed, WireError
 from workers.limits import Cause, ExitReason
 from workers.process.limit_monitor import MonitoredTree
@@ -63,6 +65,8 @@ class Replica:
         self.state = STARTING
         self.ticket: Ticket | None = None
         self.process: ReplicaProcess | None = None
+        # While it waits for its GPUs.
+        self.waiting: trio.CancelScope | None = None
         self.monitored: MonitoredTree | None = None
         self.started_at = loop.now()
         self.ready_at: float | None = None
@@ -103,6 +107,22 @@ class Replica:
         return f"<Replica {self.name} pid={pid} {self.state.value}>"
 
     # The process, attached and reported by the supervisor.
+
+    def wait_for_gpus(self) -> trio.CancelScope:
+        """Its supervisor waits for its GPUs inside the scope, which is cancelled if it is stopped.
+        The time does not count as its start. Afterwards, call `got_gpus`."""
+        self._deadline.clear()
+        self.waiting = trio.CancelScope()
+        if self.state is not STARTING:
+            self.waiting.cancel()
+        return self.waiting
+
+    def got_gpus(self) -> None:
+        """It waits no longer."""
+        self.waiting = None
+        if self.state is STARTING:
+            self.started_at = self._loop.now()
+            self._deadline.set(self.started_at + self.spec.start_timeout)
 
     def attach(self, process: ReplicaProcess, read_fd: int, write_fd: int, root: str) -> None:
         """The process runs: sends START. Takes over both descriptors, or raises OSError."""
@@ -212,6 +232,8 @@ class Replica:
         self._deadline.clear()
         if self.process is not None:
             self.process.kill()
+        elif self.waiting is not None:
+            self.waiting.cancel()
         because = f"the replica was ended because {self.ending}"
         self._settle(outcome or Died(because, self.name, self._caller_id))
 

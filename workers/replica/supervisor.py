@@ -46,7 +46,14 @@ async def supervise(
     `folder` does not exist yet and is the replica's own. What may block long is done in `threads`,
     so that it does not occupy the threads that everything else needs.
     """
-    tree = ProcessTree(host, replica.name, replica.spec.limits, [folder], limiter=threads)
+    tree = ProcessTree(
+        host,
+        replica.name,
+        replica.spec.limits,
+        [folder],
+        gpu_count=replica.spec.gpus,
+        limiter=threads,
+    )
     try:
         with host.allowance.one_tree():
             await _run_process(replica, log, tree, folder)
@@ -104,6 +111,10 @@ def view_of(spec: ReplicaSpec, *, home: Path, tmp: Path) -> SandboxView:
 
 async def _run_process(replica: Replica, log: Log, tree: ProcessTree, folder: Path) -> None:
     try:
+        if replica.spec.gpus:
+            with replica.wait_for_gpus():
+                await tree.acquire_gpus()
+            replica.got_gpus()
         with trio.CancelScope(shield=True):  # half a copy is of no use
             view = await in_thread(_prepare, replica.spec, tree, folder, limiter=tree.limiter)
         if replica.state is not State.STARTING:

@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from tests.support.gpus import fake_gpus
 from tests.support.other_user import run_as
 from tests.support.skipping import not_here
 from workers.confinement import (
@@ -191,6 +192,23 @@ def test_path_of_the_build_leads_to_the_working_copy(level: str, data: Path) -> 
 
     assert _at(level, data, told) == ("secret" if level == "landlock" else "copycopy")
     assert sorted(path.name for path in built.iterdir()) == ["code.py"]
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_only_the_devices_of_a_view_can_be_opened(level: str, data: Path) -> None:
+    """A process opens the device nodes that its view names, and no other one beside them."""
+    script = (
+        "for each in nvidia0 nvidia1 nvidiactl; do true >{dev}/$each && echo $each; done; ls {dev}"
+    )
+
+    def told(confinement: Confinement, view: SandboxView) -> str:
+        devices = (machine.dev / "nvidia1", machine.dev / "nvidiactl")
+        view = msgspec.structs.replace(view, devices=devices)
+        return _shell(confinement, view, script.format(dev=machine.dev)).stdout
+
+    with fake_gpus(2) as machine:
+        opened = "nvidia1\nnvidiactl\n"
+        assert _at(level, data, told) == opened + ("" if level == "landlock" else opened)
 
 
 LOADED = """
