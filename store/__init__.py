@@ -51,12 +51,13 @@ from store.records import (
 )
 from store.sqlite import database_copy
 from store.sqlite.database import Database, open_database
-from store.tables import audit, deleted, history, metrics, requests, retention, site
+from store.tables import audit, deleted, history, metric_values, metrics, requests, retention, site
 from store.tables.builds import builds
 from store.tables.deployments import deployments
 from store.tables.experiments import experiments
 from store.tables.keys import keys
 from store.tables.memberships import memberships
+from store.tables.metric_values import NamedValues, RecordExtent, RecordSelection
 from store.tables.models import models
 from store.tables.projects import projects
 from store.tables.requests import RequestQuery, StoredRequest
@@ -85,10 +86,13 @@ __all__ = [
     "MetricSeries",
     "Model",
     "NameTaken",
+    "NamedValues",
     "NotFound",
     "PendingAuditEntry",
     "Project",
     "Record",
+    "RecordExtent",
+    "RecordSelection",
     "RequestQuery",
     "Role",
     "RunMetric",
@@ -121,6 +125,7 @@ __all__ = [
     "lifecycles",
     "lock_data_folder",
     "memberships",
+    "metric_values",
     "metrics",
     "models",
     "new_id",

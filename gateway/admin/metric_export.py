@@ -1,8 +1,8 @@
 """Exports metrics: as the SDK's rows, and as tables that other programs read.
 
-JSON Lines has one row per line. In CSV and Parquet each top-level key of any row's metrics is a
-column `metrics.<key>`; a list or an object is JSON text. In CSV a text that a spreadsheet would
-take for a formula is prefixed with `'`, as OWASP advises; numbers stay numbers.
+JSON Lines has one row per line, JSON is a list of rows. In CSV and Parquet each top-level key of
+any row's metrics is a column `metrics.<key>`; a list or an object is JSON text. In CSV a text that
+a spreadsheet would take for a formula is prefixed with `'`, as OWASP advises; numbers stay numbers.
 
 The columns are known only when all rows have been read, so CSV and Parquet read the rows twice and
 leave out keys that first appear in between. The work is done in small turns, since the same loop
@@ -26,6 +26,7 @@ from gateway.crn import crn
 
 FORMATS = {
     "jsonl": "application/jsonl",
+    "json": "application/json",
     "csv": "text/csv; charset=utf-8",
     "parquet": "application/vnd.apache.parquet",
 }
@@ -107,6 +108,8 @@ async def as_table(kind: str, source: RowSource, formatter: RowFormatter) -> Asy
     """
     if kind == "jsonl":
         return _json_lines(source, formatter)
+    if kind == "json":
+        return _json(source, formatter)
     if kind == "csv":
         return _csv(source, formatter, await _columns(source))
     try:
@@ -119,6 +122,14 @@ async def as_table(kind: str, source: RowSource, formatter: RowFormatter) -> Asy
 async def _json_lines(source: RowSource, formatter: RowFormatter) -> AsyncIterator[bytes]:
     async for rows in _in_turns(source):
         yield b"".join([formatter.json(row) + b"\n" for row in rows])
+
+
+async def _json(source: RowSource, formatter: RowFormatter) -> AsyncIterator[bytes]:
+    before = b"["
+    async for rows in _in_turns(source):
+        yield before + b",\n".join([formatter.json(row) for row in rows])
+        before = b",\n"
+    yield b"]\n" if before != b"[" else b"[]\n"
 
 
 async def _csv(

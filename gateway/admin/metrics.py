@@ -4,7 +4,6 @@ Rows have the form of the SDK's `read_metrics` and ascend by start. They are sen
 store reads them, so that a window may be of any size.
 """
 
-import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Annotated
@@ -13,23 +12,18 @@ import msgspec
 from quart import Response
 
 from gateway.admin.metric_export import FORMATS, NotInstalled, RowFormatter, TooManyKeys, as_table
+from gateway.admin.metric_windows import WINDOW, MetricWindows
 from gateway.admin.routing import route
-from gateway.admin.routing.parameters import choice, limit, text, whole_number
+from gateway.admin.routing.parameters import choice, limit
 from gateway.admin.schemas import AnyJson, Json
 from gateway.control import Control
 from gateway.control.audit.audit_log import annotate
-from gateway.control.metrics.measurements import LAST_MS
-from gateway.control.metrics.metrics import MetricTarget, Noun, Window
+from gateway.control.metrics.windows import Window
 from gateway.control.records import NotFound, StoredMetricRecord
 from gateway.errors import Refusal
 from gateway.identity.principal import is_allowed, require
 from workers.sizes import MIB
 
-NOUNS: dict[str, Noun] = {
-    "model_deployment_crn": "deployment",
-    "model_build_crn": "build",
-    "model_crn": "model",
-}
 _DEFAULT_PAGE, MAX_ROWS = 1000, 10_000
 # A page ends early where its rows are large.
 _MAX_BYTES = 8 * MIB
@@ -55,9 +49,16 @@ class MetricRoutes:
     def __init__(self, control: Control) -> None:
         self._metrics = control.metrics
         self._accounts = control.accounts
+        self._windows = MetricWindows(control)
         self._workspace = control.instance_id
 
-    @route.get("/metrics", "any", "list the metrics of predictions, by start", streams=True)
+    @route.get(
+        "/metrics",
+        "any",
+        "list the metrics of predictions, by start",
+        query=(*WINDOW, "page_size", "page_token"),
+        streams=True,
+    )
     async def list(self) -> Response:
         window, formatter = await self._window()
         most = limit("page_size", _DEFAULT_PAGE, least=1, most=MAX_ROWS)
@@ -65,9 +66,24 @@ class MetricRoutes:
         return Response(rows, content_type="application/json")
 
     @route.get(
+        "/metrics/latest",
+        "any",
+        "list the latest predictions with their metrics, or the latest aggregates",
+        query=(*WINDOW, "of", "page_size", "page_token"),
+        streams=True,
+    )
+    async def latest(self) -> Response:
+        aggregates = choice("of", ("predictions", "aggregates"), "predictions") == "aggregates"
+        window, formatter = await self._window()
+        most = limit("page_size", _DEFAULT_PAGE, least=1, most=MAX_ROWS)
+        rows = _page(self._metrics.newest(window, aggregates=aggregates), formatter, most)
+        return Response(rows, content_type="application/json")
+
+    @route.get(
         "/metrics/export",
         "any",
-        "export metrics as a file: jsonl, csv or parquet",
+        "export metrics as a file: jsonl, json, csv or parquet",
+        query=(*WINDOW, "format"),
         streams=True,
     )
     async def export(self) -> Response:
@@ -107,7 +123,7 @@ class MetricRoutes:
         counted=True,
     )
     async def aggregate(self, body: AggregateMetrics) -> Json:
-        target = await self._target("deployment", body.model_deployment_crn)
+        target = await self._windows.target("deployment", body.model_deployment_crn)
         require(self._accounts, "metrics.add", target.project_id)
         annotate(f"project {target.project_id}")
         await self._metrics.add_aggregate(
@@ -118,24 +134,8 @@ class MetricRoutes:
         )
         return {}
 
-    async def _target(self, noun: Noun, name: str) -> MetricTarget:
-        """Raises NotFound also for a target that the user may not view."""
-        found = await self._metrics.subject(noun, name)
-        if not is_allowed(self._accounts, "project.view", found.project_id):
-            raise NotFound(noun, name)
-        return found
-
     async def _window(self) -> tuple[Window, RowFormatter]:
-        named = [(name, text(name)) for name in NOUNS if text(name)]
-        if len(named) != 1:
-            raise Refusal("argument.invalid", f"the query has not one of {', '.join(NOUNS)}")
-        [(name, value)] = named
-        window = Window(
-            await self._target(NOUNS[name], value),
-            whole_number("start_timestamp_ms", 0, most=LAST_MS),
-            whole_number("end_timestamp_ms", LAST_MS, most=LAST_MS),
-            _page_token(),
-        )
+        window = await self._windows.window()
         return window, RowFormatter(self._workspace, window.subject.sources)
 
 
@@ -160,12 +160,3 @@ async def _page(
                 token = last
                 break
     yield b'],"next_page_token":' + msgspec.json.encode(token) + b"}"
-
-
-def _page_token() -> tuple[int, int] | None:
-    token = text("page_token")
-    if not token:
-        return None
-    if not (match := re.fullmatch("([0-9]{1,16})-([0-9]{1,18})", token)):
-        raise Refusal("argument.invalid", f"page_token: {token[:50]!r} is not a token of a page")
-    return int(match[1]), int(match[2])

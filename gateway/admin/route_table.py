@@ -9,6 +9,7 @@ from gateway.admin.files import FileRoutes
 from gateway.admin.keys import KeyRoutes
 from gateway.admin.locks import LockRoutes
 from gateway.admin.maintenance import MaintenanceRoutes
+from gateway.admin.metric_analysis import MetricAnalysisRoutes
 from gateway.admin.metrics import MetricRoutes
 from gateway.admin.models import ModelRoutes
 from gateway.admin.projects import ProjectRoutes
@@ -30,6 +31,7 @@ NOUNS = (
     *(ProjectRoutes, CollaboratorRoutes, FileRoutes, TextFileRoutes, ModelRoutes),
     *(BuildRoutes, LockRoutes),
     *(DeploymentRoutes, SessionRoutes, ExperimentRoutes, TrafficRoutes, MetricRoutes),
+    MetricAnalysisRoutes,
     *(UserRoutes, KeyRoutes, MaintenanceRoutes, AuditRoutes, RuntimeRoutes, SiteModelRoutes),
     *(SiteSettingRoutes, VariableRoutes),
 )

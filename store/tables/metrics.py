@@ -13,7 +13,7 @@ checked.
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID
 
 import aiosqlite
@@ -170,13 +170,46 @@ async def window(
             " ORDER BY start_ms, number LIMIT ?",
             (source, start_ms, end_ms, start_ms, number, most),
         )
-        found += [
-            StoredMetricRecord(
-                number=n, series=s, uuid=_text(u), start_ms=start, end_ms=end, metrics=text
-            )
-            for n, s, u, start, end, text in rows
-        ]
+        found += map(_stored, rows)
         found = sorted(found, key=lambda row: (row.start_ms, row.number))[:most]
+    return found
+
+
+async def newest(
+    connection: aiosqlite.Connection,
+    of: Iterable[int],
+    *,
+    aggregates: bool,
+    start_ms: int,
+    end_ms: int,
+    after: tuple[int, int] | None = None,
+    most: int,
+) -> list[StoredMetricRecord]:
+    """Return the last `most` records of predictions, or aggregates, of some series that start
+    within a window, descending by start. `after` is as in `window`."""
+    index, sign = ("aggregate", "NULL") if aggregates else ("window", "NOT NULL")
+    end_ms, number = (min(end_ms, after[0]), after[1]) if after else (end_ms, 2**63 - 1)
+    within = (
+        f"FROM metrics INDEXED BY metrics_of_{index} WHERE source = {{}}"
+        f" AND start_ms BETWEEN :start AND :end AND uuid IS {sign}"
+        " AND (start_ms < :end OR number < :number)"
+        " ORDER BY start_ms DESC, number DESC LIMIT"
+    )
+    wanted = {"start": start_ms, "end": end_ms, "number": number, "most": most}
+    series = ", ".join(str(int(each)) for each in of)
+    lasts = await connection.execute_fetchall(
+        f"SELECT number, (SELECT start_ms {within.format('s.number')} 1) AS last"
+        f" FROM metric_sources AS s WHERE number IN ({series}) AND last IS NOT NULL"
+        " ORDER BY last DESC",
+        wanted,
+    )
+    found: list[StoredMetricRecord] = []
+    for source, last in lasts:
+        if len(found) == most and found[-1].start_ms > last:
+            break
+        sql = f"SELECT number, source, uuid, start_ms, end_ms, metrics {within.format(int(source))}"
+        found += map(_stored, await connection.execute_fetchall(f"{sql} :most", wanted))
+        found = sorted(found, key=lambda row: (-row.start_ms, -row.number))[:most]
     return found
 
 
@@ -203,6 +236,18 @@ async def _series_of(connection: aiosqlite.Connection, deployment_id: str) -> Me
         )
         rows = list(await connection.execute_fetchall(sought, (deployment_id,)))
     return msgspec.convert(dict(rows[0]), MetricSeries) if rows else None
+
+
+def _stored(row: Iterable[Any]) -> StoredMetricRecord:
+    number, source, uuid, start, end, text = row
+    return StoredMetricRecord(
+        number=number,
+        series=source,
+        uuid=_text(uuid),
+        start_ms=start,
+        end_ms=end,
+        metrics=text,
+    )
 
 
 def _uuid_key(uuid: str) -> bytes | None:

@@ -79,7 +79,11 @@ ROUTES = {
         GET    {X}/files/<path:path>
         GET    {X}/text/<path:path>
         GET    /metrics
+        GET    /metrics/latest
         GET    /metrics/export
+        GET    /metrics/summary
+        GET    /metrics/series
+        GET    /metrics/pairs
         POST   /metrics/delayed
         POST   /metrics/aggregate
         GET    /whoami

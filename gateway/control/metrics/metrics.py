@@ -8,23 +8,22 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from functools import partial
-from typing import Literal
 
 import aiosqlite
 import msgspec
 import trio
 
 import store
+from gateway.control.metrics.analysis import MetricAnalysis
 from gateway.control.metrics.measurements import LAST_MS, MOST_KEYS
 from gateway.control.metrics.metrics_writer import MetricsWriter
 from gateway.control.metrics.retention_clock import RetentionClock
+from gateway.control.metrics.windows import MetricTarget, Noun, Window
 from gateway.control.runtime_settings import RuntimeSettings
 from gateway.crn import crn
 from gateway.errors import Refusal
-from store import Database, MetricRecord, MetricSeries, NotFound, StoredMetricRecord
+from store import Database, MetricRecord, NotFound, StoredMetricRecord
 from workers.sizes import MIB
-
-Noun = Literal["model", "build", "deployment"]
 
 # Rows are read in batches of about so many bytes, as far as the last batch predicts the next.
 _AT_ONCE = 2 * MIB
@@ -38,23 +37,6 @@ MOST_OF_ONE = 320 * 1024
 _DAY_MS = 86_400_000.0
 
 logger = logging.getLogger(__name__)
-
-
-class MetricTarget(msgspec.Struct, frozen=True):
-    """A model, a build or a deployment, and its series of metric records."""
-
-    project_id: str
-    sources: list[MetricSeries]
-
-
-class Window(msgspec.Struct, frozen=True):
-    """The rows of a target that start between two times, both included; in milliseconds."""
-
-    subject: MetricTarget
-    start_ms: int = 0
-    end_ms: int = LAST_MS
-    # The start time and the number of the row before the first.
-    after: tuple[int, int] | None = None
 
 
 class Metrics:
@@ -74,6 +56,7 @@ class Metrics:
         self._clock = clock
         self._settings = settings
         self._instance_id = instance_id
+        self.analysis = MetricAnalysis(database)
 
     async def subject(self, noun: Noun, name: str) -> MetricTarget:
         """The target with this crn. Raises NotFound."""
@@ -96,10 +79,24 @@ class Metrics:
 
     async def rows(self, window: Window) -> AsyncGenerator[list[StoredMetricRecord]]:
         """The rows of a window, ascending by start time, in batches."""
+        async for rows in self._batches(store.metrics.window, window):
+            yield rows
+
+    async def newest(
+        self, window: Window, *, aggregates: bool
+    ) -> AsyncGenerator[list[StoredMetricRecord]]:
+        """The predictions of a window, or its aggregates, descending by start time, in batches."""
+        read = partial(store.metrics.newest, aggregates=aggregates)
+        async for rows in self._batches(read, window):
+            yield rows
+
+    async def _batches(
+        self, read: Callable[..., Awaitable[list[StoredMetricRecord]]], window: Window
+    ) -> AsyncGenerator[list[StoredMetricRecord]]:
         sources = [source.number for source in window.subject.sources]
         after, most = window.after, _FIRST_ROWS
         while rows := await self._database.read(
-            store.metrics.window,
+            read,
             sources,
             start_ms=window.start_ms,
             end_ms=window.end_ms,
