@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.gateway.web.test_project_pages import fresh_name
+from tests.support.browsers import fresh_name
 from tests.support.gateway import PROJECTS, Gateway, refusal
 
 
