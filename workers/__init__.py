@@ -13,8 +13,8 @@ from workers.pool.pool import Pool
 from workers.pool.slots import STOP_GRACE
 from workers.pool.statistics import PoolStatistics, SlotStatistics
 from workers.process.command import Ended
-from workers.process.environment import PACKAGES
 from workers.process.experiment import clear_run
+from workers.process.languages import PACKAGES, R_PACKAGES
 from workers.process.terminal import PseudoTerminal
 from workers.process.usage import Usage, all_processes, process_info
 from workers.reactor.reactor import READABLE, WRITABLE, Reactor
@@ -39,6 +39,7 @@ __all__ = [
     "NETWORKS",
     "PACKAGES",
     "READABLE",
+    "R_PACKAGES",
     "STOP_GRACE",
     "WRITABLE",
     "Answered",

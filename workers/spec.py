@@ -28,8 +28,8 @@ class ReplicaSpec(msgspec.Struct, frozen=True, kw_only=True):
     beside it, whose `library` has packages of R, and `prefix` the folder of the interpreter that it
     was made from: the environment's own statement about it is not trusted. `language` says what
     runs the file. Where the build was made without mounts, `built` is the folder that it had then
-    (`SandboxView`). `variables` win over the gateway's, but not over the
-    tree mark; a PATH among them comes after the environment's own. The variables named in
+    (`SandboxView`). `variables` win over the gateway's, but not over the tree mark; a PATH among
+    them comes after the environment's own. The variables named in
     `name_variables` get the replica's name. With `raw` the function gets a request as undecoded
     bytes. Where models are confined, `identity` names their owner (`SandboxView`), and `network`
     what they reach. `gpus` is how many whole GPUs it holds. The replica reports `crns` with its
@@ -104,6 +104,7 @@ class ShellSpec(msgspec.Struct, frozen=True, kw_only=True):
     environment: Path
     prefix: Path | None = None
     built: Path | None = None
+    language: Language = "python"
     command: tuple[str, ...]
     folder: Path
     variables: dict[str, str] = {}

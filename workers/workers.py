@@ -21,9 +21,9 @@ from workers.log import Log
 from workers.pool.fair_queue import QueueBudget
 from workers.pool.pool import Pool, Tracked
 from workers.process.command import Ended, LineLog, run_command
-from workers.process.environment import INSIDE, PACKAGES
 from workers.process.experiment import run_experiment
 from workers.process.host import ProcessHost
+from workers.process.languages import INSIDE, PACKAGES, R_PACKAGES
 from workers.process.limit_monitor import LimitMonitor
 from workers.process.output import Output
 from workers.process.process import kill_tree, marked
@@ -329,7 +329,7 @@ def _view(paths: ScriptPaths, network: Network, identity: int) -> SandboxView:
     return SandboxView(
         home=paths.home,
         tmp=paths.tmp,
-        read=(*paths.read, INSIDE.parent),
+        read=(*paths.read, INSIDE),
         write=paths.write,
         prefix=paths.prefix,
         network=network,
@@ -339,6 +339,11 @@ def _view(paths: ScriptPaths, network: Network, identity: int) -> SandboxView:
 
 
 def _with_packages(variables: Mapping[str, str]) -> dict[str, str]:
-    """Adds our packages to Python's path, behind its other entries."""
-    entries = [variables.get("PYTHONPATH", ""), str(PACKAGES)]
-    return {**variables, "PYTHONPATH": os.pathsep.join(filter(None, entries))}
+    """Adds our packages to the paths of Python and R, behind their other entries. R_LIBS_USER has a
+    default, so it is extended only where it is given."""
+    with_ours = dict(variables)
+    for name, packages in (("PYTHONPATH", PACKAGES), ("R_LIBS_USER", R_PACKAGES)):
+        given = variables.get(name, "")
+        if given or name == "PYTHONPATH":
+            with_ours[name] = os.pathsep.join(filter(None, (given, str(packages))))
+    return with_ours

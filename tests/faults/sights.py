@@ -115,7 +115,7 @@ def _mounts(kind: str, project: str, environment: Path, data: Path) -> set[str]:
     with open("/proc/self/mountinfo") as file:
         within = {line.split()[4] for line in file}
     within = {path for path in within if any(Path(path).is_relative_to(each) for each in system)}
-    inside = Path(__file__).parents[2] / "workers" / "inside" / "python"
+    inside = Path(__file__).parents[2] / "workers" / "inside"
     own = {str(environment), str(inside)}
     prefix = Path(sys.base_prefix).resolve()
     if not prefix.is_relative_to("/usr"):

@@ -16,13 +16,12 @@ from workers import untrusted_tree
 from workers.confinement import HOME, SandboxView
 from workers.process import workspace
 from workers.process.command import Ended, LineLog, run_command
-from workers.process.environment import INSIDE, environment_of
+from workers.process.environment import environment_of
+from workers.process.languages import INSIDE, commands_of
 from workers.process.tree import ProcessTree
 from workers.process.written_files import keep_written
 from workers.shortages import in_thread, is_shortage
 from workers.spec import ExperimentSpec
-
-RUNNER = INSIDE.with_name("run.py")
 
 
 async def run_experiment(tree: ProcessTree, spec: ExperimentSpec, log: LineLog) -> Ended:
@@ -32,19 +31,20 @@ async def run_experiment(tree: ProcessTree, spec: ExperimentSpec, log: LineLog) 
     return, error or cancellation its whole tree is dead and only what is kept is left.
     """
     work = _work(spec.folder)
+    command = commands_of(spec.language).run(spec)
     try:
         await tree.acquire_gpus()
         with trio.CancelScope(shield=True):  # half a copy is of no use
             await in_thread(_make, spec)
         return await run_command(
             tree,
-            [spec.environment / "bin" / "python", RUNNER, spec.script, *spec.arguments],
+            command.words,
             cwd=work / "code",
-            variables=environment_of(spec),
+            variables={**environment_of(spec), **command.variables},
             view=SandboxView(
                 home=work / "code",
                 tmp=work / "tmp",
-                read=(spec.environment, INSIDE.parent),
+                read=(spec.environment, INSIDE),
                 prefix=spec.prefix,
                 built=spec.built,
                 write=spec.kept,

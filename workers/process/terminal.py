@@ -25,7 +25,8 @@ from workers.confinement import HOME, SandboxView
 from workers.confinement.levels import program
 from workers.process import workspace
 from workers.process.command import CommandOwner, Ended
-from workers.process.environment import INSIDE, PACKAGES, environment_of
+from workers.process.environment import environment_of
+from workers.process.languages import INSIDE, PACKAGES
 from workers.process.process import Process
 from workers.process.tree import ProcessTree
 from workers.shortages import in_thread
@@ -163,7 +164,7 @@ def _view(spec: ShellSpec) -> SandboxView:
     return SandboxView(
         home=_code(spec),
         tmp=spec.folder / "tmp",
-        read=(spec.environment, INSIDE.parent),
+        read=(spec.environment, INSIDE),
         prefix=spec.prefix,
         built=spec.built,
         network=spec.network,

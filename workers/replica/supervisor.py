@@ -24,8 +24,9 @@ from workers.kernel_limits import explain
 from workers.limits import ExitReason
 from workers.log import Log
 from workers.process import workspace
-from workers.process.environment import INSIDE, environment_of
+from workers.process.environment import environment_of
 from workers.process.host import ProcessHost
+from workers.process.languages import INSIDE, commands_of
 from workers.process.limit_monitor import MonitoredTree
 from workers.process.output import Sink
 from workers.process.process import Process, pipe
@@ -36,6 +37,10 @@ from workers.shortages import Shortage, in_thread, is_shortage
 from workers.spec import ReplicaSpec
 
 logger = logging.getLogger(__name__)
+# The mode of the wire's pipes. R has no other way to a descriptor than to open it by its path in
+# /proc, as the model's own user. Only processes that have the pipe, and those who may trace them,
+# find it there.
+_ANY_USER = 0o666
 
 
 async def supervise(
@@ -101,7 +106,7 @@ def view_of(spec: ReplicaSpec, *, home: Path, tmp: Path) -> SandboxView:
     return SandboxView(
         home=home,
         tmp=tmp,
-        read=(spec.environment, INSIDE.parent),
+        read=(spec.environment, INSIDE),
         prefix=spec.prefix,
         built=spec.built,
         network=spec.network,
@@ -177,11 +182,15 @@ def _start(
         theirs.callback(os.close, request_in)
         ours_on_failure.callback(os.close, request_out)
         (answer_in, answer_out), (out, out_end), (err, err_end) = from_it(), from_it(), from_it()
+        for end in (request_in, answer_out):
+            os.fchmod(end, _ANY_USER)
+        command = commands_of(spec.language).serve(spec, request_in, answer_out)
         process = tree.spawn(
-            [spec.environment / "bin" / "python", INSIDE, str(request_in), str(answer_out)],
+            command.words,
             cwd=root,
             variables={
                 **environment_of(spec),
+                **command.variables,
                 **dict.fromkeys(spec.name_variables, replica.name),
             },
             view=view,

@@ -10,7 +10,7 @@ import pytest
 
 from workers.confinement import Confinement, Level, SandboxView
 from workers.confinement.levels import LevelChoice
-from workers.process.environment import INSIDE
+from workers.process.languages import INSIDE
 from workers.replica.supervisor import view_of
 from workers.spec import ReplicaSpec
 
@@ -141,7 +141,7 @@ def test_view_of_a_replica_ignores_statements_of_the_build(
     site = Site(tmp_path)
     HOSTILE[hostile](site)
     assert _shown(site.confinement(level), site.view()) == {
-        "read": sorted(map(str, (site.own, site.python, INSIDE.parent))),
+        "read": sorted(map(str, (site.own, site.python, INSIDE))),
         "write": sorted(map(str, (site.home, site.tmp))),
     }
 
@@ -176,5 +176,5 @@ def test_landlock_shows_an_interpreter_without_the_data_folder(tmp_path: Path) -
     """Where the interpreter's folder contains the data folder, Landlock shows the rest of it."""
     site = Site(tmp_path)
     assert _shown(site.confinement("landlock"), site.view(tmp_path))["read"] == sorted(
-        map(str, (site.own, site.python, INSIDE.parent))
+        map(str, (site.own, site.python, INSIDE))
     )

@@ -1,0 +1,5 @@
+# The sum of two numbers.
+
+add <- function(args) {
+    args$a + args$b
+}

@@ -1,0 +1,77 @@
+# The inner end of the wire: frames on two pipes that no other code uses.
+#
+# A frame is a header of 13 bytes, little-endian (u32 length of the body, u8 kind, u64 id), then the
+# body, which is JSON. Ids are only repeated, so they stay bytes.
+#
+# R opens files, not descriptors. So each pipe is opened once more by its path in /proc, and the
+# descriptor that R was started with is closed. The "e" of the modes is the C library's: programs
+# that the model starts do not inherit the new ones. A process that is forked from this one has them,
+# but `answer` ends it before it could send.
+
+.START <- 1L
+.PREDICT <- 2L
+.HELLO <- as.raw(16L)
+.READY <- as.raw(17L)
+.FAILED <- as.raw(18L)
+.ANSWER <- as.raw(19L)
+.RAISED <- as.raw(20L)
+.REFUSED <- as.raw(21L)
+.TRACKED <- as.raw(22L)
+.NO_ID <- raw(8L)
+
+wire <- new.env(parent = emptyenv())
+
+open_wire <- function(descriptors) {
+    paths <- paste0("/proc/self/fd/", descriptors)
+    wire$inlet <- file(paths[[1L]], "reb", raw = TRUE)
+    wire$outlet <- file(paths[[2L]], "web", raw = TRUE)
+    wire$pid <- Sys.getpid()
+    # R itself has no function that closes a descriptor, but this package of R's has one.
+    asNamespace("parallel")$closeFD(descriptors)
+    .spare_wire()
+}
+
+# Models call base's function of this name to tidy up; it would close the wire, too.
+.spare_wire <- function() {
+    spared <- c(wire$inlet, wire$outlet)
+    close_all <- function() {
+        if (sink.number(type = "message") > 0L)
+            sink(stderr(), type = "message")
+        for (each in seq_len(sink.number()))
+            sink()
+        gc()
+        for (each in setdiff(getAllConnections(), c(0L, 1L, 2L, spared)))
+            close(getConnection(each))
+        invisible()
+    }
+    environment(close_all) <- list2env(list(spared = spared), parent = baseenv())
+    base <- baseenv()
+    unlockBinding("closeAllConnections", base)
+    assign("closeAllConnections", close_all, base)
+    lockBinding("closeAllConnections", base)
+}
+
+# The next frame, or NULL when the pipe is closed: then the gateway has ended, or wants this process
+# to end.
+receive <- function() {
+    header <- readBin(wire$inlet, "raw", 13L)
+    if (length(header) < 13L)
+        return(NULL)
+    size <- readBin(header, "integer", 1L, 4L, endian = "little")
+    body <- readBin(wire$inlet, "raw", size)
+    if (length(body) < size)
+        return(NULL)
+    list(kind = as.integer(header[5L]), id = header[6:13], body = body)
+}
+
+frame <- function(kind, id, body) {
+    if (is.character(body))
+        body <- charToRaw(body)
+    c(writeBin(length(body), raw(), 4L, endian = "little"), kind, id, body)
+}
+
+# Writes one or more frames. Stops where the gateway has ended.
+send <- function(bytes) {
+    writeBin(bytes, wire$outlet)
+    flush(wire$outlet)
+}
