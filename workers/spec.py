@@ -121,13 +121,14 @@ class PoolSpec(msgspec.Struct, frozen=True, kw_only=True):
     and then runs at most as long. The pool fails after `start_tries` failed starts in a row of one
     replica, before it was ever ready; 0 means no limit. A replica is replaced, when its successor
     is ready, after `recycle_after_requests` requests or above `recycle_above_memory` resident
-    bytes; 0 means never.
+    bytes; 0 means never. The pool is ready when as many as `first_ready` are, 0 for all.
     """
 
     name: str
     replica: ReplicaSpec
     log_folder: Path
     replicas: int = 1
+    first_ready: int = 0
     request_timeout: float = 30.0
     restart_on_exception: bool = True
     start_tries: int = 3

@@ -307,13 +307,24 @@ class Pool:
         return self._slots.failure
 
     async def wait_ready(self) -> None:
-        """Returns when every slot was ready at once. Raises StartFailed when one gave up."""
+        """Returns when every slot was ready at once, or as many as `first_ready`. Raises
+        StartFailed when one gave up."""
         await self._slots.wait_ready()
 
     async def restart(self) -> None:
         """Re-initialises all replicas, one after the other, each replaced when its successor is
-        ready. Raises StartFailed where one does not become ready; the old one then stays."""
+        ready. Raises StartFailed where one does not become ready; the old one then stays, unless
+        it held GPUs: such replicas end before the next one starts."""
         await self._slots.restart()
+
+    def vacate(self, count: int) -> None:
+        """Ends the replicas of this many slots, for another pool that needs their GPUs. Requests
+        wait, even if none is left, until `fill_vacant` or another pool takes over."""
+        self._slots.vacate(count)
+
+    def fill_vacant(self) -> None:
+        """Starts replicas in the slots that were vacated."""
+        self._slots.fill_vacant()
 
     def tail(self, count: int) -> list[Line]:
         """The last lines that any of its replicas printed."""

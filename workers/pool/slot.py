@@ -6,6 +6,7 @@ so a restart loses nothing that an operator reads.
 
 import trio
 
+from workers.errors import StartFailed
 from workers.limits import Cause
 from workers.log import Log
 from workers.pool.statistics import SlotStatistics
@@ -24,6 +25,12 @@ class Slot:
         self.replica: Replica | None = None
         self.successor: Replica | None = None
         self.restarted: trio.Event | None = None
+        # Its replica was asked to end, and another starts when that has ended.
+        self.renewing = False
+        # It stays empty until another pool no longer needs its GPUs.
+        self.vacant = False
+        # Why the replica that was to follow did not become ready.
+        self.renewal_failure: StartFailed | None = None
         # Why the successor takes the slot.
         self.restarted_because = StopReason.STOPPED
         # Its replica exceeded the memory bound as soon as it was ready, so a successor would too.
@@ -62,7 +69,7 @@ class Slot:
         replica = self.replica
         return SlotStatistics(
             name=self.name,
-            status=_status(replica),
+            status="waiting for a GPU" if self.vacant else _status(replica),
             pid=replica.process.command_pid if replica and replica.process else None,
             uptime=now - replica.started_at if replica else 0.0,
             received=self.received,

@@ -2,11 +2,12 @@
 
 Each replica fills a slot (slot.py). One that ends by itself is replaced at once if it served for a
 while, otherwise after a pause that doubles; one that a request ended is replaced at once. A restart
-starts each replica's successor first, so that no request waits for it. If the slots were never all
-ready, and one has failed to start `start_tries` times, the pool gives up.
+starts each replica's successor first, so that no request waits for it. Replicas that hold GPUs are
+restarted in place: the old one ends first, since no GPU may be free for both. If the slots were
+never all ready, and one has failed to start `start_tries` times, the pool gives up.
 
 The laws, checked by `verify`:
-- Every slot has a replica, or a timer that will start one, until the slots end.
+- Every slot has a replica, or a timer that will start one, or is vacant, until the slots end.
 - A replica or successor of a slot has a process, or will get one.
 - The slots close only after everything that was started is cleaned up, and no timer is left then.
 - A replica that is recycled serves until its successor is ready; one at a time is recycled.
@@ -125,7 +126,10 @@ class ReplicaSlots:
             raise self.failure
 
     def next_start(self) -> float:
-        """When another replica will be started; infinity for never."""
+        """When another replica will be started; infinity for never. A vacant slot may be filled at
+        any time."""
+        if any(slot.vacant for slot in self._slots):
+            return self._loop.now()
         return min((slot.timer.due for slot in self._slots if slot.timer), default=inf)
 
     def next_ready(self) -> float:
@@ -141,10 +145,13 @@ class ReplicaSlots:
         slot = self.slot_of[replica]
         if replica is slot.successor:
             self._succeed(slot)
+        elif slot.restarted is not None and slot.successor is None and not slot.renewing:
+            slot.recycled += slot.restarted_because is not StopReason.STOPPED
+            slot.restart_ended()
         if self._spec.recycle_above_memory:
             slot.over_memory = _memory_of(replica) > self._spec.recycle_above_memory
         self._start_seconds = self._loop.now() - replica.started_at
-        if self.ready == len(self._slots):
+        if self.ready >= (self._spec.first_ready or len(self._slots)):
             self._settled.set()
 
     def replica_lost(self, replica: Replica) -> bool:
@@ -155,7 +162,7 @@ class ReplicaSlots:
             return False
         slot.replica = None
         slot.failures = 0
-        if self._ending:
+        if self._ending or slot.vacant:
             return False
         slot.restart += 1
         self._fill(slot)
@@ -173,6 +180,15 @@ class ReplicaSlots:
             slot.restart_ended()
         elif replica is slot.replica:
             slot.replica = None
+            if slot.vacant:
+                return True
+            if slot.renewing and not self._ending:
+                slot.restart += 1
+                self._fill(slot)
+                return True
+            if slot.restarted is not None and replica.ready_at is None:
+                slot.renewal_failure = replica.failure
+                slot.restart_ended()
             return self._ending or self._refill(slot, replica)
         return True
 
@@ -189,6 +205,7 @@ class ReplicaSlots:
 
     def _fill(self, slot: Slot) -> None:
         slot.timer = None
+        slot.renewing = False
         slot.replica = self._start(slot)
 
     def _start(self, slot: Slot) -> Replica:
@@ -233,10 +250,13 @@ class ReplicaSlots:
 
     async def restart(self) -> None:
         """Replaces all replicas, one after the other, each when its successor is ready. Raises
-        StartFailed where one does not become ready; the old one then stays."""
+        StartFailed where one does not become ready; the old one then stays, unless it held GPUs."""
         for slot in self:
             if self._ending:
                 return
+            if self._spec.replica.gpus:
+                await self._restart_in_place(slot)
+                continue
             successor, restarted = self.begin_restart(slot)
             await restarted.wait()
             if successor.failure is not None:
@@ -251,6 +271,48 @@ class ReplicaSlots:
             slot.successor = self._start(slot)
             slot.restarted = trio.Event()
         return slot.successor, slot.restarted
+
+    async def _restart_in_place(self, slot: Slot) -> None:
+        if slot.vacant:
+            return
+        self._renew(slot, StopReason.STOPPED)
+        if slot.restarted is not None:
+            await slot.restarted.wait()
+        if slot.renewal_failure is not None:
+            raise slot.renewal_failure
+
+    def _renew(self, slot: Slot, why: StopReason) -> None:
+        """Ends its replica; another follows in its place."""
+        if slot.restarted is not None:
+            return
+        slot.restarted, slot.restarted_because = trio.Event(), why
+        slot.renewal_failure = None
+        if slot.replica is None:
+            slot.cancel_timer()
+            self._fill(slot)
+        else:
+            slot.renewing = True
+            slot.replica.stop(why)
+
+    def vacate(self, count: int) -> None:
+        """Ends the replicas of this many slots when they have answered. Nothing fills these slots
+        until `fill_vacant`."""
+        for slot in [each for each in self if not each.vacant][-count:]:
+            slot.vacant = True
+            slot.cancel_timer()
+            slot.restart_ended()
+            for replica in (slot.replica, slot.successor):
+                if replica is not None:
+                    replica.stop()
+
+    def fill_vacant(self) -> None:
+        """Fills the slots again that were vacated."""
+        for slot in self:
+            if slot.vacant and not self._ending:
+                slot.vacant = False
+                slot.renewing = slot.replica is not None
+                if slot.replica is None:
+                    self._fill(slot)
 
     def _succeed(self, slot: Slot) -> None:
         old, slot.replica, slot.successor = slot.replica, slot.successor, None
@@ -271,7 +333,11 @@ class ReplicaSlots:
         slot = self.slot_of[replica]
         if self._ending or replica is not slot.replica or self._loop.now() < self._recycle_from:
             return
-        if not any(each.successor for each in self):
+        if any(each.successor or each.restarted is not None for each in self):
+            return
+        if self._spec.replica.gpus:
+            self._renew(slot, why)
+        else:
             self.begin_restart(slot, why)
 
     def _check_memory_later(self) -> None:
@@ -348,7 +414,8 @@ class ReplicaSlots:
         for slot in self:
             living = {replica for replica in (slot.replica, slot.successor) if replica}
             assert all(self.slot_of.get(r) is slot for r in living), f"{slot.name}: an ended one"
-            assert self._ending or slot.replica or slot.timer, f"{slot.name} will stay empty"
+            filled = slot.replica or slot.timer or slot.vacant
+            assert self._ending or filled, f"{slot.name} will stay empty"
             assert not (self._ending and slot.timer), f"{slot.name} would be filled after the end"
         if self._spec.recycle_above_memory and not self._ending:
             assert self._memory_timer, "memory is not checked"
