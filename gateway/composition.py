@@ -56,8 +56,8 @@ from workers.kernel_limits import descriptors, tasks
 
 logger = logging.getLogger(__name__)
 
-# On a full disk, what a start leaves for the working copies of its first replicas, in bytes.
-_FIRST_COPIES = 64 * 1024
+# On a full disk, what a start leaves for the working copies of its first replicas.
+_FIRST_COPIES_BYTES, _FIRST_COPIES_INODES = 64 * 1024, 16
 
 
 @asynccontextmanager
@@ -161,7 +161,9 @@ async def open_control(
         nursery.start_soon(recorder.run)
         try:
             password = await control.recover(make_password=tell_password is not None)
-            start_reserve.allocate(leave=_FIRST_COPIES)
+            start_reserve.allocate(
+                leave_bytes=_FIRST_COPIES_BYTES, leave_inodes=_FIRST_COPIES_INODES
+            )
             nursery.start_soon(control.audit_log.watch)
             nursery.start_soon(accounts.grants.watch)
             if password and tell_password is not None:

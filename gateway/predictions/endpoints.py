@@ -64,6 +64,7 @@ class Endpoints:
         endpoint = Endpoint(model, self.key_of(model), self._may_call(model))
         if old is not None:
             endpoint.pool, endpoint.absence = old.pool, old.absence
+            endpoint.traffic = old.traffic
             del self._by_key[old.access_key]
         self._by_id[model.id] = self._by_key[endpoint.access_key] = endpoint
 
@@ -91,19 +92,23 @@ class Endpoints:
 
     @contextmanager
     def absent(self, model_id: str, reason: str) -> Iterator[None]:
-        """Callers are told the reason while a model that is deployed waits for its pool. "": the
-        model is not deployed."""
-        if reason:
-            self._set_absence(model_id, reason)
+        """Callers are told the reason while a model that is deployed waits for its pool; then the
+        earlier reason. "": the model is not deployed."""
+        if not reason:
+            yield
+            return
+        earlier = self._set_absence(model_id, reason)
         try:
             yield
         finally:
-            if reason:
-                self._set_absence(model_id, "")
+            self._set_absence(model_id, earlier)
 
-    def _set_absence(self, model_id: str, reason: str) -> None:
+    def _set_absence(self, model_id: str, reason: str) -> str:
+        """Returns the earlier reason."""
+        earlier = ""
         if (endpoint := self._by_id.get(model_id)) is not None:
-            endpoint.absence = reason
+            earlier, endpoint.absence = endpoint.absence, reason
+        return earlier
 
     def all(self) -> list[Endpoint]:
         """The endpoints of all models."""

@@ -32,12 +32,14 @@ class StartReserve:
             with suppress(OSError):
                 path.unlink()
 
-    def allocate(self, leave: int = 0) -> None:
-        """Allocate the missing files as far as there is space, and leave `leave` bytes free."""
+    def allocate(self, *, leave_bytes: int = 0, leave_inodes: int = 0) -> None:
+        """Allocate the missing files as far as there is space, and leave so much of it free."""
         with suppress(OSError):
             self._folder.mkdir(mode=0o700, exist_ok=True)
             for path in self._files():
-                if not path.exists() and _free(self._folder) >= leave + self.FILE_BYTES:
+                if not path.exists() and _has(
+                    self._folder, leave_bytes + self.FILE_BYTES, leave_inodes + 1
+                ):
                     _allocate(path, self.FILE_BYTES)
 
     def lend(self, path: Path) -> None:
@@ -55,9 +57,12 @@ class StartReserve:
         return [self._folder / str(number) for number in range(self.FILES)]
 
 
-def _free(folder: Path) -> int:
+def _has(folder: Path, size: int, inodes: int) -> bool:
+    """Whether so much is free. A file system that creates inodes on demand counts none."""
     found = os.statvfs(folder)
-    return found.f_bavail * found.f_frsize
+    return found.f_bavail * found.f_frsize >= size and (
+        found.f_files == 0 or found.f_favail >= inodes
+    )
 
 
 def _allocate(path: Path, size: int) -> None:

@@ -11,7 +11,7 @@ from builder import remove_tree
 from store import StartReserve
 from tests.faults.matrix import fault
 from tests.support.disks import fill, small_disk, use_up_inodes
-from tests.support.gateway import running, settings_for, until, url_in
+from tests.support.gateway import copy_of, running, settings_for, until, url_in
 
 
 @fault(
@@ -45,3 +45,25 @@ async def test_a_clean_restart_on_a_full_disk(
             made = await gateway.post("/projects", {"name": "more", "template": "blank"})
             assert made["creation_status"] == "success"
             await until(trio.Path(gateway.data / "ballast").exists, bool)
+
+
+async def test_history_leaves_the_ballast(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """On a full disk, the history and the request log wait for space; the ballast is for changes.
+    Nothing of the counts is lost."""
+    with small_disk(tmp_path / "disk", "size=60m") as disk:
+        async with running(settings_for(disk / "data", min_free_disk=8 << 20)) as gateway:
+            model = await gateway.model(await gateway.project(copy_of("add", tmp_path)))
+            key, calls = await gateway.key(model), 0
+            filler = fill(disk)
+            with trio.fail_after(30):
+                while "history.write_failed" not in caplog.text:
+                    assert (await gateway.call(key, {})).status_code == 503
+                    calls += 1
+            assert (gateway.data / "ballast").exists()
+            filler.unlink()
+
+            async def counted() -> int:
+                history = await gateway.get(f"{model}/history?window=15m")
+                return int(history["total"]["requests"])
+
+            await until(counted, lambda now: now == calls)

@@ -228,9 +228,14 @@ class Deployments:
 
     def state(self, deployment: Deployment) -> str:
         """Its status, or "rebuilding" for a deployed one that cannot serve until its build is
-        rebuilt, as after a restore."""
-        waits = self.waiting_for(deployment.id).startswith("build ")
-        return "rebuilding" if waits and deployment.status == "deployed" else deployment.status
+        rebuilt, as after a restore, and its new pool takes calls."""
+        rollout = self._rollouts.get(deployment.id)
+        if deployment.status != "deployed" or rollout is None or rollout.pool is not None:
+            return deployment.status
+        # Without a pool, it waits for its build, has just got it, or waits for something else.
+        waiting_for = rollout.operation.waiting_for
+        waits = not waiting_for or waiting_for.startswith("build ")
+        return "rebuilding" if waits else deployment.status
 
     def waiting_for(self, deployment_id: str) -> str:
         """What it cannot continue without, in words; "" for one that does not wait."""

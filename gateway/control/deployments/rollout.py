@@ -111,14 +111,11 @@ class Rollout:
         """Returns when the pool is closed, or why the deployment cannot be served."""
         assert self.deployment.build_id is not None
         failure, lost = None, False
+        # Between what it waits for and its pool as well.
+        why = "it is starting" if self.deployment.status == "deployed" else ""
         try:
-            build = await self._wait_for_build(self.deployment.build_id)
-            if build is not None and await self._wait_until_decryptable():
-                if self._model_lock.locked():
-                    self.operation.wait_for("the rollout of another deployment of its model")
-                async with self._model_lock:
-                    self.operation.waiting_for = ""
-                    failure = await self._roll_out(build)
+            with self._absent(why):
+                failure = await self._roll_out_when_possible(self.deployment.build_id)
         except store.IllegalTransition:
             logger.info("deployment.stopped number=%d", self.deployment.number)
             await self._tear_down()
@@ -132,6 +129,17 @@ class Rollout:
         deployment = await self._services.database.read(store.deployments.get, self.deployment.id)
         self.deployment, self.pool = deployment, None
         return await self._serve_until_closed()
+
+    async def _roll_out_when_possible(self, build_id: str) -> Failure | None:
+        """As `_roll_out`, when there is what the deployment needs."""
+        build = await self._wait_for_build(build_id)
+        if build is None or not await self._wait_until_decryptable():
+            return None
+        if self._model_lock.locked():
+            self.operation.wait_for("the rollout of another deployment of its model")
+        async with self._model_lock:
+            self.operation.waiting_for = ""
+            return await self._roll_out(build)
 
     async def _wait_for_build(self, build_id: str) -> Build | None:
         """The build at its end; None if the deployment was stopped meanwhile. A rebuild that fails

@@ -26,6 +26,8 @@ from workers.sizes import MIB
 _PERIOD = 2.0
 # Less than this is too little for a start, or for git to drop a snapshot.
 _LITTLE_BYTES, _LITTLE_INODES = 4 * MIB, 8
+# Of both reserves. The ballast's bytes alone are counted: the start reserve has 128 KiB.
+_RESERVED_INODES = Ballast.FILES + StartReserve.FILES
 
 logger = logging.getLogger(__name__)
 
@@ -151,8 +153,9 @@ class FreeSpace:
                 fields = (state.level, self._folder, _effect(state))
                 logger.warning("disk.low level=%s folder=%s: %s", *fields)
         self._level = state.level
-        # Twice as much, so that the space that was just freed is not taken again at once.
-        if not state.ballast and state.has(2 * Ballast.BYTES, 2 * Ballast.FILES):
+        # Twice as much as both reserves take, so that the space that was just freed is not taken
+        # again at once, and replicas that start meanwhile find some.
+        if not state.ballast and state.has(2 * Ballast.BYTES, 2 * _RESERVED_INODES):
             await in_thread(self._ballast.allocate)
             # A start on a full disk may not have found enough for all of it.
             await in_thread(self._start_room.allocate)

@@ -143,7 +143,7 @@ class TrafficRecorder:
             if len(rows) % _BATCH == 0:
                 await trio.lowlevel.checkpoint()
         try:
-            await self._database.write(store.requests.append, rows, most)
+            await self._database.write_if_space(store.requests.append, rows, most)
         except store.StoreFailed as error:
             self._warn(error)
         else:
@@ -225,7 +225,9 @@ class TrafficRecorder:
             names = list(texts)
             for first in range(0, len(names), _BATCH):
                 part = {name: texts[name] for name in names[first : first + _BATCH]}
-                await self._database.write(store.history.append, at, part, points.merge_texts)
+                await self._database.write_if_space(
+                    store.history.append, at, part, points.merge_texts
+                )
                 # No checkpoint before it is out of the list: it would be counted twice.
                 for name in part:
                     del texts[name]
@@ -239,7 +241,7 @@ class TrafficRecorder:
         models = [each.model_id for each in self._endpoints.all()]
         for first in range(0, len(models), _BATCH):
             batch = models[first : first + _BATCH]
-            write = self._database.write
+            write = self._database.write_if_space
             await write(store.history.roll_up, batch, now, points.merge_texts)
             await write(store.history.delete_old, batch, min(old, now))
             await write(store.requests.delete_old, batch, settings.request_log_rows, before_ms)

@@ -97,11 +97,14 @@ class PlayedPools:
     def __init__(self) -> None:
         self.opened: list[PlayedPool] = []
         self.is_closing = False
+        # Preparing takes until this is set.
+        self.may_prepare = trio.Event()
+        self.may_prepare.set()
 
     async def prepare(
         self, deployment: Deployment, build: Build, start_tries: int, key: dict[str, str]
     ) -> PoolSpec:
-        await trio.lowlevel.checkpoint()
+        await self.may_prepare.wait()
         replica = msgspec.structs.replace(REPLICA, variables=key)
         name, nowhere = str(deployment.number), Path("/unused")
         return PoolSpec(name=name, replica=replica, log_folder=nowhere, start_tries=start_tries)

@@ -61,10 +61,20 @@ def test_absence_survives_a_rename() -> None:
     with endpoints.absent(model.id, "it is rebuilt"):
         endpoints.put_model(renamed)
         found = cast(Endpoint, endpoints.by_access_key(key_of(renamed)))
-        with endpoints.absent(model.id, ""):
+        for inner, reason in (("", "it is rebuilt"), ("it waits", "it waits")):
+            with endpoints.absent(model.id, inner):
+                assert found.absence == reason
             assert found.absence == "it is rebuilt"
-        assert found.absence == "it is rebuilt"
     assert found.absence == ""
+
+
+def test_counts_survive_a_rename() -> None:
+    """Requests that were counted, and those that run, are counted once after a change as well."""
+    endpoints, model = Endpoints(key_of, no_user, KeyIndex()), a_model()
+    endpoints.put_model(model)
+    running = cast(Endpoint, endpoints.find(model.id)).traffic
+    endpoints.put_model(a_model("sum", 2, model.id))
+    assert cast(Endpoint, endpoints.find(model.id)).traffic is running
 
 
 def test_forgotten_model_is_not_found() -> None:

@@ -48,6 +48,20 @@ async def test_start_reserve_exists_at_each_start(tmp_path: Path, use_up: UsesUp
             await served(path, StartReserve(disk / "another"))
 
 
+@pytest.mark.parametrize("use_up", [fill, use_up_inodes], ids=["bytes", "inodes"])
+def test_start_reserve_leaves_what_replicas_need(tmp_path: Path, use_up: UsesUp) -> None:
+    """It is allocated only from what is free beyond the bytes and inodes to be left."""
+    with small_disk(tmp_path / "disk", "size=4m,nr_inodes=100") as disk:
+        room = StartReserve(disk / "room")
+        room.allocate()
+        use_up(disk, "filler")
+        room.release()
+        room.allocate(leave_bytes=8 * StartReserve.FILE_BYTES, leave_inodes=8)
+        assert len(os.listdir(disk / "room")) == StartReserve.FILES - 8
+        room.allocate()
+        assert len(os.listdir(disk / "room")) == StartReserve.FILES
+
+
 READER = """
 import sys, trio
 from pathlib import Path

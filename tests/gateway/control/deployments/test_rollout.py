@@ -255,6 +255,28 @@ async def test_rebuild_does_not_delay_other_deployments(stage: RolloutStage) -> 
     await stage.until(await stage.deploy(1), "failed")
 
 
+async def test_rebuilt_deployment_is_deployed_when_its_pool_takes_calls(
+    stage: RolloutStage,
+) -> None:
+    """Between its build and its pool it is "rebuilding", and callers learn that it is starting."""
+    lost, _ = await stage.serving()
+    await _restarted(stage)
+    stage.pool_source.may_prepare = trio.Event()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(stage.deployments.recover)
+        await stage.settled()
+        lost = await stage.database.read(store.deployments.get, lost.id)
+        endpoint = stage.endpoints.find(lost.model_id)
+        assert endpoint is not None
+        assert (lost.status, stage.deployments.state(lost)) == ("deployed", "rebuilding")
+        assert (endpoint.pool, endpoint.absence) == (None, "it is starting")
+        stage.pool_source.may_prepare.set()
+    await stage.settled()
+    assert stage.deployments.state(lost) == "deployed"
+    assert stage.answers() is stage.pools[0]
+    assert endpoint.absence == ""
+
+
 # Ends.
 
 
