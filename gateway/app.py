@@ -125,9 +125,10 @@ def _request_class(
         body_class = StreamedBody  # type: ignore[assignment]
 
         def __init__(self, method: str, scheme: str, path: str, *rest: Any, **named: Any) -> None:
-            endpoint = "" if is_call(path) else endpoint_of(method, path)
+            called = is_call(method, path)
+            endpoint = "" if called else endpoint_of(method, path)
             route, now = router.route(endpoint), settings.current
-            if is_call(path):
+            if called:
                 most = now.max_request_size
             elif route is None:
                 page = website.router.route(endpoint)
@@ -176,7 +177,7 @@ def _add_hooks(
     async def begin() -> None:
         g.request_id = str(uuid.uuid4())
         request_id.set(g.request_id)
-        if not is_call(request.path):
+        if not is_call(request.method, request.path):
             hosts.check(request.headers.get("Host", ""), request.path)
         # Checked by the headers alone, so that the body of a refused request is not read.
         if request.path.startswith(API_PREFIX):
@@ -187,7 +188,7 @@ def _add_hooks(
     @app.after_request
     async def end(response: Response) -> Response:
         response.headers["X-Request-Id"] = g.get("request_id", "")
-        if not is_call(request.path):
+        if not is_call(request.method, request.path):
             kept = response.headers.get("Cache-Control", "")
             response.headers.update(security_headers(response.content_type or "", kept))
             if request.is_secure and is_public_name(request.headers.get("Host", "")):
@@ -203,7 +204,7 @@ def _add_hooks(
             logger.exception(
                 "request.failed method=%s path=%r", request.method, request.path, exc_info=error
             )
-        if is_call(request.path):
+        if is_call(request.method, request.path):
             g.request_id = refused.request_id or g.request_id
             return _response(refusal_response(refused, g.request_id))
         event = router.pending_audit() or website.router.pending_audit()
@@ -274,7 +275,7 @@ def _add_model_calls(app: QuartTrio, endpoints: Endpoints, offload: OffloadedPar
     # These are not routes: Quart's routes treat one or two slashes at the end differently.
     @app.before_request
     async def call() -> Response | None:
-        if not is_call(request.path):
+        if not is_call(request.method, request.path):
             return None
         parsed = parse_call(
             request.method,

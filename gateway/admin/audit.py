@@ -1,4 +1,4 @@
-"""/audit: the audit log."""
+"""/audit: the audit log; /users/.../activity: what one user did."""
 
 import msgspec
 
@@ -13,6 +13,7 @@ _DEFAULT_SIZE, _MAX_SIZE = 100, 1000
 class AuditRoutes:
     def __init__(self, control: Control) -> None:
         self._audit_log = control.audit_log
+        self._users = control.users
 
     @route.get(
         "/audit",
@@ -22,14 +23,28 @@ class AuditRoutes:
     )
     async def list(self) -> Json:
         """In ascending order: the latest entries, or the latest before a number."""
+        return await self._entries(parameters.text("who"), parameters.text("action"))
+
+    @route.get(
+        "/users/<username>/activity",
+        "self",
+        "list what a user did, from the audit log; parameters as of `/audit`",
+        query=("action", "since", "after", "before", "page_size"),
+    )
+    async def of_user(self, username: str) -> Json:
+        """As `list`, of one user; without the entries of an earlier user of this name."""
+        user = self._users.get(username)
+        return await self._entries(user.name, parameters.text("action"), user.created_at)
+
+    async def _entries(self, who: str, action: str, earliest: str = "") -> Json:
         size = parameters.limit("page_size", _DEFAULT_SIZE, least=1, most=_MAX_SIZE)
         since = parameters.moment("since")
         entries = await self._audit_log.entries(
             after=parameters.whole_number("after", 0),
             before=parameters.whole_number("before", 0) or None,
-            who=parameters.text("who"),
-            action=parameters.text("action"),
-            since=as_text(since) if since else "",
+            who=who,
+            action=action,
+            since=max(as_text(since) if since else "", earliest),
             most=size + 1,
         )
         shown = entries[-size:]

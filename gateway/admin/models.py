@@ -14,10 +14,10 @@ from gateway.admin.routing import route
 from gateway.admin.routing.json_body import FREE_BYTES
 from gateway.admin.routing.paging import PAGED, page
 from gateway.admin.routing.parameters import choice, limit, moment, text
-from gateway.admin.schemas import Amount, Json, creator_json
+from gateway.admin.schemas import Amount, Json, creator_json, failure_json
 from gateway.control import Control
 from gateway.control.projects.models import NewModel
-from gateway.control.records import Deployment, Model, Project, Visibility, as_text
+from gateway.control.records import Build, Deployment, Model, Project, Visibility, as_text
 from gateway.control.views import ModelView
 from gateway.errors import Refusal
 from gateway.identity.principal import principal
@@ -68,6 +68,7 @@ class UpdateModel(msgspec.Struct, kw_only=True, omit_defaults=True):
         *("id", "model_number", "creator", "access_key", "deletion_status", "created_at", "crn"),
         *("updated_at", "project", "url", "status", "example", "replicas_wanted", "replicas_ready"),
         *("current_deployment_id", "current_deployment_number", "current_build_number"),
+        *("failure", "latest_build"),
     )
     name: str | msgspec.UnsetType = msgspec.UNSET
     description: str | msgspec.UnsetType = msgspec.UNSET
@@ -276,5 +277,20 @@ def model_json(view: ModelView, project: Project) -> Json:
         "current_build_number": deployment.build_number if deployment else None,
         "replicas_wanted": deployment.replicas if deployment else 0,
         "replicas_ready": statistics.ready if statistics else 0,
+        "failure": failure_json(deployment.failure) if deployment else None,
+        "latest_build": _latest_json(view.latest_build),
         "example": msgspec.Raw(view.example.encode()) if view.example else None,
+    }
+
+
+def _latest_json(build: Build | None) -> Json | None:
+    """The latest build of a model, which may be another one than what is deployed."""
+    if build is None:
+        return None
+    return {
+        "id": build.id,
+        "build_number": build.number,
+        "status": build.status,
+        "cancelled_by": build.cancelled_by,
+        "failure": failure_json(build.failure),
     }

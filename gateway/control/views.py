@@ -6,6 +6,7 @@ ready. A view is a snapshot of one moment.
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import aiosqlite
 import msgspec
@@ -47,6 +48,7 @@ class ModelView(msgspec.Struct, frozen=True, kw_only=True):
     deployment: Deployment | None
     status: str
     statistics: PoolStatistics | None
+    latest_build: Build | None
     example: str | None
     access_key: str
     url: str
@@ -76,6 +78,15 @@ class ExperimentView(msgspec.Struct, frozen=True, kw_only=True):
     experiment: Experiment
     metrics: dict[str, float]
     waiting_for: str
+
+
+class _StoredFacts(NamedTuple):
+    """What the store knows of models, by their ids: of each the deployment that its status is
+    about, the latest build and the example input."""
+
+    deployments: dict[str, Deployment]
+    builds: dict[str, Build]
+    examples: dict[str, str]
 
 
 class Views:
@@ -112,21 +123,20 @@ class Views:
         found: list[ModelView] = []
         for first in range(0, len(models), _BATCH):
             batch = models[first : first + _BATCH]
-            facts = await self._database.read(_deployed, [model.id for model in batch])
-            found += [
-                self._model(model, current, example)
-                for model, (current, example) in zip(batch, facts, strict=True)
-            ]
+            facts = await self._database.read(_facts, [model.id for model in batch])
+            found += [self._model(model, facts) for model in batch]
         return found
 
-    def _model(self, model: Model, current: Deployment | None, example: str | None) -> ModelView:
+    def _model(self, model: Model, facts: _StoredFacts) -> ModelView:
+        current, latest = facts.deployments.get(model.id), facts.builds.get(model.id)
         pool = self._deployments.pool(current.id) if current else None
         return ModelView(
             model=model,
             deployment=current,
             status=self._deployments.state(current) if current else "",
             statistics=pool.statistics() if pool else None,
-            example=example,
+            latest_build=self._builds.with_live_status(latest) if latest else None,
+            example=facts.examples.get(model.id),
             access_key=self._endpoints.key_of(model),
             url=f"{self._urls.public}/model",
             crn=crn(self._instance_id, model.id),
@@ -181,14 +191,9 @@ class Views:
         return self._data.experiment(experiment.id).outputs
 
 
-async def _deployed(
-    connection: aiosqlite.Connection, model_ids: list[str]
-) -> list[tuple[Deployment | None, str | None]]:
-    """Of each model the deployment that its status is about, and the example input."""
-    return [
-        (
-            await store.deployments.current(connection, model_id),
-            await store.builds.example(connection, model_id),
-        )
-        for model_id in model_ids
-    ]
+async def _facts(connection: aiosqlite.Connection, model_ids: list[str]) -> _StoredFacts:
+    return _StoredFacts(
+        deployments=await store.deployments.current_of(connection, model_ids),
+        builds=await store.builds.latest_of(connection, model_ids),
+        examples=await store.builds.examples(connection, model_ids),
+    )

@@ -39,7 +39,7 @@ def classify_head(block: bytes, max_request_size: int) -> ParsedHead:
     """Parses a head. Raises ProtocolError."""
     head = parse_head(block)
     connection = "close" if not head.keep_alive else "" if head.minor else "keep-alive"
-    if not is_call(head.path):
+    if not is_call(head.method, head.path):
         return ParsedHead(head, connection)
     try:
         parsed = parse_call(head.method, head.path, head.query, head.headers.get)

@@ -90,9 +90,12 @@ class CallResponse(msgspec.Struct, frozen=True):
         return b"".join((self.before, self.body, self.after))
 
 
-def is_call(path: str) -> bool:
-    """Whether this is a path of calls. The model need not exist."""
-    return path in CALL_PATHS or path.startswith(NAMED_PATH)
+def is_call(method: str, path: str) -> bool:
+    """Whether a request with this method and path is answered as callers of models are. The model
+    need not exist. `GET /models/NAME` is a page."""
+    if path in CALL_PATHS:
+        return True
+    return path.startswith(NAMED_PATH) and method not in ("GET", "HEAD")
 
 
 def parse_call(

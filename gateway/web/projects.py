@@ -72,7 +72,9 @@ class ProjectPages:
 
     @routing.get(NEW, "show the form of a new project")
     async def new(self, page: PageRequest) -> Response:
-        return await self._form(page, _DEFAULTS)
+        setup = page.query.get("setup", "")
+        known = setup in (name for name, *_ in _SETUPS)
+        return await self._form(page, _DEFAULTS | ({"setup": setup} if known else {}))
 
     @routing.post(NEW, "create a project", audit="project.create", max_form=_LARGEST_FORM)
     async def create(self, page: PageRequest) -> Response:

@@ -21,6 +21,7 @@ from markupsafe import Markup
 from gateway.control.records import User
 from gateway.errors import Refusal
 from gateway.web.csrf import TOKEN_FIELD, form_token
+from gateway.web.error_pages import error_page
 from gateway.web.live import LiveTag
 
 _HERE = Path(__file__).parent
@@ -33,7 +34,6 @@ _KINDS = {
 _IMPORT = re.compile(rb'(?<=from "\./)([\w-]+\.js)(?=")')
 # Seconds of rendering before other tasks run.
 _STEP = 0.0005
-_HEADINGS = {403: "You may not do this", 404: "Page not found", 429: "Too many attempts"}
 
 
 class StaticFile(NamedTuple):
@@ -84,12 +84,17 @@ class Rendering:
                 began = perf_counter()
         return "".join(text)
 
-    async def refused(self, refused: Refusal, viewer: Viewer, request_id: str) -> str:
-        """The page of an error."""
-        status = refused.kind.status
-        heading = _HEADINGS.get(status, "Internal error" if status >= 500 else "Request refused")
+    async def refused(
+        self, refused: Refusal, viewer: Viewer, request_id: str, *, back: str = "", again: str = ""
+    ) -> str:
+        """The page of an error, with the pages to go back to and to try again."""
+        signed_in = viewer.user is not None
         return await self.page(
-            "refused.html", viewer, refused=refused, heading=heading, request_id=request_id
+            "refused.html",
+            viewer,
+            refused=refused,
+            error=error_page(refused, signed_in=signed_in, back=back, again=again),
+            request_id=request_id,
         )
 
     def _address_of(self, name: str) -> str:

@@ -16,7 +16,7 @@ browser disconnects.
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, cast
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 import msgspec
 import trio
@@ -161,7 +161,7 @@ class PageRouter:
             if not page.public:
                 if session is None or viewer.user is None:
                     await self.audit_refusal("auth.required")
-                    return redirect(_to_sign_in(request.full_path, changes))
+                    return redirect(_to_sign_in(changes))
                 must_choose = must_choose_password(viewer.user, session)
                 if must_choose and page.path not in _BEFORE_A_PASSWORD:
                     return redirect(PASSWORD)
@@ -264,7 +264,10 @@ class PageRouter:
     async def refuse(self, refused: Refusal, request_id: str) -> Response:
         """The page of an error."""
         _, _, viewer = self._viewer()
-        body = await self._rendering.refused(refused, viewer, request_id)
+        again = request.full_path.removesuffix("?") if request.method in SAFE_METHODS else ""
+        body = await self._rendering.refused(
+            refused, viewer, request_id, back=_page_before(), again=local_path(again)
+        )
         return Response(body, refused.kind.status, refused.headers, content_type=HTML)
 
     def signed_in(self, token: str, path: str, device: str = "") -> Response:
@@ -322,7 +325,22 @@ def _fields(data: bytes) -> Mapping[str, str]:
     return dict(pairs)
 
 
-def _to_sign_in(path: str, changes: bool) -> str:
-    """The page to sign in, which leads back to `path` unless the request was a change."""
-    wanted = local_path(path.removesuffix("?"))
-    return SIGN_IN if changes or wanted == "/" else f"{SIGN_IN}?next={quote(wanted)}"
+def _page_before() -> str:
+    """The page of this gateway from which the running request comes, "" if it is not known."""
+    try:
+        parts = urlsplit(request.headers.get("Referer", ""))
+    except ValueError:
+        return ""
+    if parts.netloc != request.host:
+        return ""
+    return local_path(f"{parts.path}?{parts.query}" if parts.query else parts.path)
+
+
+def _to_sign_in(changes: bool) -> str:
+    """The page to sign in, which leads back to the page that was asked for, or whose form was sent.
+    It says that a session has ended."""
+    wanted = _page_before() if changes else local_path(request.full_path.removesuffix("?"))
+    query = {"next": wanted} if wanted not in ("", "/") else {}
+    if session_in(request.cookies, request.is_secure):
+        query["ended"] = "unsaved" if changes else "yes"
+    return f"{SIGN_IN}?{urlencode(query, safe='/')}" if query else SIGN_IN

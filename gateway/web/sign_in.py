@@ -8,6 +8,12 @@ from gateway.web import routing
 from gateway.web.routing import PASSWORD, SIGN_IN, SIGN_OUT, PageRequest, PageRouter, local_path
 from gateway.web.settings import TABS
 
+_ENDED = {
+    "yes": "Your session has ended. Sign in again to continue.",
+    "unsaved": "Your session has ended, and what you sent was not saved. Sign in again, and send it"
+    " once more.",
+}
+
 
 class SignInPages:
     def __init__(self, control: Control, router: PageRouter) -> None:
@@ -17,7 +23,10 @@ class SignInPages:
     @routing.get(SIGN_IN, "sign in", public=True)
     async def sign_in_page(self, page: PageRequest) -> Response:
         onward = local_path(page.query.get("next", "/"))
-        return await self._router.reply("sign-in.html", page.viewer, name="", next=onward)
+        ended = _ENDED.get(page.query.get("ended", ""), "")
+        return await self._router.reply(
+            "sign-in.html", page.viewer, name="", next=onward, ended=ended
+        )
 
     @routing.post(SIGN_IN, "sign in with name and password", public=True, audit="sign_in")
     async def sign_in(self, page: PageRequest) -> Response:
@@ -27,7 +36,7 @@ class SignInPages:
             token = await self._sign_in.sign_in(name, password, page.browser)
         except Refusal as refused:
             return await self._router.reply(
-                "sign-in.html", page.viewer, refused=refused, name=name, next=onward
+                "sign-in.html", page.viewer, refused=refused, name=name, next=onward, ended=""
             )
         # The session that this browser had before ends.
         if page.session is not None:

@@ -33,6 +33,7 @@ from gateway.web.rendering import Rendering
 from gateway.web.routing import Page, PageRouter
 from gateway.web.search import SearchPages
 from gateway.web.settings import SettingsPages
+from gateway.web.short_addresses import ShortAddressPages
 from gateway.web.sign_in import SignInPages
 from gateway.web.styleguide import StyleguidePages
 
@@ -51,6 +52,7 @@ NOUNS = (
     ProjectSettingPages,
     SearchPages,
     ModelPages,
+    ShortAddressPages,
     NewModelPages,
     ModelSettingsPages,
     MonitoringPages,

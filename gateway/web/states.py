@@ -38,7 +38,7 @@ def model_state(model: dict[str, Any]) -> Badge:
     """The badge of a model, as the API shows it, with its replicas and its build."""
     status = model["status"]
     if not status:
-        return Badge("Not deployed", "quiet", "no build is deployed")
+        return _undeployed_state(model["latest_build"])
     ready, wanted = model["replicas_ready"], model["replicas_wanted"]
     build = f"build {model['current_build_number']}"
     label, tone, _ = state_of(status)
@@ -48,3 +48,14 @@ def model_state(model: dict[str, Any]) -> Badge:
     if ready == 0:
         return Badge(label, "bad", sentence)
     return Badge(label, "good" if ready >= wanted else "warn", sentence)
+
+
+def _undeployed_state(build: dict[str, Any] | None) -> Badge:
+    if build is None:
+        return Badge("Not deployed", "quiet", "no build is deployed")
+    sentence = f"build {build['build_number']}"
+    if build["status"] in UNFINISHED_BUILD:
+        return Badge("Building", "busy", sentence)
+    if build["status"] == "built" or build["cancelled_by"]:
+        return Badge("Not deployed", "quiet", "no build is deployed")
+    return Badge("Build failed", "bad", sentence)

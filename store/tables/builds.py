@@ -4,6 +4,8 @@ A number is never used again, not even after its build was deleted. The locks of
 once for equal environments, until the last build of one is deleted.
 """
 
+from collections.abc import Sequence
+
 import aiosqlite
 
 from store.errors import BuildInUse
@@ -19,14 +21,30 @@ class Builds(LifecycleTable[Build]):
         number = await models.take_build_number(connection, build.model_id)
         return await self._insert(connection, build, number=number)
 
-    async def example(self, connection: aiosqlite.Connection, model_id: str) -> str | None:
-        """Return the latest example input of the builds of a model, as JSON text."""
+    async def examples(
+        self, connection: aiosqlite.Connection, model_ids: Sequence[str]
+    ) -> dict[str, str]:
+        """Return the latest example input of the builds of each model, as JSON text."""
         rows = await connection.execute_fetchall(
-            "SELECT example FROM builds WHERE model_id = ? AND example IS NOT NULL"
-            " ORDER BY number DESC LIMIT 1",
-            (model_id,),
+            "SELECT id, (SELECT example FROM builds WHERE model_id = models.id"
+            " AND example IS NOT NULL ORDER BY number DESC LIMIT 1)"
+            f" FROM models WHERE id IN ({', '.join('?' * len(model_ids))})",
+            tuple(model_ids),
         )
-        return next((str(example) for (example,) in rows), None)
+        return {str(key): str(example) for key, example in rows if example is not None}
+
+    async def latest_of(
+        self, connection: aiosqlite.Connection, model_ids: Sequence[str]
+    ) -> dict[str, Build]:
+        """Return the latest build of each model that has one, by the id of the model."""
+        found = await self.select(
+            connection,
+            "WHERE id IN (SELECT"
+            " (SELECT id FROM builds WHERE model_id = models.id ORDER BY number DESC LIMIT 1)"
+            f" FROM models WHERE id IN ({', '.join('?' * len(model_ids))}))",
+            *model_ids,
+        )
+        return {build.model_id: build for build in found}
 
     async def finish(
         self,

@@ -4,6 +4,8 @@
 takes its time to stop, and one that is wanted is served again after a restart of the gateway.
 """
 
+from collections.abc import Sequence
+
 import aiosqlite
 
 from store.lifecycles import DEPLOYMENT
@@ -11,6 +13,9 @@ from store.records import Deployment, Failure
 from store.tables.builds import builds
 from store.tables.models import models
 from store.tables.table import LifecycleTable
+
+# The states of a deployment that has not ended, as `current` prefers them.
+_ACTIVE = ("deployed", "deploying", "pending", "stopping")
 
 
 class Deployments(LifecycleTable[Deployment]):
@@ -93,11 +98,39 @@ class Deployments(LifecycleTable[Deployment]):
 
         That is the one that serves; else the latest that is starting or stopping; else the last.
         """
-        mine = await self.list_all(connection, model_id)
-        for status in ("deployed", "deploying", "pending", "stopping"):
-            if alike := [d for d in mine if d.status == status]:
-                return alike[-1]
-        return mine[-1] if mine else None
+        return (await self.current_of(connection, [model_id])).get(model_id)
+
+    async def current_of(
+        self, connection: aiosqlite.Connection, model_ids: Sequence[str]
+    ) -> dict[str, Deployment]:
+        """Return the current deployments of models that have one, by the id of the model. Reads
+        only the last deployment of each and those that have not ended."""
+        ids, states = _marks(model_ids), _marks(_ACTIVE)
+        found = await self.select(
+            connection,
+            f"WHERE model_id IN ({ids}) AND status IN ({states}) OR number IN"
+            " (SELECT (SELECT max(number) FROM deployments WHERE model_id = models.id)"
+            f" FROM models WHERE id IN ({ids})) ORDER BY number",
+            *model_ids,
+            *_ACTIVE,
+            *model_ids,
+        )
+        current: dict[str, Deployment] = {}
+        for each in found:
+            before = current.get(each.model_id)
+            if before is None or _rank(each) <= _rank(before):
+                current[each.model_id] = each
+        return current
+
+
+def _marks(values: Sequence[object]) -> str:
+    return ", ".join("?" * len(values))
+
+
+def _rank(deployment: Deployment) -> int:
+    """The lower, the more it is "the deployment" of its model."""
+    status = deployment.status
+    return _ACTIVE.index(status) if status in _ACTIVE else len(_ACTIVE)
 
 
 deployments = Deployments(

@@ -131,6 +131,7 @@ ROUTES = {
         PUT    {P}/collaborators/<collaborator>
         DELETE {P}/collaborators/<collaborator>
         GET    {U}
+        GET    {U}/activity
         GET    {U}/sessions
         DELETE {U}/sessions/<login_id>
         GET    {U}/v2_keys

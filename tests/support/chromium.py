@@ -1,5 +1,6 @@
 """The system's Chromium, driven by Playwright, and how a user signs in with it."""
 
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +20,8 @@ from playwright.sync_api import (
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 # To the browser a host beyond loopback: without TLS it trusts it with less.
 BEYOND = "models.test"
+# The heading of the first page, before and after there are models.
+HOME = re.compile("^(Welcome to predictd|Home)$")
 # In milliseconds: what nothing here should take, but a machine under load may.
 PATIENCE = 20_000
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
 
-from tests.support.chromium import PATIENCE, Complaints, Person, chromium, sign_in
+from tests.support.chromium import HOME, PATIENCE, Complaints, Person, chromium, sign_in
 from tests.support.served_gateway import Gateway
 
 
@@ -58,7 +58,7 @@ def page(new_context: Callable[[], BrowserContext]) -> Page:
 def signed_in(page: Page, person: Person) -> Page:
     """A tab in which a user is signed in."""
     sign_in(page, person)
-    page.get_by_role("heading", name="Models", exact=True).wait_for()
+    page.get_by_role("heading", name=HOME).wait_for()
     return page
 
 

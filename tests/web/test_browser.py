@@ -15,7 +15,7 @@ from playwright.sync_api import BrowserContext, ConsoleMessage, Page, expect
 
 from gateway.client import ApiError, Client
 from tests.faults.matrix import fault
-from tests.support.chromium import BEYOND, Person, sign_in, sign_out
+from tests.support.chromium import BEYOND, HOME, Person, sign_in, sign_out
 from tests.support.served_gateway import Gateway
 
 COOKIE, DEVICE = "predictd_session", "predictd_device"
@@ -99,7 +99,7 @@ def test_a_session_is_never_one_that_was_there_before(page: Page, person: Person
     planted["url"] = page.url
     page.context.add_cookies([planted])  # type: ignore[list-item]
     sign_in(page, person)
-    expect(page.get_by_role("heading", name="Models", exact=True)).to_be_visible()
+    expect(page.get_by_role("heading", name=HOME)).to_be_visible()
     assert held(page.context) not in ("", "planted")
 
 
@@ -110,7 +110,7 @@ def test_a_one_time_link_works_once(gateway: Gateway, page: Page, new_context: N
     """The link signs in, its token leaves the address, and it works only once."""
     link = gateway.cli("open", "--print").out.strip()
     page.goto(link)
-    expect(page.get_by_role("heading", name="Models", exact=True)).to_be_visible()
+    expect(page.get_by_role("heading", name=HOME)).to_be_visible()
     expect(page.get_by_role("banner")).to_contain_text("Site administrator")
     token = link.partition("#")[2]
     page.go_back()
@@ -126,7 +126,7 @@ def test_the_file_that_open_makes_leads_in(gateway: Gateway, page: Page) -> None
     done = gateway.cli("open", BROWSER="true %s")
     assert done.code == 0, done.err
     page.goto((gateway.data / "open.html").as_uri())
-    expect(page.get_by_role("heading", name="Models", exact=True)).to_be_visible()
+    expect(page.get_by_role("heading", name=HOME)).to_be_visible()
 
 
 # Passwords and keys.
@@ -151,7 +151,7 @@ def test_a_password_that_was_made_has_to_be_changed(gateway: Gateway, page: Page
     page.get_by_label("New password", exact=True).fill(chosen)
     page.get_by_label("New password, again").fill(chosen)
     page.get_by_role("button", name="Change password").click()
-    expect(page.get_by_role("heading", name="Models", exact=True)).to_be_visible()
+    expect(page.get_by_role("heading", name=HOME)).to_be_visible()
     assert page.request.get("/api/v2/projects").status == 200
 
 
@@ -317,7 +317,7 @@ def test_beyond_loopback_without_tls(tmp_path: Path, page: Page) -> None:
         wish = {"username": person.name, "password": person.password}
         gateway.client.post("/users", wish)
         sign_in(page, person, base)
-        expect(page.get_by_role("heading", name="Models", exact=True)).to_be_visible()
+        expect(page.get_by_role("heading", name=HOME)).to_be_visible()
         form = f'<form method="post" action="{base}/sign-in"><button>Go</button></form>'
         with foreign_site(form) as url:
             for origin in (url, url.replace("127.0.0.1", BEYOND)):
@@ -386,7 +386,7 @@ def test_what_others_wrote_is_text(gateway: Gateway, signed_in: Page) -> None:
     said = "</p><script>window.ran = 1</script><img src=x onerror='window.ran = 1'>"
     wish = {"name": "hostile", "template": "blank", "visibility": "public", "description": said}
     gateway.client.post("/projects", wish)
-    signed_in.goto("/")
+    signed_in.goto("/projects")
     expect(signed_in.get_by_text(said)).to_be_visible()
     assert signed_in.evaluate("window.ran") is None
 

@@ -179,7 +179,8 @@ class HypercornConnection:
         """Takes memory for the body before any of it is read. Raises Refusal."""
         if head.length or head.chunked:
             flow = network_of(self._client[0]) if self._client else ""
-            limit = self._context.limits.request_bytes if is_call(head.path) else _KEPT
+            called = is_call(head.method, head.path)
+            limit = self._context.limits.request_bytes if called else _KEPT
             self._body = ForwardedBody(self._context.request_memory, flow, head.length, limit)
 
     def _source(self, head: RequestHead) -> tuple[Address, bool]:

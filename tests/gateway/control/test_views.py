@@ -1,6 +1,7 @@
 """Views: a record together with what memory knows of it."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -22,7 +23,7 @@ def views_of(stage: RolloutStage, folder: Path) -> Views:
         endpoints=stage.endpoints,
         urls=GatewayUrls("https://models.test", "http://localhost"),
         instance_id=INSTANCE,
-        builds=cast(Any, None),
+        builds=cast(Any, SimpleNamespace(with_live_status=lambda build: build)),
         deployments=stage.deployments,
         experiments=cast(Any, None),
     )

@@ -270,21 +270,6 @@ async def test_user_without_password_chooses_one(shared: Gateway, browser: Brows
     assert (await browser.client.get("/settings/keys", headers=before)).status_code == 303
 
 
-async def test_home_shows_visible_projects_only(
-    shared: Gateway, browser: Browser, samples: Samples
-) -> None:
-    """The first page shows the projects that one may see, and no other."""
-    assert "No models yet" in (await browser.get("/")).text
-    project = (await shared.get("/projects", page_size=1))["projects"][0]
-    path = f"/api/v2/projects/{project['id']}/collaborators/{browser.name}"
-    answer = await shared.admin.put(f"{shared.url}{path}", json={"permission": "viewer"})
-    assert answer.status_code == 200
-    page = (await browser.get("/")).text
-    assert f'id="project-{project["id"]}"' in page
-    assert page.count("<section") == 1
-    assert "deployed" in page
-
-
 async def test_sign_in_attempts_are_throttled(shared: Gateway) -> None:
     """Who guesses is told how long to wait, on the page and in a header."""
     for _ in range(8):

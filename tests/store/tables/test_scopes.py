@@ -313,8 +313,11 @@ async def test_example_and_build_number_are_of_one_model(database: Database, row
     for number in range(2):
         asked = msgspec.structs.replace(a_build(rows.models[number]), example=str(number))
         assert (await write(builds.insert, asked)).number == 3
-    found = [await database.read(builds.example, model.id) for model in rows.models[:3]]
-    assert found == ["0", "1", None]
+    ids = [model.id for model in rows.models[:3]]
+    found = await database.read(builds.examples, ids)
+    assert found == {ids[0]: "0", ids[1]: "1"}
+    latest = await database.read(builds.latest_of, ids[:2])
+    assert {key: build.number for key, build in latest.items()} == {ids[0]: 3, ids[1]: 3}
 
 
 async def test_deleted_experiment_loses_its_own_points(database: Database, rows: Rows) -> None:

@@ -367,11 +367,11 @@ async def test_example_is_the_latest_of_a_build(
     database: Database, model: Model, build: Build
 ) -> None:
     """A model's example is the latest that came with a build."""
-    assert await database.read(builds.example, model.id) is None
+    assert await database.read(builds.examples, [model.id]) == {}
     for example in ("1", "2", None):
         again = msgspec.structs.replace(build, id=new_id(), example=example)
         await database.write(builds.insert, again)
-    assert await database.read(builds.example, model.id) == "2"
+    assert await database.read(builds.examples, [model.id]) == {model.id: "2"}
 
 
 async def test_data_folder_has_one_workspace_id(database: Database) -> None:
