@@ -132,6 +132,8 @@ def populate(gateway: Gateway, folder: Path, requests: int = 30) -> SampleSite:
         values={
             "project_id": project["id"],
             "model_id": model["id"],
+            "name": model["name"],
+            "number": str(model["model_number"]),
             "build_id": second["build_id"],
             "deployment_id": second["id"],
             "experiment_id": experiments[-1]["id"],

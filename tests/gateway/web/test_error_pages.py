@@ -1,21 +1,12 @@
 """Error pages over HTTP: who must act and how, in the frame of the site."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 
 from gateway.errors import CATALOGUE, Refusal
 from gateway.web.csrf import TOKEN_FIELD
 from gateway.web.error_pages import error_page
-from tests.gateway.web.test_pages import OURS, Browser
-from tests.gateway.web.test_project_pages import browser_of
+from tests.support.browsers import OURS, Browser
 from tests.support.gateway import Gateway, refusal
-
-
-@pytest.fixture
-async def browser(shared: Gateway) -> AsyncIterator[Browser]:
-    async with browser_of(shared) as browser:
-        yield browser
 
 
 def test_each_kind_of_error_says_who_acts() -> None:

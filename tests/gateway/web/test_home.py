@@ -1,21 +1,13 @@
-"""The first page over HTTP, and what it shows of models."""
+"""The first page and short addresses over HTTP, and what it shows of models."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from gateway.web.home_items import attention, counts, own_entries
 from tests.gateway.conftest import Samples
-from tests.gateway.web.test_pages import Browser
-from tests.gateway.web.test_project_pages import browser_of, created, fresh_name
+from tests.support.browsers import Browser, fresh_name
 from tests.support.gateway import Gateway
-
-
-@pytest.fixture
-async def browser(shared: Gateway) -> AsyncIterator[Browser]:
-    async with browser_of(shared) as browser:
-        yield browser
 
 
 def model(**more: Any) -> dict[str, Any]:
@@ -121,7 +113,7 @@ async def test_user_without_models_is_greeted(browser: Browser) -> None:
         assert way in page
     assert 'href="/projects/new">Create a project</a>' in page
     assert "is-done" not in page
-    await created(browser)
+    await browser.created()
     page = (await browser.get("/")).text
     assert page.count('class="is-done"') == 1
     assert "/models/new" in page
@@ -169,7 +161,7 @@ async def test_home_shows_visible_models_only(
 
 async def test_own_activity_is_listed(shared: Gateway, browser: Browser) -> None:
     """What a user did is listed for them and for administrators, and what others did is not."""
-    path = await created(browser)
+    path = await browser.created()
     page = (await browser.get("/")).text
     assert f'<a href="{path}">' in page
     assert "project.create" in page
@@ -184,12 +176,12 @@ async def test_short_addresses_lead_to_the_model(shared: Gateway, browser: Brows
     """`/models/NAME` and `/m/NUMBER` lead to a model that one may view; a name that several
     projects have leads to a choice."""
     name = f"{fresh_name()} ü"
-    path = await created(browser)
+    path = await browser.created()
     one = await shared.post(f"{path}/models", {"name": name})
     place = f"{path}/models/{one['id']}"
     assert (await browser.get(f"/models/{name}")).headers["location"] == place
     assert (await browser.get(f"/m/{one['model_number']}")).headers["location"] == place
-    other = await created(browser)
+    other = await browser.created()
     await shared.post(f"{other}/models", {"name": name})
     await shared.post(f"{other}/models", {"name": f"{name}-more"})
     choice = await browser.get(f"/models/{name}")
