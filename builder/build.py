@@ -4,7 +4,7 @@ A failure of the project, the request or the machine is a report, never an excep
 a sealed folder or none. The seal is made last, so no later step can fail.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack, contextmanager
 from typing import Literal
 
@@ -14,6 +14,7 @@ from msgspec import Struct
 from builder import build_steps
 from builder.build_steps import SNAPSHOT_TAKEN, BuildSteps, now
 from builder.build_store import Manifest
+from builder.concurrently import run_all
 from builder.environment.seeds import Seeds
 from builder.environment_maker import EnvironmentMaker
 from builder.errors import BuilderError
@@ -155,32 +156,37 @@ class _Build:
     async def make(self) -> None:
         with ExitStack() as kept:
             kept.enter_context(self._environments.in_use(self._spec.environment.name))
-            interpreter = await self._environment(kept)
-            with self._progress.step(build_steps.PROBE):
-                await self._try_out(interpreter)
+            async with AsyncExitStack() as locked:
+                interpreter, sealing = await self._environment(kept, locked)
+                with self._progress.step(build_steps.PROBE):
+                    await self._try_out_while(sealing, interpreter)
             with self._progress.step(build_steps.SEAL):
                 await self._seal(interpreter)
 
-    async def _environment(self, kept: ExitStack) -> Interpreter:
-        """Find or make the environment, which is in use while `kept` is open."""
-        async with AsyncExitStack() as locked:
-            with self._progress.step(build_steps.ENVIRONMENT):
-                interpreter = await inspect(self._spec.interpreter)
-                maker = self._maker(interpreter)
-                await self._prepare(maker)
-                await locked.enter_async_context(self._environments.locked(maker.equals))
-                found = not self._spec.fresh and await maker.find(kept)
-                if not (found or maker.refused):
-                    await maker.make()
-            with self._progress.step(build_steps.BUILD_SCRIPT):
-                if maker.refused:
-                    raise maker.refused
-                if found or not await maker.run_script():
-                    self._progress.skip()
-                if not found:
-                    await maker.seal()
+    async def _environment(
+        self, kept: ExitStack, locked: AsyncExitStack
+    ) -> tuple[Interpreter, list[Callable[[], Awaitable[object]]]]:
+        """Find or make the environment, which is in use while `kept` is open. Return what seals a
+        new one, while `locked` is open."""
+        with self._progress.step(build_steps.ENVIRONMENT):
+            interpreter = await inspect(self._spec.interpreter)
+            maker = self._maker(interpreter)
+            await self._prepare(maker)
+            await locked.enter_async_context(self._environments.locked(maker.equals))
+            found = not self._spec.fresh and await maker.find(kept)
+            if not (found or maker.refused):
+                await maker.make()
+        with self._progress.step(build_steps.BUILD_SCRIPT):
+            if maker.refused:
+                raise maker.refused
+            if found or not await maker.run_script():
+                self._progress.skip()
+            if found:
+                await locked.aclose()
+            else:
+                await maker.record()
         self._spec, self._lock = maker.spec, maker.lock
-        return interpreter
+        return interpreter, [] if found else [maker.seal]
 
     def _maker(self, interpreter: Interpreter) -> EnvironmentMaker:
         return EnvironmentMaker(
@@ -202,6 +208,22 @@ class _Build:
             lambda: list(missing_content.notices(spec.code))
         ):
             self._log.write(notice)
+
+    async def _try_out_while(
+        self, sealing: list[Callable[[], Awaitable[object]]], interpreter: Interpreter
+    ) -> None:
+        """Try the model out while its environment is sealed, which a failure does not end."""
+        failures: list[BuilderError] = []
+
+        async def try_out() -> None:
+            try:
+                await self._try_out(interpreter)
+            except BuilderError as error:
+                failures.append(error)
+
+        await run_all(try_out, *sealing)
+        for failure in failures:
+            raise failure
 
     async def _try_out(self, interpreter: Interpreter) -> None:
         if self._probe is None:

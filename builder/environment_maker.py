@@ -4,11 +4,11 @@
     find     an environment of this key, whose script has read only files that are the same now,
              and whose requests of packages would get the same now: what its script has changed is
              laid over the snapshot
-    make     else a new virtual environment, the script, and the seal
+    make     else a new virtual environment, the script, and the records of both
+    seal     its files are shared, and reach the disk; the model is probed meanwhile
 
 Until an environment is sealed its key is locked, so that the second of two equal builds finds the
-environment of the first. An environment is sealed before the model is probed: a build that fails
-afterwards leaves it for the next one.
+environment of the first. It is sealed also where the probe fails: for the next build.
 
 Without mounts a build's home is its own folder, and another build's home another one. So an
 environment that was made at another home is found only if no file in it names that home.
@@ -86,7 +86,7 @@ class EnvironmentMaker:
     ) -> None:
         self.spec = spec
         self.home = spec.home
-        self.key = self._any_lock = ""
+        self.key = self._any_lock = self._found_by = ""
         self.lock: LockText | None = None
         self.refused: ScriptFailed | None = None
         self._interpreter = interpreter
@@ -268,8 +268,9 @@ class EnvironmentMaker:
             self._trace = UNKNOWN
         return True
 
-    async def seal(self) -> None:
-        """Seal the environment, with its lock. Raises ScriptFailed, OSError."""
+    async def record(self) -> None:
+        """Record what the environment was made from, with its lock. Afterwards its files are ours,
+        and never change. Raises ScriptFailed, OSError."""
         spec = self.spec
         requests = await trio.to_thread.run_sync(self._read_requests)
         got: str | None = ""
@@ -293,9 +294,15 @@ class EnvironmentMaker:
         )
         await trio.to_thread.run_sync(take_over, spec.virtualenv, spec.code)
         await trio.to_thread.run_sync(self._write_records, inputs)
+        self._found_by = "" if unknown else self.key
+
+    async def seal(self) -> None:
+        """Share the files of the environment, and seal it. Meanwhile its programs may run. Raises
+        OSError."""
+        spec = self.spec
         manifest = EnvironmentManifest(
             project=spec.project,
-            key="" if unknown else self.key,
+            key=self._found_by,
             interpreter=str(self._interpreter.path),
             prefix=str(self._interpreter.prefix),
             home=str(spec.home),

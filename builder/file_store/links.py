@@ -8,10 +8,10 @@ with its links. An environment is sealed in three steps:
     add_to_store   only then the store gets links to them: so after a power cut no entry is torn
 
 Nothing here depends on trust in a build. A file is replaced by one with the same bytes, which we
-have hashed when no process of the build was left and the files were ours. No process of a project
-may write an entry: with mounts it does not see the store, and sees a sealed file read-only. Without
-mounts a process could change modes (Landlock), or all (`none`), so there each project has a store
-of its own.
+have hashed when the files were ours: the probe of the build, which runs meanwhile, sees them
+read-only. No process of a project may write an entry: with mounts it does not see the store, and
+sees a sealed file read-only. Without mounts a process could change modes (Landlock), or all
+(`none`), so there each project has a store of its own.
 
 An entry without an environment has one link, and `prune` removes it. If it comes into use in that
 moment, the environment keeps the file, and only the sharing is lost.
@@ -49,7 +49,8 @@ def link_files(folder: Path, store: Path) -> list[NewFile]:
     """Replace the files beneath `folder` that `store` has, and return the others.
 
     A link has another time, so bytecode is made independent of it first.
-    The folder must be ours, without a process that writes there. Raises OSError.
+    The folder must be ours, without a process that writes there. Processes may read there: each
+    file has its bytes at any time. Raises OSError.
     """
     freeze_bytecode(folder)
     new = []

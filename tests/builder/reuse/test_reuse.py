@@ -8,7 +8,10 @@ import pytest
 import trio
 
 from builder.build import BuildReport
+from builder.errors import ProbeFailed
+from builder.interpreters import Interpreter
 from builder.reuse.access_times import is_exact
+from builder.spec import BuildSpec, Probed
 from tests.support.builder import Bench
 from tests.support.skipping import not_here
 
@@ -151,6 +154,30 @@ async def test_no_script_needs_no_files(bench: Bench) -> None:
     first = await build(bench, "one")
     bench.write("new.txt")
     assert await build(bench, "two") == first
+
+
+async def test_environment_is_sealed_during_the_probe(bench: Bench) -> None:
+    """The model is probed while its environment is sealed."""
+
+    async def probe(spec: BuildSpec, interpreter: Interpreter) -> Probed:
+        while bench.environments.sealed(spec.environment.name) is None:  # noqa: ASYNC110
+            await trio.sleep(0.01)
+        return Probed()
+
+    bench.write("cdsw-build.sh", "cat read.txt")
+    await build(bench, "one", probe=probe)
+
+
+async def test_failed_probe_leaves_the_environment(bench: Bench) -> None:
+    """The environment of a model that does not start is there for the next build."""
+
+    async def probe(spec: BuildSpec, interpreter: Interpreter) -> Probed:
+        raise ProbeFailed("The model did not start", "NameError: x", "Define x.")
+
+    bench.write("cdsw-build.sh", "cat read.txt")
+    report = await bench.build("one", probe=probe)
+    assert report.outcome == "failed"
+    assert await build(bench, "two") == "one"
 
 
 async def test_equal_builds_at_once_share_one(bench: Bench) -> None:
