@@ -161,7 +161,7 @@ class ExperimentRoutes:
     )
     async def file(self, project_id: str, experiment_id: str, path: str) -> Response:
         folder = await self._outputs(project_id, experiment_id)
-        return await download(lambda: file_operations.opened(folder, path))
+        return await download(lambda: file_operations.opened(folder, path), path)
 
     @route.get(
         f"{ONE}/text/<path:path>",

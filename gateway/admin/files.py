@@ -95,10 +95,8 @@ class FileRoutes:
     )
     async def show(self, project_id: str, path: str) -> Json | Response:
         if path.endswith(":download"):
-            root = await self._root(project_id)
-            return await download(
-                lambda: file_operations.opened(root, path.removesuffix(":download"))
-            )
+            root, file = await self._root(project_id), path.removesuffix(":download")
+            return await download(lambda: file_operations.opened(root, file), file)
         return await self._list(project_id, path)
 
     @route.delete(

@@ -6,6 +6,9 @@ user. A page has no other way to the control, except for what only browsers do, 
 
 A call is a request in the request of the page: it has the same principal and the same grant, so the
 response to a page ends with every right that was checked for a part of it.
+
+A page takes only the type of reply that it asks for: a path of a user's can lead to the content of
+a file (`files/x:download`), which is not data of the API and can be larger than the memory.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping
@@ -26,7 +29,7 @@ from gateway.errors import API_PREFIX, Refusal, refusal
 from gateway.identity.principal import grant
 from gateway.web.inner_request import inner_request
 
-_JSON, _JSON_LINES = "application/json", "application/x-ndjson"
+_JSON, _JSON_LINES, _TEXT = "application/json", "application/x-ndjson", "text/plain"
 _TEST = "X-Predictd-Test"  # marks the call in the requests of the model
 
 
@@ -51,7 +54,8 @@ class Api:
 
     async def text(self, path: str, **query: object) -> str:
         """The text that a route returns, such as a log."""
-        return (await self._data("GET", path, query=query)).decode(errors="replace")
+        data = await self._data("GET", path, query=query, accept=_TEXT)
+        return data.decode(errors="replace")
 
     async def items(self, path: str, plural: str) -> list[Any]:
         """All items of a list that is known to be short."""
@@ -143,6 +147,9 @@ class Api:
             async with self._app.request_context(inner) as context:
                 try:
                     response = cast(Response, await self._app.dispatch_request(context))
+                    if response.mimetype != accept:
+                        async with response.response:  # closes a file, which is not read
+                            raise Refusal("route.notfound", f"{method} {path}: no {accept}")
                     data: bytes = await response.get_data(as_text=False)
                 except HTTPException as error:
                     problem = f"{method} {path}: {error.name}"

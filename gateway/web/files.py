@@ -117,7 +117,9 @@ class FilePages:
         listing = Listing(page.query, field="path", sort="-is_dir")
         entries: list[dict[str, Any]] = []
         if frame["project"]["creation_status"] == "success":
-            found = await page.api.get(api_path(project_id, folder), **listing.parameters)
+            # With the slash it is a folder also where its name ends as a verb, such as `:text`.
+            path = f"{api_path(project_id, folder)}/" if folder else api_path(project_id, "")
+            found = await page.api.get(path, **listing.parameters)
             entries = found["files"]
             listing.shown(found)
         return await self._router.reply(

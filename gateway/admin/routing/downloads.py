@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
+from urllib.parse import quote
 
 import trio
 from quart import Response, request
@@ -73,10 +74,13 @@ class FileBody(ResponseBody):
         return self.size
 
 
-async def download(open_file: Callable[[], BinaryIO]) -> Response:
-    """The response with a file, or with the range of it that the request asks for."""
+async def download(open_file: Callable[[], BinaryIO], path: str) -> Response:
+    """The response with the file at `path`, or with the range of it that the request asks for. A
+    browser saves it under its name, and never shows it."""
     body = FileBody(await trio.to_thread.run_sync(open_file))
-    response = Response(body, content_type="application/octet-stream")
+    name = quote(path.rpartition("/")[2], safe="")
+    headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{name}"}
+    response = Response(body, 200, headers, content_type="application/octet-stream")
     response.content_length = body.size
     response.last_modified = body.changed
     response.accept_ranges = "bytes"

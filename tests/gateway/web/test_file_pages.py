@@ -149,3 +149,17 @@ async def test_viewer_reads_and_is_offered_no_change(shared: Gateway, browser: B
         assert (await other.post(f"{project}/file/predict.py", text="")).status_code == 403
         answer = await other.post(f"{project}/files:delete", path="predict.py")
         assert answer.status_code == 403
+
+
+async def test_content_of_a_file_is_no_data_of_a_page(shared: Gateway, browser: Browser) -> None:
+    """A path that leads to the content of a file in the API shows none of it, also where the
+    content looks like a reply of the API. A folder of such a name is shown."""
+    project = await browser.created()
+    await browser.post(f"{project}/files:folder", folder="", name="folder:text")
+    assert "No files here yet" in (await browser.get(f"{project}/files/folder:text")).text
+    forged = b'{"files": [{"path": "forged"}], "next_page_token": ""}'
+    await shared.admin.put(f"{project}/files", files={"forged.json": ("x", forged)})
+    for path in ("files/forged.json:download", "files/forged.json:text"):
+        answer = await browser.get(f"{project}/{path}")
+        assert answer.status_code == 404
+        assert "forged</" not in answer.text
