@@ -14,6 +14,7 @@ from playwright.sync_api import (
     Page,
     Request,
     Response,
+    expect,
     sync_playwright,
 )
 
@@ -40,6 +41,7 @@ def chromium() -> Iterator[Browser]:
     if program is None:
         pytest.skip("chromium is not installed")
     flags = [f"--host-resolver-rules=MAP {BEYOND} 127.0.0.1"]
+    expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
         # Without its sandbox, which root and many containers cannot have: its pages are ours.
         browser = playwright.chromium.launch(
