@@ -169,9 +169,11 @@ class _Build:
         """Find or make the environment, which is in use while `kept` is open. Return what seals a
         new one, while `locked` is open."""
         with self._progress.step(build_steps.ENVIRONMENT):
-            interpreter = await inspect(self._spec.interpreter)
-            maker = self._maker(interpreter)
-            await self._prepare(maker)
+            interpreter = python = await inspect(self._spec.interpreter)
+            if self._spec.python is not None:
+                python = await inspect(self._spec.python)
+            maker = self._maker(interpreter, python)
+            await self._prepare(maker, interpreter)
             await locked.enter_async_context(self._environments.locked(maker.equals))
             found = not self._spec.fresh and await maker.find(kept)
             if not (found or maker.refused):
@@ -188,22 +190,22 @@ class _Build:
         self._spec, self._lock = maker.spec, maker.lock
         return interpreter, [] if found else [maker.seal]
 
-    def _maker(self, interpreter: Interpreter) -> EnvironmentMaker:
+    def _maker(self, interpreter: Interpreter, python: Interpreter) -> EnvironmentMaker:
         return EnvironmentMaker(
-            *(self._spec, interpreter, self._environments),
+            *(self._spec, interpreter, python, self._environments),
             seeds=self._seeds,
             run=self._run,
             log=self._log,
             time_left=self._time_left,
         )
 
-    async def _prepare(self, maker: EnvironmentMaker) -> None:
+    async def _prepare(self, maker: EnvironmentMaker, interpreter: Interpreter) -> None:
         spec = self._spec
         spec.folder.mkdir(parents=True)
         spec.tmp.mkdir()
         await maker.prepare()
         if self._probe is not None:
-            check_model_path(spec)
+            check_model_path(spec, interpreter.language)
         for notice in await trio.to_thread.run_sync(
             lambda: list(missing_content.notices(spec.code))
         ):

@@ -5,7 +5,6 @@ that need the same one (`reuse/environment_store.py`). A build whose environment
 damaged is not sealed.
 """
 
-import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from msgspec import Struct
 
 from builder.files.fsync import sync_folder
 from builder.interpreters import Language
-from builder.reuse.environment_store import EnvironmentStore
+from builder.reuse.environment_store import EnvironmentStore, has_interpreters
 from builder.sealed_folders import SealedFolders
 
 _ASIDE = ".aside"
@@ -79,8 +78,8 @@ class BuildStore(SealedFolders[Manifest]):
         return self.folder(build) / "environment"
 
     def has_interpreter(self, build: str) -> bool:
-        """Whether the interpreter of a build's environment still exists."""
-        return os.access(self.virtualenv(build) / "bin" / "python", os.X_OK)
+        """Whether the interpreters of a build's environment still exist."""
+        return has_interpreters(self.virtualenv(build))
 
     def prefix(self, build: str) -> Path | None:
         """Return the folder of a sealed build's interpreter, from its manifest: the build's own

@@ -31,6 +31,9 @@ from builder.environment.implicit_script import ImplicitScript, find_implicit_sc
 from builder.environment.pip.fingerprint import fingerprint
 from builder.environment.pip.requests import PipRequest, read_requests
 from builder.environment.pip.wrappers import script_variables, write_wrappers
+from builder.environment.r.library import library_of, make_library
+from builder.environment.r.packages import read_library
+from builder.environment.r.requests import read_repositories, versions_now
 from builder.environment.seeds import SEEDED, Seeds
 from builder.errors import ScriptFailed
 from builder.file_store.links import add_to_store, link_files
@@ -77,6 +80,7 @@ class EnvironmentMaker:
         self,
         spec: BuildSpec,
         interpreter: Interpreter,
+        python: Interpreter,
         store: EnvironmentStore,
         *,
         seeds: Seeds,
@@ -85,15 +89,14 @@ class EnvironmentMaker:
         time_left: Callable[[], float],
     ) -> None:
         self.spec = spec
-        self.home = spec.home
         self.key = self._any_lock = self._found_by = ""
         self.lock: LockText | None = None
         self.refused: ScriptFailed | None = None
-        self._interpreter = interpreter
-        self._store = store
-        self._seeds = seeds
-        self._run = run
-        self._log = log
+        self._interpreter, self._python = interpreter, python
+        self._both = list(dict.fromkeys((python, interpreter)))
+        self._prefixes = list(dict.fromkeys(each.prefix for each in self._both))
+        self._store, self._seeds = store, seeds
+        self._run, self._log = run, log
         self._time_left = time_left
         self._has_script = False
         self._implicit: ImplicitScript | None = None
@@ -115,16 +118,16 @@ class EnvironmentMaker:
             self.refused = error
             return
         if not self._has_script:
-            self._implicit = await trio.to_thread.run_sync(find_implicit_script, self.spec)
+            asked = self.spec, self._interpreter.language
+            self._implicit = await trio.to_thread.run_sync(find_implicit_script, *asked)
         elif odd := await trio.to_thread.run_sync(normalize_script, self.spec):
             self._log.write(f"{self.spec.script} has {odd}, which the build leaves out")
         parts = KeyParts(
             project=self.spec.project,
-            interpreter=(
-                str(self._interpreter.path),
-                self._interpreter.version,
+            interpreter=[
+                *(text for each in self._both for text in (str(each.path), each.version)),
                 str(self.spec.base),
-            ),
+            ],
             script=self._script(),
             network=self.spec.network,
             variables=self.spec.variables_id,
@@ -208,14 +211,22 @@ class EnvironmentMaker:
             text = await trio.to_thread.run_sync(self._store.lock_text, name)
             return text == self.spec.lock
         requests = msgspec.json.decode(inputs.requests, type=list[PipRequest])
-        if not requests:
+        if not (requests or inputs.repositories):
             return True
         self._log.write("Asking the package index what the script would get now")
         await trio.to_thread.run_sync(partial(self._lay_over, name, inputs, link=False))
-        found = await self._fingerprint(requests)
+        found = await self._fingerprint(requests) if requests else ""
+        if found == inputs.fingerprint and inputs.repositories:
+            earlier = replace(self.spec, environment=self._store.folder(name))
+            of_r = await self._versions_of_r(earlier, inputs.repositories)
+            found = found if of_r == inputs.versions else None
         await remove_sealed(self.spec.code)
         await self._write_out()
         return found == inputs.fingerprint
+
+    async def _versions_of_r(self, spec: BuildSpec, repositories: list[str]) -> str | None:
+        prefix, limit = self._prefixes[-1], min(INDEX_SECONDS, self._time_left())
+        return await versions_now(spec, repositories, prefix=prefix, run=self._run, limit=limit)
 
     async def _fingerprint(self, requests: list[PipRequest], *, cached: bool = False) -> str | None:
         limit = min(INDEX_SECONDS, self._time_left())
@@ -235,14 +246,16 @@ class EnvironmentMaker:
 
     async def make(self) -> None:
         """Make a new virtual environment. Raises EnvironmentFailed, OSError."""
-        spec, interpreter = self.spec, self._interpreter
+        spec, python = self.spec, self._python
         spec.environment.mkdir(parents=True)
-        self._log.write(f"Creating an environment for Python {interpreter.version}")
+        names = " and ".join(f"{each.name} {each.version}" for each in self._both)
+        self._log.write(f"Creating an environment for {names}")
         await self._seeds.make_environment(
-            *(spec.virtualenv, interpreter, self._log, self._time_left()), base=spec.base
+            *(spec.virtualenv, python, self._log, self._time_left()), base=spec.base
         )
-        await trio.to_thread.run_sync(write_wrappers, spec, interpreter)
-        self._at_first = await read_environment(spec, interpreter)
+        await trio.to_thread.run_sync(write_wrappers, spec, python)
+        await trio.to_thread.run_sync(make_library, spec, self._interpreter)
+        self._at_first = await read_environment(spec, python)
         self._info_at_first = await self._info_folders()
 
     async def run_script(self) -> bool:
@@ -251,14 +264,14 @@ class EnvironmentMaker:
             self._log.write(f"No {self.spec.script}: skipping this step")
             self._trace = Trace(read=frozenset(), changed=[], removed=[])
             return False
-        await give_files(self.spec, self._interpreter, self._run)
+        await give_files(self.spec, self._prefixes, self._run)
         states = await trio.to_thread.run_sync(access_times.mark, self.spec.code)
         exact = await trio.to_thread.run_sync(access_times.is_exact, self.spec.folder)
         if self.spec.lock:
             await write_constraints(self.spec, self._log)
         self._log.write(self._implicit.told if self._implicit else f"Running {self.spec.script}")
         await run_script(
-            *(self.spec, self._interpreter, self._run, self._log, self._time_left()),
+            *(self.spec, self._prefixes, self._run, self._log, self._time_left()),
             implicit=self._implicit,
         )
         compare = partial(script_changes.trace, self.spec.code, self._tree, states, exact=exact)
@@ -273,7 +286,9 @@ class EnvironmentMaker:
         and never change. Raises ScriptFailed, OSError."""
         spec = self.spec
         requests = await trio.to_thread.run_sync(self._read_requests)
+        repositories = await trio.to_thread.run_sync(self._read_repositories)
         got: str | None = ""
+        versions: str | None = ""
 
         async def ask() -> None:
             nonlocal got
@@ -281,9 +296,15 @@ class EnvironmentMaker:
                 got = await self._fingerprint(requests, cached=True)
                 got = got or await self._fingerprint(requests)
 
-        # Both may wait for the index.
-        await run_all(ask, self._make_lock)
+        async def ask_of_r() -> None:
+            nonlocal versions
+            versions = await self._versions_of_r(spec, repositories) if repositories else ""
+
+        # All may wait for an index.
+        await run_all(ask, ask_of_r, self._make_lock)
         unknown = await self._what_is_unknown(requests, got)
+        if not unknown and (repositories is None or versions is None):
+            unknown = "what the repositories of R have for its requests is not known"
         if unknown:
             self._log.write(f"The next build makes its environment again: {unknown}")
         inputs = Inputs(
@@ -291,6 +312,8 @@ class EnvironmentMaker:
             removed=[text_of(path) for path in self._trace.removed],
             requests=msgspec.Raw(msgspec.json.encode(requests or [])),
             fingerprint=got or "",
+            repositories=repositories or [],
+            versions=versions or "",
         )
         await trio.to_thread.run_sync(take_over, spec.virtualenv, spec.code)
         await trio.to_thread.run_sync(self._write_records, inputs)
@@ -319,7 +342,8 @@ class EnvironmentMaker:
         # The lock has the packages of the base, but not what each seed has.
         seeded = [each for each in self._at_first if spec.base is None or each.name in SEEDED]
         self.lock = await make_lock(
-            *(spec, self._interpreter, seeded),
+            *(spec, self._python, seeded),
+            r=self._interpreter.version if self._interpreter.language == "r" else "",
             run=self._run,
             log=self._log,
             time_left=self._time_left(),
@@ -346,19 +370,24 @@ class EnvironmentMaker:
             return True
         try:
             if not requests:
-                return await read_environment(self.spec, self._interpreter) == self._at_first
+                return await read_environment(self.spec, self._python) == self._at_first
             known = self._info_at_first.union(*(each.got for each in requests))
             return await self._info_folders() <= known
         except TooManyPackages:
             return False
 
     async def _info_folders(self) -> set[str]:
-        packages = site_packages(self.spec.virtualenv, self._interpreter.version)
+        packages = site_packages(self.spec.virtualenv, self._python.version)
         return await trio.to_thread.run_sync(info_folders, packages)
 
     def _read_requests(self) -> list[PipRequest] | None:
         """The script's requests for packages; None if they are not known. Blocking."""
         return read_requests(self.spec, script_variables(self.spec)) if self._script() else []
+
+    def _read_repositories(self) -> list[str] | None:
+        """The repositories of R that the script has asked; None if they are not known. Blocking."""
+        packages = read_library(library_of(self.spec.virtualenv))
+        return read_repositories(self.spec, packages) if self._script() else []
 
     def _write_records(self, inputs: Inputs) -> None:
         folder = self.spec.environment

@@ -53,6 +53,11 @@ class Interpreter(Struct, frozen=True, kw_only=True):
     root: Path | None = None
 
     @property
+    def name(self) -> str:
+        """The name of its language."""
+        return "R" if self.language == "r" else "Python"
+
+    @property
     def release(self) -> tuple[int, ...]:
         return release_of(self.version)
 

@@ -4,7 +4,14 @@ import os
 from pathlib import Path, PurePosixPath
 
 from builder.errors import ModelFileRefused
+from builder.interpreters import Language
 from builder.spec import BuildSpec
+
+# What notebooks are turned into programs by.
+_CONVERT = {
+    ".ipynb": "Convert the notebook to a program: `jupyter nbconvert --to script`.",
+    ".rmd": "Extract the code of the notebook: `knitr::purl()` writes a file that ends in .R.",
+}
 
 
 def resolve_beneath(root: Path, path: str) -> Path | None:
@@ -19,7 +26,7 @@ def resolve_beneath(root: Path, path: str) -> Path | None:
     return resolved if resolved.is_relative_to(os.path.realpath(root)) else None
 
 
-def check_model_path(spec: BuildSpec) -> None:
+def check_model_path(spec: BuildSpec, language: Language) -> None:
     """Raise ModelFileRefused, before any work, for a model outside the project."""
     root = resolve_beneath(spec.code, spec.model_root)
     if root is None or not root.is_dir():
@@ -32,20 +39,32 @@ def check_model_path(spec: BuildSpec) -> None:
             f"{spec.file!r} is outside the project",
             "Name a file of the project by its path from the model's root.",
         )
-    refuse_no_python(spec.file)
+    refuse_other_language(spec.file, language)
 
 
-def refuse_no_python(file: str) -> None:
-    """Raise ModelFileRefused for a name that is not that of a Python file."""
-    if file.lower().endswith((".r", ".rmd", ".ipynb")):
+def is_notebook(file: str) -> bool:
+    """Whether the name is that of a notebook, which has to be converted."""
+    return PurePosixPath(file).suffix.lower() in _CONVERT
+
+
+def refuse_other_language(file: str, language: Language) -> None:
+    """Raise ModelFileRefused for a name that is not that of a file in the language."""
+    ending = PurePosixPath(file).suffix.lower()
+    if advice := _CONVERT.get(ending):
+        raise ModelFileRefused(f"{file!r} is no program but a notebook", advice)
+    if language == "r":
+        if ending == ".py":
+            raise ModelFileRefused(
+                f"{file!r} is a Python file, and the kernel is R",
+                "Leave the kernel out: the ending of the file decides.",
+            )
+    elif ending != ".py" or not file.endswith(".py"):
         raise ModelFileRefused(
             f"{file!r} is not a Python file",
-            "Serve a Python file: R models are not supported."
-            if file.lower().endswith((".r", ".rmd"))
-            else "Convert the notebook to a Python file: `jupyter nbconvert --to script`.",
+            "Leave the kernel out: the ending of the file decides."
+            if ending == ".r"
+            else "Name a file ending in .py or .R.",
         )
-    if not file.endswith(".py"):
-        raise ModelFileRefused(f"{file!r} is not a Python file", "Name a file ending in .py.")
 
 
 def check_model_file(spec: BuildSpec) -> None:

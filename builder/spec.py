@@ -43,10 +43,11 @@ class BuildSpec(Struct, frozen=True, kw_only=True):
     `home` is the path at which programs of the build see the project. `script` and `model_root` are
     relative to the project's root, `file` to `model_root`. `variables` are for the script only,
     which runs in `network`; `variables_id` is equal for equal variables of users. A `fresh` build
-    uses nothing that was made before. The environment starts as a copy of `base`, the virtual
-    environment of a runtime. `lock` is the text of the lock that a rebuild has to obey; "" for a
-    new build. `time_limit` is in seconds and covers the whole build. Sealed files are shared
-    through `file_store`.
+    uses nothing that was made before. Where `interpreter` is R, `python` is the environment's
+    Python: the script has both. The environment starts as a copy of `base`, the virtual environment
+    of a runtime. `lock` is the text of the lock that a rebuild has to obey; "" for a new build.
+    `time_limit` is in seconds and covers the whole build. Sealed files are shared through
+    `file_store`.
     """
 
     project: str
@@ -55,6 +56,7 @@ class BuildSpec(Struct, frozen=True, kw_only=True):
     environment: Path
     home: Path
     interpreter: Path
+    python: Path | None = None
     base: Path | None = None
     file: str = ""
     function: str = ""
@@ -83,6 +85,11 @@ class BuildSpec(Struct, frozen=True, kw_only=True):
     def virtualenv(self) -> Path:
         """The Python of the environment."""
         return self.environment / "environment"
+
+    @property
+    def python_program(self) -> Path:
+        """The Python that the environment is made from."""
+        return self.python or self.interpreter
 
     @property
     def tmp(self) -> Path:

@@ -14,14 +14,18 @@ from typing import Literal, NamedTuple
 import trio
 from msgspec import Struct
 
-from builder.check.requirements import requirement_problem, unused_requirements
+from builder.check.requirements import (
+    requirement_problem,
+    unused_r_requirements,
+    unused_requirements,
+)
 from builder.check.source import SourceFacts, inspect_source
 from builder.environment.build_script import MOST_BYTES, script_problem, windows_marks
-from builder.environment.implicit_script import REQUIREMENT_FILES
+from builder.environment.implicit_script import requirement_files
 from builder.errors import BuilderError
 from builder.git.git_store import GitStore
-from builder.interpreters import Interpreter
-from builder.safe_paths import refuse_no_python
+from builder.interpreters import Interpreter, Language
+from builder.safe_paths import is_notebook, refuse_other_language
 from builder.snapshot.contents import Contents, contents_of
 from builder.spec import DEFAULT_SCRIPT, Run, Snapshot
 
@@ -30,6 +34,7 @@ Field = Literal["", "file_path", "function_name", "build_script_path"]
 _FILE: Field = "file_path"
 _FUNCTION: Field = "function_name"
 _SCRIPT: Field = "build_script_path"
+_ENDINGS = (".py", ".R", ".r")
 _LINK, _FOLDER = "120000", "040000"
 
 
@@ -107,24 +112,24 @@ async def check_project(
     """Check a snapshot for one model. Raises SnapshotFailed, OSError."""
     tree = await trio.to_thread.run_sync(_read_tree, request, snapshot)
     facts = SourceFacts()
-    if tree.source and len(tree.source) < _MOST_SOURCE and request.file.endswith(".py"):
+    if tree.source and len(tree.source) < _MOST_SOURCE and _is_of(request.file, interpreter):
         facts = await inspect_source(
             *(tree.source, request.path, request.function),
             interpreter=interpreter,
             run=run,
             above=snapshot.store.parent.absolute(),
         )
-    return report_of(request, tree, facts, interpreter.version)
+    return report_of(request, tree, facts, interpreter)
 
 
 def report_of(
-    request: CheckRequest, tree: ProjectTree, facts: SourceFacts, version: str
+    request: CheckRequest, tree: ProjectTree, facts: SourceFacts, interpreter: Interpreter
 ) -> CheckReport:
     """Decide what is a problem and what is a note."""
     problems: list[Defect] = []
     notes: list[str] = []
     problems += _script_problems(request, tree)
-    found, uncertain = _model_problems(request, tree, facts, version)
+    found, uncertain = _model_problems(request, tree, facts, interpreter)
     if uncertain:
         notes += [f"{each.problem}: {uncertain}" for each in found]
     else:
@@ -132,21 +137,35 @@ def report_of(
     if tree.script is not None and (odd := windows_marks(tree.script)):
         notes.append(f"{request.script} has {odd}, which the build leaves out")
     if request.script == DEFAULT_SCRIPT or tree.script is not None:
-        notes += unused_requirements(tree.entries, request.script, tree.script)
-        if refused := requirement_problem(tree.entries, tree.script):
+        stated = tree.entries, request.script, tree.script
+        of_r = interpreter.language == "r"
+        notes += unused_r_requirements(*stated) if of_r else unused_requirements(*stated)
+        if not of_r and (refused := requirement_problem(tree.entries, tree.script)):
             problems.append(Defect(*refused))
+    installs = request.script
+    if tree.script is None:
+        installs = _requirements(request, tree, interpreter.language)
     return CheckReport(
         contents=tree.contents,
         problems=tuple(problems),
         notes=tuple(notes),
-        installs=request.script if tree.script is not None else _requirements(request, tree),
+        installs=installs,
     )
 
 
-def _requirements(request: CheckRequest, tree: ProjectTree) -> str:
+def _is_of(file: str, interpreter: Interpreter) -> bool:
+    """Whether the name is that of a file of the interpreter's language."""
+    try:
+        refuse_other_language(file, interpreter.language)
+    except BuilderError:
+        return False
+    return True
+
+
+def _requirements(request: CheckRequest, tree: ProjectTree, language: Language) -> str:
     """The file that a build without a script installs, or ""."""
     for root in ("", request.model_root):
-        paths = [str(PurePosixPath(root, name)) for name in REQUIREMENT_FILES]
+        paths = [str(PurePosixPath(root, name)) for name in requirement_files(language)]
         if stated := next((path for path in paths if tree.mode(path)), ""):
             return stated
     return ""
@@ -166,16 +185,16 @@ def _script_problems(request: CheckRequest, tree: ProjectTree) -> list[Defect]:
 
 
 def _model_problems(
-    request: CheckRequest, tree: ProjectTree, facts: SourceFacts, version: str
+    request: CheckRequest, tree: ProjectTree, facts: SourceFacts, interpreter: Interpreter
 ) -> tuple[list[Defect], str]:
     """The problems of the model's file, and why they are not certain, or ""."""
     path = request.path
     if tree.has_link_in(path):
         return [], ""
     try:
-        refuse_no_python(request.file)
+        refuse_other_language(request.file, interpreter.language)
     except BuilderError as error:
-        similar = _did_you_mean(path, tree.entries)
+        similar = "" if is_notebook(path) else _did_you_mean(path, tree.entries)
         return [Defect(error.problem, similar or error.advice, _FILE)], ""
     if not tree.mode(path):
         rule = tree.contents.rule_for(path)
@@ -194,15 +213,18 @@ def _model_problems(
     changed = ""
     if tree.script is not None and PurePosixPath(path).name.encode() in tree.script:
         changed = f"{request.script} names the file, and may correct it"
-    found = _source_problem(request, facts, version)
+    found = _source_problem(request, facts, interpreter)
     return ([found] if found else []), changed
 
 
-def _source_problem(request: CheckRequest, facts: SourceFacts, version: str) -> Defect | None:
+def _source_problem(
+    request: CheckRequest, facts: SourceFacts, interpreter: Interpreter
+) -> Defect | None:
     if facts.syntax:
         return Defect(
-            f"{request.path} is not valid for Python {version}, {facts.syntax}",
-            "Correct that line, or choose another Python with `--kernel`.",
+            f"{request.path} is not valid for {interpreter.name} {interpreter.version}, "
+            f"{facts.syntax}",
+            f"Correct that line, or choose another {interpreter.name} with `--kernel`.",
             _FILE,
         )
     if facts.unfit:
@@ -217,10 +239,11 @@ def _source_problem(request: CheckRequest, facts: SourceFacts, version: str) -> 
 
 
 def _did_you_mean(path: str, entries: dict[str, tuple[str, str]]) -> str:
-    """A question that names the Python file that was probably meant, or ""."""
-    files = [each for each, (mode, _) in entries.items() if each.endswith(".py")]
-    if f"{path}.py" in files:
-        return f"Did you mean '{path}.py'?"
+    """A question that names the file that was probably meant, or ""."""
+    files = [each for each, (mode, _) in entries.items() if each.endswith(_ENDINGS)]
+    for ending in _ENDINGS:
+        if f"{path}{ending}" in files:
+            return f"Did you mean '{path}{ending}'?"
     close = get_close_matches(path, files, 1)
     by_name = [each for each in files if PurePosixPath(each).name == PurePosixPath(path).name]
     found = (by_name or close)[:1]

@@ -7,8 +7,11 @@ that is a note. Without a script, the first of `INSTALLED` is installed; others 
 from collections.abc import Collection
 
 from builder.environment.implicit_script import REQUIREMENT_FILES as INSTALLED
+from builder.environment.r.library import R_LOCK
 
 _STATED = (*INSTALLED[:-1], "poetry.lock", "Pipfile.lock", "Pipfile")
+# Scripts that install packages of R, by the names that they usually have.
+_R_SCRIPTS = ("install.R", "install.r", "packages.R", "requirements.R", "install_packages.R")
 _CONDA = ("environment.yml", "environment.yaml", "conda.yml", "conda.yaml")
 
 
@@ -32,6 +35,21 @@ def unused_requirements(
         for name in stated
         if name not in _CONDA
     ]
+
+
+def unused_r_requirements(
+    names: Collection[str], script_name: str, script: bytes | None
+) -> list[str]:
+    """Return a note for a file by which a project of R installs packages, if nothing runs it."""
+    if script is None:
+        by_hand = [name for name in _R_SCRIPTS if name in names and R_LOCK not in names]
+        return [
+            f"{name} is not run: call `Rscript {name}` in cdsw-build.sh" for name in by_hand[:1]
+        ]
+    # What the script runs may read it.
+    if R_LOCK not in names or any(each in script for each in (b"renv", b"Rscript", b"R CMD")):
+        return []
+    return [f"{R_LOCK} is not mentioned in {script_name}, which alone installs packages"]
 
 
 def requirement_problem(names: Collection[str], script: bytes | None) -> tuple[str, str] | None:

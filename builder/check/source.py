@@ -17,15 +17,18 @@ from msgspec import Struct
 from builder.files.remove_tree import remove_tree
 from builder.files.safe_open import Folder, NotAFile
 from builder.git.git_store import SYSTEM_PATH
-from builder.interpreters import Interpreter
+from builder.interpreters import Interpreter, Language
 from builder.log_tail import NullLog
 from builder.spec import Run, SandboxPaths
 
 TIME_LIMIT = 15.0  # seconds
 _ANSWER = "answer"
 _MOST_ANSWER = 256 * 1024
+# With which each runs a program without looking at files of a project or a user.
+_OPTIONS: dict[Language, tuple[str, ...]] = {"python": ("-I", "-S"), "r": ("--vanilla",)}
+_RUN = "program"
 _SIGNALLED = 128  # what a shell adds to the number of a signal
-_PROGRAM = Path(__file__).with_name("inspect_source.py")
+_PROGRAMS: dict[Language, str] = {"python": "inspect_source.py", "r": "inspect_source.R"}
 
 
 class SourceFacts(Struct, frozen=True, kw_only=True):
@@ -45,16 +48,18 @@ async def inspect_source(
     """Inspect `source`, the content of `file`. Meanwhile a copy is in a folder beneath `above`."""
     try:
         status, answer = await ask_interpreter(
-            *(_PROGRAM.read_text(), {"source": source}),
+            *(_program(_PROGRAMS[interpreter.language]), {"source": source}),
             lambda folder: [str(folder / "source"), file, function],
             interpreter=interpreter,
             run=run,
             above=above,
         )
     except TimeoutError:
-        return SourceFacts(syntax=f"Python needs more than {TIME_LIMIT:g} s to read it")
+        return SourceFacts(syntax=f"{interpreter.name} needs more than {TIME_LIMIT:g} s to read it")
     if status < 0 or status > _SIGNALLED:
-        return SourceFacts(syntax=f"Python crashes when it reads the file (status {status})")
+        return SourceFacts(
+            syntax=f"{interpreter.name} crashes when it reads the file (status {status})"
+        )
     try:
         return msgspec.json.decode(answer, type=SourceFacts)
     except ValueError:
@@ -74,10 +79,10 @@ async def ask_interpreter(
     answer. Return its status and the answer, b"" without one. Raises TimeoutError, OSError."""
     scratch = above / f"checking-{uuid.uuid4().hex}"
     try:
-        paths = await trio.to_thread.run_sync(_lay_out, scratch, sources)
+        paths = await trio.to_thread.run_sync(_lay_out, scratch, sources, program)
         status = await run(
             [
-                *(str(interpreter.path), "-I", "-S", "-c", program),
+                *(str(interpreter.path), *_OPTIONS[interpreter.language], str(scratch / _RUN)),
                 *(*arguments(scratch / "shown"), _ANSWER),
             ],
             cwd=paths.home,
@@ -92,17 +97,23 @@ async def ask_interpreter(
             await trio.to_thread.run_sync(partial(remove_tree, scratch))
 
 
-def _lay_out(scratch: Path, sources: Mapping[str, bytes]) -> SandboxPaths:
+def _program(name: str) -> str:
+    return Path(__file__).with_name(name).read_text()
+
+
+def _lay_out(scratch: Path, sources: Mapping[str, bytes], program: str) -> SandboxPaths:
     scratch.mkdir(parents=True)
     scratch.chmod(0o755)  # the process may run as another user
     shown, home, tmp = (scratch / name for name in ("shown", "home", "tmp"))
     for folder in (shown, home, tmp):
         folder.mkdir()
     shown.chmod(0o755)
-    for name, source in sources.items():
-        (shown / name).write_bytes(source)
-        (shown / name).chmod(0o644)
-    return SandboxPaths(home=home, tmp=tmp, read=(shown,))
+    files = {shown / name: source for name, source in sources.items()}
+    files[scratch / _RUN] = program.encode()
+    for file, content in files.items():
+        file.write_bytes(content)
+        file.chmod(0o644)
+    return SandboxPaths(home=home, tmp=tmp, read=(shown, scratch / _RUN))
 
 
 def _with_prefix(paths: SandboxPaths, interpreter: Interpreter) -> SandboxPaths:

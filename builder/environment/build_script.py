@@ -5,6 +5,7 @@ The exit status of the script decides, as bash without `-e` returns it. In a pro
 that was requested by another name must exist.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import trio
@@ -13,9 +14,10 @@ from builder.environment.diagnosis import explain, names_version
 from builder.environment.implicit_script import ImplicitScript
 from builder.environment.pip.requests import start_record
 from builder.environment.pip.wrappers import script_variables, uv_program
+from builder.environment.r.diagnosis import notes_of_r
+from builder.environment.r.library import start_record as start_r_record
 from builder.errors import LockBroken, ScriptFailed
 from builder.git.git_store import SYSTEM_PATH
-from builder.interpreters import Interpreter
 from builder.log_tail import LogTail, NullLog
 from builder.safe_paths import resolve_beneath
 from builder.spec import DEFAULT_SCRIPT, BuildSpec, Log, Run, SandboxPaths
@@ -93,34 +95,36 @@ def _script_path(spec: BuildSpec) -> Path | None:
     return resolve_beneath(spec.code, spec.script)
 
 
-async def give_files(spec: BuildSpec, interpreter: Interpreter, run: Run) -> None:
+async def give_files(spec: BuildSpec, prefixes: Sequence[Path], run: Run) -> None:
     """Make the user of the script the owner of its files, by a process that does nothing. So the
     status times of the files, noted afterwards, change only by the script. Raises TimeoutError,
     OSError."""
     await run(
         ["true"],
         cwd=spec.code,
-        paths=_paths(spec, interpreter),
+        paths=_paths(spec, prefixes),
         variables={"PATH": SYSTEM_PATH},
         log=NullLog(),
         time_limit=GIVE_SECONDS,
     )
 
 
-def _paths(spec: BuildSpec, interpreter: Interpreter) -> SandboxPaths:
+def _paths(spec: BuildSpec, prefixes: Sequence[Path]) -> SandboxPaths:
+    """`prefixes` are the folders of the interpreters."""
+    prefix, *others = prefixes
     return SandboxPaths(
         home=spec.code,
         tmp=spec.tmp,
-        read=(uv_program(),),
+        read=(uv_program(), *(each for each in others if not each.is_relative_to("/usr"))),
         # The record of requests is written by its real path: the script may change TMPDIR.
         write=(spec.virtualenv, spec.pip_cache, spec.tmp),
-        prefix=interpreter.prefix,
+        prefix=prefix,
     )
 
 
 async def run_script(
     spec: BuildSpec,
-    interpreter: Interpreter,
+    prefixes: Sequence[Path],
     run: Run,
     log: Log,
     time_limit: float,
@@ -130,17 +134,20 @@ async def run_script(
     `time_limit` seconds."""
     tail = LogTail(log)
     start_record(spec)
+    start_r_record(spec)
     variables = script_variables(spec)
     if implicit:
         variables |= await trio.to_thread.run_sync(implicit.variables, spec)
     status = await run(
         ["bash", "-c", implicit.line] if implicit else ["bash", spec.script],
         cwd=spec.code,
-        paths=_paths(spec, interpreter),
+        paths=_paths(spec, prefixes),
         variables=variables,
         log=tail,
         time_limit=time_limit,
     )
+    for note in notes_of_r(tail.lines):
+        log.write(f"Note: {note}")
     if status != 0:
         problem, advice = explain(status, tail.lines)
         if spec.lock and names_version(problem):

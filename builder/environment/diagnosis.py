@@ -9,6 +9,8 @@ import re
 from itertools import takewhile
 from signal import SIGKILL, Signals
 
+from builder.environment.r import diagnosis as diagnosis_of_r
+
 # How uv indents the lines of a cause after the first.
 _CONTINUED = " " * 9
 FALLBACK = "Read the whole log of this build, or run the script by hand in a fresh environment."
@@ -33,7 +35,7 @@ LIMITS = [
     ),
     ("to disk", DISK := "Make the script write less, or ask the operator to raise `build_disk`."),
 ]
-CAUSES = [
+CAUSES = [*diagnosis_of_r.CAUSES] + [
     (re.compile(pattern), advice)
     for pattern, advice in (
         (
@@ -69,7 +71,7 @@ CAUSES = [
         ),
     )
 ]
-RULES = [
+RULES = [*diagnosis_of_r.RULES] + [
     (re.compile(pattern), advice)
     for pattern, advice in (
         (

@@ -1,10 +1,10 @@
 """What a project without a build script gets: an installation of the file that states its
 requirements.
 
-The first of `REQUIREMENT_FILES` is taken, at the project's root, else in the model's. A script of
-one line installs it, which the log shows: a project that needs more puts that line into a
-`cdsw-build.sh`. A pyproject.toml that describes neither a project nor how it is built states no
-requirements.
+Of R that is `renv.lock` (`r/inside/restore_lock.R`). Of Python the first of `REQUIREMENT_FILES` is
+taken. Each is looked for at the project's root, then in the model's. A script of one line installs
+it, which the log shows: a project that needs more puts that line into a `cdsw-build.sh`. A
+pyproject.toml that describes neither a project nor how it is built states no requirements.
 """
 
 import shlex
@@ -14,13 +14,16 @@ from typing import Any
 from msgspec import Struct
 
 from builder.environment.pip.wrappers import link_mode, uv_cache, uv_program
+from builder.environment.r.library import R_LOCK, RESTORE
 from builder.files.small_file import read_small_file
 from builder.files.toml import read_toml
+from builder.interpreters import Language
 from builder.safe_paths import resolve_beneath
 from builder.spec import DEFAULT_SCRIPT, BuildSpec
 
 # In this order.
 REQUIREMENT_FILES = ("pylock.toml", "uv.lock", "requirements.txt", "pyproject.toml")
+_OF_LANGUAGE: dict[Language, tuple[str, ...]] = {"python": REQUIREMENT_FILES, "r": (R_LOCK,)}
 MOST_BYTES = 1024 * 1024
 # uv installs a lock into the environment that is there. It would make another one for a
 # `.python-version` that asks for another Python.
@@ -49,17 +52,25 @@ class ImplicitScript(Struct, frozen=True):
     @property
     def shown(self) -> str:
         """The line as a script would have it, in which `uv` is a package to install."""
+        if self.file.endswith(R_LOCK):
+            enter, _, _ = self.line.rpartition("Rscript ")
+            return f"{enter}Rscript -e 'renv::restore()'"
         uv = shlex.quote(str(uv_program()))
         line = self.line.replace(f"{uv} {_SYNC}", "uv sync --locked --inexact --active")
         return f"pip install uv && {line}" if line != self.line else line
 
 
-def find_implicit_script(spec: BuildSpec) -> ImplicitScript | None:
+def requirement_files(language: Language) -> tuple[str, ...]:
+    """Return the names of the files of which the first is installed without a script."""
+    return _OF_LANGUAGE[language]
+
+
+def find_implicit_script(spec: BuildSpec, language: Language) -> ImplicitScript | None:
     """Return what is run in the place of a script, None where the project states nothing.
     Blocking."""
     for root in dict.fromkeys(("", spec.model_root)):
         folder = resolve_beneath(spec.code, root) if root else spec.code
-        for name in REQUIREMENT_FILES if folder is not None else ():
+        for name in requirement_files(language) if folder is not None else ():
             if folder and (command := _command(spec.code, folder / name)):
                 enter = f"cd {shlex.quote(root)} && " if root else ""
                 line = f"{enter}{command}"
@@ -72,6 +83,8 @@ def _command(code: Path, file: Path) -> str:
     if not file.is_file():
         return ""
     match file.name:
+        case "renv.lock":
+            return RESTORE
         case "uv.lock":
             return f"{shlex.quote(str(uv_program()))} {_SYNC}"
         case "pyproject.toml":

@@ -4,6 +4,8 @@ from typing import Literal
 
 from msgspec import Struct
 
+from builder.environment.r.packages import RPackage
+from builder.interpreters import Language
 from builder.lock.pylock import Lock, LockedFile, Package
 
 Kind = Literal["added", "removed", "version", "source", "files"]
@@ -17,14 +19,32 @@ class Change(Struct, frozen=True, kw_only=True):
     kind: Kind
     before: str
     after: str
+    language: Language = "python"
 
 
 def compare(before: Lock, after: Lock) -> list[Change]:
-    """Return the packages that differ, sorted by name."""
+    """Return the packages that differ, sorted by name, those of R last."""
     old = {each.name: each for each in before.packages}
     new = {each.name: each for each in after.packages}
     changes = (_change(old.get(name), new.get(name)) for name in sorted({*old, *new}))
-    return [each for each in changes if each is not None]
+    return [each for each in changes if each is not None] + _changes_of_r(before, after)
+
+
+def _changes_of_r(before: Lock, after: Lock) -> list[Change]:
+    old = {each.name: each for each in before.r_packages}
+    new = {each.name: each for each in after.r_packages}
+    found = (_change_of_r(name, old.get(name), new.get(name)) for name in sorted({*old, *new}))
+    return [each for each in found if each is not None]
+
+
+def _change_of_r(name: str, old: RPackage | None, new: RPackage | None) -> Change | None:
+    before, after = (each.version if each else "" for each in (old, new))
+    kind: Kind = "version" if before and after else "removed" if before else "added"
+    if old and new and before == after:
+        kind, before, after = "source", old.source, new.source
+    if before == after:
+        return None
+    return Change(name=name, kind=kind, before=before, after=after, language="r")
 
 
 def _change(old: Package | None, new: Package | None) -> Change | None:

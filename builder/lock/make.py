@@ -4,17 +4,21 @@ uv's cache has what the index said to the script about the packages that uv inst
 asked only where the cache does not have all.
 
 What virtualenv itself puts into an environment (`pip`, and `setuptools` for older Pythons) is not
-in the lock, unless the script has installed another version of it.
+in the lock, unless the script has installed another version of it. Packages of R are locked without
+hashes: a repository has none for older versions.
 """
 
 from pathlib import Path
 
 import trio
+from msgspec.structs import replace
 
 from builder.environment.pip.fingerprint import OFFLINE
 from builder.environment.pip.question import question_folder
 from builder.environment.pip.requests import read_requests
 from builder.environment.pip.wrappers import script_variables, uv_program, uv_script_variables
+from builder.environment.r.library import library_of
+from builder.environment.r.packages import read_library
 from builder.files.remove_tree import remove_tree
 from builder.interpreters import Interpreter
 from builder.lock.index_options import CONSTRAINTS, index_options
@@ -49,12 +53,14 @@ async def make_lock(
     interpreter: Interpreter,
     before: list[Installed],
     *,
+    r: str,
     run: Run,
     log: Log,
     time_left: float,
 ) -> LockText | None:
     """Return the lock; None, and a line in the log, where there is too much for a lock.
-    `before` are the packages before the script. Raises OSError."""
+    `interpreter` is the Python, and `before` are its packages before the script. `r` is the version
+    of R, "" without. Raises OSError."""
     try:
         installed = [
             each for each in await read_environment(spec, interpreter) if each not in before
@@ -63,7 +69,8 @@ async def make_lock(
         log.write(f"The environment is not locked: {error}")
         return None
     found = await _find(spec, interpreter, installed, run, min(TIME_LIMIT, time_left))
-    lock = _lock_of(installed, found, interpreter, str(spec.home))
+    of_r = await trio.to_thread.run_sync(read_library, library_of(spec.virtualenv))
+    lock = replace(_lock_of(installed, found, interpreter, str(spec.home)), r=r, r_packages=of_r)
     unhashed = [each.name for each in lock.packages if each.is_unhashed]
     if unhashed:
         log.write(f"Locked without hashes: {_shown(unhashed)} ({lock.unhashed_because})")

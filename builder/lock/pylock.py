@@ -3,7 +3,7 @@
 Each package has a source: files of an index with their hashes, an archive, a repository or a
 folder. PEP 751 has no entry for a package whose source or hashes are unknown, such as one from an
 index that does not answer. Those are in the table `tool.predictd.unhashed`, so that the file is
-valid and complete.
+valid and complete. Packages of R are in `tool.predictd.r-packages`, with their versions alone.
 
 Equal locks have equal texts: packages and files are sorted, and there is no time in the text. A
 text has no name and no password of an index: `shown_url` removes them. A lock that comes from a
@@ -20,12 +20,15 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 import msgspec
 from msgspec import Struct
 
+from builder.environment.r.packages import RPackage
 from builder.files.toml import read_toml
 
 # The most bytes of a lock: about 3,000 packages.
 MOST_BYTES = 2 * 1024 * 1024
 MOST_PACKAGES = 3000
-_PACKAGE = re.compile(r"^\[\[(?:packages|tool\.predictd\.unhashed)\]\]$", re.MULTILINE)
+_PACKAGE = re.compile(
+    r"^\[\[(?:packages|tool\.predictd\.(?:unhashed|r-packages))\]\]$", re.MULTILINE
+)
 
 
 class UnreadableLock(ValueError):
@@ -94,12 +97,16 @@ class Package(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Lock(Struct, frozen=True, kw_only=True):
     """The packages of an environment, sorted by name. `python` is the interpreter's version.
 
-    `unhashed_because` says why packages have no hashes; "" where all have.
+    `unhashed_because` says why packages have no hashes; "" where all have. `r` is the version of
+    the R that the environment was made for, "" for one of Python, whose script may have installed
+    packages of R too.
     """
 
     python: str
     packages: list[Package]
     unhashed_because: str = ""
+    r: str = ""
+    r_packages: list[RPackage] = []
 
 
 class LockText(Struct, frozen=True, kw_only=True):
@@ -154,6 +161,11 @@ def read_lock(text: str) -> Lock:
             python=msgspec.convert(own["python"], str),
             packages=sorted(packages, key=_order),
             unhashed_because=msgspec.convert(own.get("unhashed-because", ""), str),
+            r=msgspec.convert(own.get("r", ""), str),
+            r_packages=sorted(
+                msgspec.convert(own.get("r-packages", []), list[RPackage]),
+                key=lambda each: each.name,
+            ),
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UnreadableLock(f"the lock cannot be read: {error}") from error
@@ -176,11 +188,15 @@ def _lines(lock: Lock) -> Iterator[str]:
         if not each.is_unhashed:
             yield from ("", "[[packages]]", *_fields(msgspec.to_builtins(each)))
     yield from ("", "[tool.predictd]", f"python = {_value(lock.python)}")
+    if lock.r:
+        yield f"r = {_value(lock.r)}"
     if lock.unhashed_because:
         yield f"unhashed-because = {_value(lock.unhashed_because)}"
     for each in packages:
         if each.is_unhashed:
             yield from ("", "[[tool.predictd.unhashed]]", *_fields(msgspec.to_builtins(each)))
+    for of_r in sorted(lock.r_packages, key=lambda each: each.name):
+        yield from ("", "[[tool.predictd.r-packages]]", *_fields(msgspec.to_builtins(of_r)))
 
 
 def _fields(table: dict[str, Any]) -> Iterator[str]:

@@ -49,12 +49,22 @@ class EnvironmentManifest(Struct, frozen=True, kw_only=True):
 class Inputs(Struct, frozen=True, kw_only=True):
     """What only the run of a script has shown: what it `reads`, and the paths that it has `removed`
     from the project, as `text_of` writes them, deepest first. `requests` are those for packages, as
-    the pip wrapper has recorded them, and `fingerprint` what an index gave for them."""
+    the pip wrapper has recorded them, and `fingerprint` what an index gave for them. `repositories`
+    are those that R was asked for packages, and `versions` is a hash of what they had."""
 
     reads: Reads
     removed: list[str]
     requests: msgspec.Raw
     fingerprint: str
+    repositories: list[str] = []
+    versions: str = ""
+
+
+def has_interpreters(virtualenv: Path) -> bool:
+    """Whether the Python of an environment still exists, and its R if it has one."""
+    programs = virtualenv / "bin"
+    has_r = not (programs / "Rscript").is_symlink() or os.access(programs / "Rscript", os.X_OK)
+    return has_r and os.access(programs / "python", os.X_OK)
 
 
 class EnvironmentStore(SealedFolders[EnvironmentManifest]):
@@ -101,7 +111,7 @@ class EnvironmentStore(SealedFolders[EnvironmentManifest]):
 
     def has_interpreter(self, name: str) -> bool:
         """Whether the interpreter of an environment still exists."""
-        return os.access(self.virtualenv(name) / "bin" / "python", os.X_OK)
+        return has_interpreters(self.virtualenv(name))
 
     def used_now(self, name: str) -> None:
         """Record that a build or an experiment uses an environment. Blocking. Raises OSError."""

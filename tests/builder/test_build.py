@@ -87,6 +87,13 @@ async def test_build_runs_all_steps(bench: Bench, monkeypatch: pytest.MonkeyPatc
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         "PIP_NO_INPUT": "1",
         "PYTHONUNBUFFERED": "1",
+        "R_LIBS": f"{own}/library",
+        "R_LIBS_USER": f"{own}/library",
+        "R_PROFILE": f"{own}/predictd-bin/Rprofile.site",
+        "PREDICTD_R_REQUESTS": str(folder / "tmp/r-requests"),
+        "RENV_CONFIG_AUTOLOADER_ENABLED": "FALSE",
+        "RENV_CONFIG_CACHE_ENABLED": "FALSE",
+        "RENV_PATHS_ROOT": str(bench.pip_cache / "renv"),
     }
     assert (folder / "code/commands.txt").read_text().splitlines() == [
         f"{own}/predictd-bin/pip",

@@ -19,7 +19,7 @@ async def run_in_new_environment(bench: Bench, spec: BuildSpec) -> list[PipReque
     shutil.copytree(bench.project, spec.code)
     await bench.seeds.make_environment(spec.virtualenv, interpreter, bench.log, 60)
     write_wrappers(spec, interpreter)
-    await run_script(spec, interpreter, run, bench.log, 60)
+    await run_script(spec, [interpreter.prefix], run, bench.log, 60)
     requests = read_requests(spec, script_variables(spec))
     assert requests is not None
     return requests

@@ -70,7 +70,7 @@ async def fingerprint(
     if any(request.served != "uv" or request.status for request in requests):
         return None
     # Its real path, as for the environment.
-    python = await trio.to_thread.run_sync(spec.interpreter.resolve)
+    python = await trio.to_thread.run_sync(spec.python_program.resolve)
     folder = question_folder(spec, "fingerprint")
     deadline = trio.current_time() + time_limit
     digest = hashlib.sha256()

@@ -77,13 +77,13 @@ def read_requests(spec: BuildSpec, given: dict[str, str]) -> list[PipRequest] | 
             folder=str(PurePosixPath(request.folder).relative_to(home)),
             variables=changed,
         )
-        requests.append(_each_text(relative, lambda text: _hidden(text, spec)))
+        requests.append(_each_text(relative, lambda text: hidden(text, spec)))
     return requests
 
 
 def fill_in(request: PipRequest, spec: BuildSpec) -> PipRequest:
     """Return the request with the values of the variables that it names."""
-    return _each_text(request, lambda text: _filled(text, spec))
+    return _each_text(request, lambda text: filled(text, spec))
 
 
 _DECODER = msgspec.json.Decoder(PipRequest)
@@ -96,7 +96,8 @@ def _values(spec: BuildSpec) -> list[tuple[str, str]]:
     return sorted(secrets, key=lambda each: (-len(each[1]), each[0]))
 
 
-def _hidden(text: str, spec: BuildSpec) -> str:
+def hidden(text: str, spec: BuildSpec) -> str:
+    """Return the text with names in the place of the values of variables."""
     for name, value in _values(spec):
         # Odd parts are names, put there before.
         parts = text.split("\0")
@@ -105,7 +106,8 @@ def _hidden(text: str, spec: BuildSpec) -> str:
     return text
 
 
-def _filled(text: str, spec: BuildSpec) -> str:
+def filled(text: str, spec: BuildSpec) -> str:
+    """The inverse of `hidden`."""
     values = dict(_values(spec))
     parts = text.split("\0")
     parts[1::2] = [values.get(name, "") for name in parts[1::2]]

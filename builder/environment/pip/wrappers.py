@@ -17,6 +17,7 @@ from builder.environment.constraints import constraint_variables
 from builder.environment.pip.inside.predictd_pip.decision import BEST_MATCH, STRATEGY, uv_variables
 from builder.environment.pip.inside.predictd_pip.hook import set_hook
 from builder.environment.pip.requests import record_path
+from builder.environment.r.library import r_variables
 from builder.environment.seeds import WRAPPERS
 from builder.git.git_store import SYSTEM_PATH
 from builder.interpreters import Interpreter
@@ -50,7 +51,7 @@ def script_variables(spec: BuildSpec) -> dict[str, str]:
     }
     path = spec.variables.get("PATH", SYSTEM_PATH)
     own |= spec.variables | {"PATH": f"{_folder(spec)}:{spec.virtualenv / 'bin'}:{path}"}
-    return own | constraint_variables(spec, own)
+    return own | r_variables(spec) | constraint_variables(spec, own)
 
 
 def uv_script_variables(spec: BuildSpec, own: dict[str, str]) -> dict[str, str]:

@@ -5,6 +5,7 @@ variables, from the gateway.
 """
 
 from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 
@@ -23,7 +24,7 @@ from gateway.control.builds.build_runner import BuildRunner
 from gateway.control.builds.bytecode import BytecodeCompiler
 from gateway.control.builds.snapshots import BuildLog, Snapshots
 from gateway.control.runtime_settings import RuntimeSettings
-from gateway.control.runtimes.catalogue import RuntimeCatalogue
+from gateway.control.runtimes.catalogue import RuntimeCatalogue, RuntimeChoice
 from gateway.control.runtimes.runtimes import Runtimes
 from gateway.control.sandbox import Sandbox
 from gateway.control.variables import ProcessVariables
@@ -105,6 +106,12 @@ class BuildExecutor:
             self._bytecode.start(project, spec)
         return report
 
+    async def _python_beside(self, choice: RuntimeChoice) -> Path | None:
+        """The Python of an environment of R."""
+        if choice.interpreter.language == "python":
+            return None
+        return (await self._catalogue.bare_of("python")).interpreter.path
+
     async def _spec(self, project: Project, request: BuildRequest) -> BuildSpec:
         choice = await self._catalogue.find(request.interpreter)
         return BuildSpec(
@@ -114,6 +121,7 @@ class BuildExecutor:
             environment=self._build_store.environments.folder(store.new_id()),
             home=self._sandbox.home_of(request.id),
             interpreter=choice.interpreter.path,
+            python=await self._python_beside(choice),
             base=await self._runtimes.base(choice),
             file=request.file,
             function=request.function,

@@ -42,7 +42,7 @@ class BytecodeCompiler:
                 try:
                     await builder.compile_environment(
                         spec.environment,
-                        await builder.inspect(spec.interpreter),
+                        await builder.inspect(spec.python_program),
                         run=await self._runner.for_build(project, spec),
                         file_store=spec.file_store,
                     )

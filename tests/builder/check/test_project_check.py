@@ -168,7 +168,8 @@ async def test_file_is_parsed_confined_and_in_time(bench: Bench) -> None:
     seen: list[SandboxPaths] = []
 
     async def endless(command: list[str], *, paths: SandboxPaths, log: Log, **_: object) -> int:
-        [shown] = paths.read
+        shown, program = paths.read
+        assert (program.name, program.read_text()[:3]) == ("program", '"""')
         seen.append(paths)
         assert [each.name for each in shown.iterdir()] == ["source"]
         assert str(bench.project) not in " ".join(command)

@@ -58,7 +58,7 @@ async def test_first_file_is_installed(
     bench: Bench, files: dict[str, str], file: str, shown: str
 ) -> None:
     """pylock.toml comes before uv.lock, requirements.txt and pyproject.toml."""
-    script = find_implicit_script(await prepared(bench, **files))
+    script = find_implicit_script(await prepared(bench, **files), "python")
     assert script is not None
     assert (script.file, script.shown) == (file, shown)
     assert script.told == (
@@ -70,12 +70,12 @@ async def test_first_file_is_installed(
 async def test_project_root_comes_before_model_root(bench: Bench) -> None:
     """A file at the model's root counts where the project's root has none."""
     spec = await prepared(bench, "a model", **{"a model__requirements_txt": ""})
-    script = find_implicit_script(spec)
+    script = find_implicit_script(spec, "python")
     assert script is not None
     assert script.file == "a model/requirements.txt"
     assert script.line == "cd 'a model' && pip install -r requirements.txt"
     (spec.code / "requirements.txt").touch()
-    script = find_implicit_script(spec)
+    script = find_implicit_script(spec, "python")
     assert script is not None
     assert script.file == "requirements.txt"
 
@@ -87,7 +87,7 @@ async def test_project_without_requirements_has_no_script(
     bench: Bench, files: dict[str, str]
 ) -> None:
     """Settings of tools are no requirements."""
-    assert find_implicit_script(await prepared(bench, **files)) is None
+    assert find_implicit_script(await prepared(bench, **files), "python") is None
 
 
 @pytest.mark.parametrize("name", ["requirements.txt", "pyproject.toml", "pylock.toml", "uv.lock"])

@@ -1,0 +1,1 @@
+"""Packages of R: the library of an environment, and what the build script's R is given."""
