@@ -1,5 +1,6 @@
 """Every law of the inside holds in every interpreter of this machine."""
 
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from tests.workers.inside import interpreters
 from tests.workers.inside.conversation import PROJECTS, READY, Conversation
+from tests.workers.inside.played_gateway import Played
 
 Converse = Callable[..., Conversation]
 
@@ -59,3 +61,13 @@ def badly(converse: Converse) -> Conversation:
     replica = converse()
     assert replica.start(PROJECTS / "badly", "badly.py", "behave").kind == READY
     return replica
+
+
+@pytest.fixture
+def played() -> Iterator[Played]:
+    with Played() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()

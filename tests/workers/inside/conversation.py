@@ -30,22 +30,28 @@ class Frame(NamedTuple):
 class Conversation:
     """Starts the replica; `close` ends it, in any state."""
 
-    def __init__(self, python: Path, folder: Path, environment: dict[str, str]) -> None:
+    def __init__(self, program: Path, folder: Path, environment: dict[str, str]) -> None:
         theirs_in, self._outlet = os.pipe()
         self._inlet, theirs_out = os.pipe()
         self._received = b""
         self._folder = folder
         with open(folder / "stdout", "wb") as stdout, open(folder / "stderr", "wb") as stderr:
+            words, variables = self.command(program, theirs_in, theirs_out)
             self.process = subprocess.Popen(
-                [python, INSIDE / "start.py", str(theirs_in), str(theirs_out)],
+                words,
                 pass_fds=(theirs_in, theirs_out),
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=stderr,
-                env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", **environment},
+                env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", **variables, **environment},
             )
         os.close(theirs_in)
         os.close(theirs_out)
+
+    @staticmethod
+    def command(program: Path, inlet: int, outlet: int) -> tuple[list[str | Path], dict[str, str]]:
+        """What starts a replica of Python on two descriptors, and the variables that it needs."""
+        return [program, INSIDE / "start.py", str(inlet), str(outlet)], {}
 
     def close(self) -> None:
         self.process.kill()

@@ -2,9 +2,7 @@
 
 import json
 import subprocess
-import threading
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ import pytest
 
 from tests.workers.inside.conftest import Converse
 from tests.workers.inside.conversation import INSIDE, READY
+from tests.workers.inside.played_gateway import Played
 
 PACKAGES = INSIDE / "packages"
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -212,48 +211,6 @@ def test_sdk_mistake_raises_the_documented_error(run: Run) -> None:
     assert [kind for kind, _ in said] == [kind for kind, _ in SAID]
     for (_, text), (_, begins) in zip(said, SAID, strict=True):
         assert text.startswith(begins)
-
-
-class Played(ThreadingHTTPServer):
-    """A gateway that notes what it is asked and answers what it was told to."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Played.Handler)
-        self.asked: list[tuple[str, str, str | None, Any]] = []
-        self.answers: list[tuple[int, bytes]] = []
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/api/v1"
-
-    class Handler(BaseHTTPRequestHandler):
-        server: "Played"
-
-        def do_GET(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            said = json.loads(body) if body else None
-            key = self.headers.get("Authorization")
-            self.server.asked.append((self.command, self.path, key, said))
-            status, answer = self.server.answers.pop(0)
-            self.send_response(status)
-            self.end_headers()
-            self.wfile.write(answer)
-
-        do_POST = do_GET  # noqa: N815
-
-        def log_message(self, *_: object) -> None: ...
-
-
-@pytest.fixture
-def played() -> Iterator[Played]:
-    with Played() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
 
 
 CALLS = """

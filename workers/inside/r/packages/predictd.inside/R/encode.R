@@ -73,11 +73,14 @@ encode_fast <- function(value) {
 
 # The elements of an array as arrays in arrays, by rows.
 .nested <- function(elements, shape) {
-    for (size in rev(shape[-1L])) {
-        elements <- matrix(elements, ncol = size)
-        columns <- lapply(seq_len(size), function(column) elements[, column])
-        elements <- if (size) paste0("[", do.call(paste, c(columns, sep = ",")), "]")
-                    else rep("[]", nrow(elements))
+    while (length(shape) > 1L) {
+        size <- shape[[length(shape)]]
+        shape <- shape[-length(shape)]
+        count <- prod(shape)
+        slices <- lapply(seq_len(size), function(slice) elements[(slice - 1L) * count + seq_len(count)])
+        elements <- if (!count) character()
+                    else if (!size) rep("[]", count)
+                    else paste0("[", do.call(paste, c(slices, sep = ",")), "]")
     }
     .array(elements)
 }
@@ -246,23 +249,25 @@ not_encoded <- function(value, problem) {
     message <- conditionMessage(problem)
     if (inherits(problem, "stackOverflowError") || grepl(.TOO_DEEP, message))
         return("the value is nested too deep to be said in JSON")
-    paste0("at ", tryCatch(.path(value), error = function(e) "$"), ": ", message)
+    paste0("at ", tryCatch(.path(value), error = function(e) "result"), ": ", message)
 }
 
 .TOO_DEEP <- "nested too deeply|C stack usage"
 
+# As code of R would reach it: result$a[[3]].
 .path <- function(value) {
-    path <- "$"
+    path <- "result"
     repeat {
         walks <- is.list(value) && (!is.object(value) || is.data.frame(value))
         inner <- if (walks) which(!vapply(value, .has_json, NA))
         if (!length(inner))
             return(path)
-        name <- names(value)[inner[[1L]]]
-        path <- paste0(path, if (is.null(name) || !nzchar(name)) sprintf("[%d]", inner[[1L]])
+        first <- inner[[1L]]
+        name <- names(value)[first]
+        path <- paste0(path, if (is.null(name) || is.na(name) || !nzchar(name)) sprintf("[[%d]]", first)
                              else if (make.names(name) == name) paste0("$", name)
                              else paste0("[[", encodeString(name, quote = "\""), "]]"))
-        value <- value[[inner[[1L]]]]
+        value <- value[[first]]
     }
 }
 

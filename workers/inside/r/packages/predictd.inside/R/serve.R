@@ -22,8 +22,21 @@ serve <- function(descriptors, packages) {
     start <- jsonlite::parse_json(.text_of(start$body))
     book$serves <- TRUE
     book$crns <- start$crns
-    answer(.load(start), start)
+    the_function <- .load(start)
+    # A file may set the option for itself; then uncaught errors end the process as it says.
+    if (is.null(getOption("error")))
+        options(error = .uncaught, showErrorCalls = FALSE)
+    answer(the_function, start)
     quit("no", 0L)
+}
+
+# R calls this for an error that no handler sees: that of stop() with a condition which is no error.
+# Then it ends the process.
+.uncaught <- function() {
+    if (!isTRUE(book$asked) || Sys.getpid() != wire$pid)
+        return()
+    message <- sub("\n$", "", sub("^Error( in .*?)? : |^Error: ", "", geterrmessage(), perl = TRUE))
+    send(frame(.RAISED, book$id, encode(describe(simpleError(message)))))
 }
 
 .text_of <- function(body) {
@@ -98,7 +111,11 @@ answer <- function(the_function, start) {
                 .answer_all(read, .call_model, now),
                 error = function(problem) if (now$doing == "call") now$calls <- .their_calls(".call_model")
             ),
-            error = function(problem) .reply_to_error(problem, now)
+            error = function(problem) .reply_to_error(problem, now),
+            interrupt = function(problem) {
+                complain("interrupted\n")
+                quit("no", 1L)
+            }
         )
         if (is.null(reply))
             return()
@@ -113,7 +130,7 @@ answer <- function(the_function, start) {
         asked <- .expect(receive(), .PREDICT)
         if (is.null(asked))
             return(NULL)
-        id <- now$id <- asked$id
+        id <- now$id <- book$id <- asked$id
         now$doing <- "read"
         argument <- read(asked$body)
         now$doing <- "call"

@@ -1,15 +1,12 @@
 # Text as JSON: in ASCII, so that no locale can change it on its way.
 
-# Text in UTF-8, whatever its encoding is: what is marked as latin1 is converted, and bytes that are
+# Text of any encoding in UTF-8: what is marked as latin1 is converted, and bytes that are
 # no UTF-8 are shown as `<e9>`.
 as_utf8 <- function(text) {
-    text <- enc2utf8(text)
-    broken <- which(!validUTF8(text) & !is.na(text))
-    if (length(broken)) {
-        Encoding(text) <- "bytes"
-        text[broken] <- iconv(text[broken], "UTF-8", "UTF-8", sub = "byte")
-        Encoding(text) <- "UTF-8"
-    }
+    right <- validEnc(text)
+    text[right] <- enc2utf8(text[right])
+    if (!all(right))
+        text[!right] <- iconv(text[!right], "UTF-8", "UTF-8", sub = "byte")
     text
 }
 
@@ -17,7 +14,6 @@ as_utf8 <- function(text) {
 quoted <- function(text) {
     if (!length(text))
         return(character())
-    text <- enc2utf8(text)
     odd <- which(grepl(.SPECIAL, text, perl = TRUE, useBytes = TRUE))
     if (length(odd))
         text[odd] <- .escaped(text[odd])
@@ -27,12 +23,13 @@ quoted <- function(text) {
 .SPECIAL <- "[\"\\\\\\x01-\\x1f\\x80-\\xff]"
 
 .escaped <- function(text) {
-    bad <- !validUTF8(text)
+    bad <- !validEnc(text)
     if (any(bad))
         stop(
-            "text that is not UTF-8 (", encodeString(text[bad][[1L]], quote = "\""),
+            "text that is not UTF-8 (", as_utf8(text[bad][[1L]]),
             ") cannot be said in JSON: convert it with iconv(), or mark it with Encoding()"
         )
+    text <- enc2utf8(text)
     text <- gsub("\\", "\\\\", text, fixed = TRUE)
     text <- gsub("\"", "\\\"", text, fixed = TRUE)
     if (any(grepl("[\\x01-\\x1f]", text, perl = TRUE, useBytes = TRUE)))

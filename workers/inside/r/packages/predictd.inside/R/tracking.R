@@ -7,7 +7,8 @@
 book <- new.env(parent = emptyenv())
 book$serves <- FALSE # whether this process is a replica
 book$asked <- FALSE # whether a prediction is being made
-book$page <- NULL
+book$page <- NULL # that of the current prediction
+book$trial <- NULL # that of a call which is no prediction
 book$crns <- list()
 
 .MOST_BYTES <- 260000 # of the metrics of one prediction as JSON; the gateway reads no longer frame
@@ -16,7 +17,7 @@ book$crns <- list()
 
 open_page <- function() {
     page <- new.env(parent = emptyenv())
-    page$began <- .now()
+    page$began <- now_ms()
     page$since <- proc.time()[[3L]]
     page$uuid <- .uuid(page$began)
     page$depth <- 0L
@@ -26,7 +27,7 @@ open_page <- function() {
     page
 }
 
-.now <- function() floor(as.numeric(Sys.time()) * 1000)
+now_ms <- function() floor(as.numeric(Sys.time()) * 1000)
 
 close_page <- function(page) {
     # By the duration, since the clock may have been set meanwhile.
