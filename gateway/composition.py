@@ -22,6 +22,7 @@ from gateway.control.disk.project_usage import ProjectUsage
 from gateway.control.disk.temporary_files import TemporaryFiles
 from gateway.control.disk.trash import Trash
 from gateway.control.foundation import Foundation
+from gateway.control.gpu_reservations import GpuReservations
 from gateway.control.history.history import History
 from gateway.control.history.recorder import TrafficRecorder
 from gateway.control.interpreters import Discover, Interpreters
@@ -52,6 +53,7 @@ from store import Database, Model
 from workers import QueueBudget, Workers, open_workers
 from workers.allowance import Allowance
 from workers.confinement import Confinement
+from workers.gpus import NvmlDriver
 from workers.kernel_limits import descriptors, tasks
 
 logger = logging.getLogger(__name__)
@@ -143,6 +145,7 @@ async def open_control(
                 build_store=build_store,
                 interpreters=Interpreters(interpreter, discover, data.interpreters),
                 resources=resources,
+                gpus=GpuReservations(workers.gpus, runtime_settings),
                 accounts=accounts,
                 operation_timeouts=operation_timeouts or OperationTimeouts(),
                 permissions=PermissionChanges(database, accounts, endpoints),
@@ -203,6 +206,7 @@ async def _workers(
         most_memory=resources.for_models,
         confinement=confinement,
         allowance=allowance,
+        gpu_driver=NvmlDriver(),
     ) as workers:
         resources.attach_cgroups(workers.cgroups)
         yield workers

@@ -201,6 +201,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     project_replicas: Annotated[Count, "replicas of all models of one project", NEW_DEPLOYMENTS] = (
         90
     )
+    project_gpus: Annotated[
+        CountOrZero,
+        "GPUs of all models, experiments and sessions of one project; 0 means no limit",
+        NEW_DEPLOYMENTS,
+    ] = 0
     users_may_create_models: Annotated[
         bool, "users who are not site administrators may create models", IMMEDIATELY
     ] = True

@@ -88,6 +88,7 @@ class Model(Record, frozen=True, kw_only=True):
     auth_enabled: bool = True
     cpu_millicores: int
     memory_mb: int
+    nvidia_gpus: int = 0
     replicas: int
     keep_builds: int = -1  # of the latest; -1: as many as the site
     keep_builds_days: int = -1
@@ -155,6 +156,7 @@ class Deployment(StatefulRecord, frozen=True, kw_only=True):
     build_number: int  # stays after the build was deleted
     cpu_millicores: int
     memory_mb: int
+    nvidia_gpus: int = 0  # of each replica
     replicas: int
     network: Network = "machine"
     variables: bytes = b""  # encrypted; empty: none
@@ -199,6 +201,7 @@ class Experiment(StatefulRecord, frozen=True, kw_only=True):
     interpreter: str = ""  # the identifier that was chosen
     cpu_millicores: int
     memory_mb: int
+    nvidia_gpus: int = 0
     network: Network = "machine"
     keep: list[str] = field(default_factory=lambda: ["*"])  # patterns of the files that it keeps
     status: ExperimentStatus = "queued"

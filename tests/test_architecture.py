@@ -126,6 +126,7 @@ def test_only_the_composition_takes_the_foundation() -> None:
     assert importers_of("gateway.control.foundation") == {
         "gateway/composition.py",
         "gateway/control/assembly.py",
+        "gateway/control/deployments/assembly.py",
         "gateway/control/sessions/assembly.py",
         "gateway/control/control.py",
     }

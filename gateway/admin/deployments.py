@@ -19,7 +19,6 @@ from gateway.control.deployments.new_deployment import NewDeployment
 from gateway.control.records import Deployment, Model
 from gateway.control.user_variables import ShownVariables
 from gateway.control.views import DeploymentView
-from gateway.errors import Refusal
 from gateway.identity.principal import is_allowed, principal
 from workers import Network
 
@@ -29,9 +28,10 @@ ONE = f"{MANY}/<deployment_id>"
 
 
 class CreateDeployment(msgspec.Struct, kw_only=True):
-    """`cpu` in cores, `memory` in GB; the model's defaults apply to what is missing. With `network`
-    "none" the replicas reach only their callers, with "outward" also other machines but nothing on
-    this one. With "listen" they may listen on TCP ports, with "machine" they may not.
+    """`cpu` in cores, `memory` in GB, `nvidia_gpus` whole GPUs, each for one replica; the model's
+    defaults apply to what is missing. With `network` "none" the replicas reach only their callers,
+    with "outward" also other machines but nothing on this one. With "listen" they may listen on TCP
+    ports, with "machine" they may not.
 
     `based_on` is the id of a deployment of the model: what it was created with applies to what is
     missing, its variables too, and its secrets to those that are not named."""
@@ -39,7 +39,7 @@ class CreateDeployment(msgspec.Struct, kw_only=True):
     based_on: str = ""
     cpu: float | None = None
     memory: float | None = None
-    nvidia_gpus: Amount = 0
+    nvidia_gpus: Amount | None = None
     replicas: Amount | None = None
     network: Network | None = None
     environment: Variables | None = None
@@ -131,6 +131,7 @@ async def deployment_defaults(
             cpu_millicores=model.cpu_millicores,
             memory_mb=model.memory_mb,
             replicas=model.replicas,
+            nvidia_gpus=model.nvidia_gpus,
         )
     before = await control.deployments.earlier.created_with(model, body.based_on)
     if with_variables:
@@ -142,14 +143,13 @@ def new_deployment(defaults: NewDeployment, body: CreateDeployment | None) -> Ne
     """The deployment that a request asks for, with the defaults for what is missing. Raises
     Refusal."""
     body = body or CreateDeployment()
-    if body.nvidia_gpus:
-        raise Refusal("feature.unsupported", "nvidia_gpus: predictd does not assign GPUs")
     before = user_variables.Variables(defaults.environment, defaults.secrets)
     variables = user_variables.combine(body.environment, body.secrets, before)
     return NewDeployment(
         cpu_millicores=scaled("cpu", body.cpu, 1000, defaults.cpu_millicores),
         memory_mb=scaled("memory", body.memory, 1024, defaults.memory_mb),
         replicas=defaults.replicas if body.replicas is None else body.replicas,
+        nvidia_gpus=defaults.nvidia_gpus if body.nvidia_gpus is None else body.nvidia_gpus,
         network=body.network or defaults.network,
         environment=variables.plain,
         secrets=variables.secrets,
@@ -174,7 +174,7 @@ def deployment_json(view: DeploymentView, variables: ShownVariables) -> Json:
         "project_id": deployment.project_id,
         "cpu": deployment.cpu_millicores / 1000,
         "memory": deployment.memory_mb / 1024,
-        "nvidia_gpu": 0,
+        "nvidia_gpu": deployment.nvidia_gpus,
         "replicas": deployment.replicas,
         "replicas_ready": statistics.ready if statistics else 0,
         "network": deployment.network,

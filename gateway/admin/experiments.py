@@ -15,7 +15,7 @@ from gateway.admin.routing import route
 from gateway.admin.routing.downloads import download, log_text
 from gateway.admin.routing.paging import PAGED, page
 from gateway.admin.routing.parameters import text
-from gateway.admin.schemas import Json, creator_json, failure_json, lock_json, scaled
+from gateway.admin.schemas import Amount, Json, creator_json, failure_json, lock_json, scaled
 from gateway.control import Control
 from gateway.control.audit.audit_log import annotate
 from gateway.control.experiments.comparison import BATCH, MOST_EXPERIMENTS, Comparison
@@ -43,6 +43,7 @@ class CreateExperiment(msgspec.Struct, kw_only=True):
     comment: str = ""
     cpu: float | None = None
     memory: float | None = None
+    nvidia_gpus: Amount = 0
     network: Network = "machine"
     keep: Annotated[list[str], msgspec.Meta(max_length=100)] = msgspec.field(
         default_factory=lambda: ["*"]
@@ -88,6 +89,7 @@ class ExperimentRoutes:
             comment=body.comment,
             cpu_millicores=scaled("cpu", body.cpu, 1000, defaults.cpu_millicores),
             memory_mb=scaled("memory", body.memory, 1024, defaults.memory_mb),
+            nvidia_gpus=body.nvidia_gpus,
             network=body.network,
             keep=body.keep,
             fresh=body.fresh,
@@ -255,6 +257,7 @@ def experiment_json(view: ExperimentView) -> Json:
         "runtime_identifier": experiment.interpreter,
         "cpu": experiment.cpu_millicores / 1000,
         "memory": experiment.memory_mb / 1024,
+        "nvidia_gpus": experiment.nvidia_gpus,
         "network": experiment.network,
         "keep": experiment.keep,
         "fresh": experiment.fresh,

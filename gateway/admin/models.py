@@ -52,6 +52,7 @@ class CreateModel(msgspec.Struct, kw_only=True):
 class Resources(msgspec.Struct, kw_only=True):
     cpu_millicores: Amount | msgspec.UnsetType = msgspec.UNSET
     memory_mb: Amount | msgspec.UnsetType = msgspec.UNSET
+    nvidia_gpus: Amount | msgspec.UnsetType = msgspec.UNSET
 
 
 class ReplicationPolicy(msgspec.Struct, kw_only=True):
@@ -91,6 +92,7 @@ class UpdateModel(msgspec.Struct, kw_only=True, omit_defaults=True):
             "keep_builds_days": self.keep_builds_days,
             "cpu_millicores": self.default_resources.cpu_millicores,
             "memory_mb": self.default_resources.memory_mb,
+            "nvidia_gpus": self.default_resources.nvidia_gpus,
             "replicas": self.default_replication_policy.num_replicas,
         }
         return {name: value for name, value in named.items() if value is not msgspec.UNSET}
@@ -267,7 +269,7 @@ def model_json(view: ModelView, project: Project) -> Json:
         "default_resources": {
             "cpu_millicores": model.cpu_millicores,
             "memory_mb": model.memory_mb,
-            "nvidia_gpus": 0,
+            "nvidia_gpus": model.nvidia_gpus,
         },
         "default_replication_policy": {"num_replicas": model.replicas, "type": "fixed"},
         "url": view.url,

@@ -12,7 +12,7 @@ from gateway.admin import log_stream
 from gateway.admin.lookup import Lookup
 from gateway.admin.routing import route
 from gateway.admin.routing.json_body import FREE_BYTES
-from gateway.admin.schemas import AnyJson, Json, null, scaled
+from gateway.admin.schemas import Amount, AnyJson, Json, null, scaled
 from gateway.control import Control
 from gateway.control.records import Build, Deployment
 from gateway.control.sessions.new_session import Kind, NewSession
@@ -40,6 +40,7 @@ class CreateSession(msgspec.Struct, kw_only=True):
     build_script_path: str = ""
     network: Network = "machine"
     memory: float | None = None
+    nvidia_gpus: Amount = 0
     model_id: str = ""
     build_id: str = ""
     rows: Size = 24
@@ -84,6 +85,7 @@ class SessionRoutes:
             script=body.build_script_path or builder.DEFAULT_SCRIPT,
             network=deployment.network if deployment else body.network,
             memory_mb=scaled("memory", body.memory, 1024, defaults.memory_mb),
+            nvidia_gpus=body.nvidia_gpus,
             rows=body.rows,
             columns=body.columns,
             term=body.term,

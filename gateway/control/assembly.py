@@ -19,16 +19,14 @@ from gateway.control.builds.environments import Environments
 from gateway.control.builds.probe import Prober
 from gateway.control.builds.project_checks import ProjectChecks
 from gateway.control.builds.snapshots import Snapshots
+from gateway.control.deployments.assembly import assemble_deployments
 from gateway.control.deployments.deployments import Deployments
-from gateway.control.deployments.pool_factory import PoolFactory
-from gateway.control.deployments.rollout_services import RolloutServices
 from gateway.control.experiments.experiments import Experiments
 from gateway.control.experiments.run_builds import RunBuilds
 from gateway.control.experiments.run_files import RunFiles
 from gateway.control.experiments.run_spec import RunSpecs
 from gateway.control.experiments.run_task import RunServices
 from gateway.control.foundation import Foundation
-from gateway.control.pool_spec import PoolSpecs
 from gateway.control.runtimes.catalogue import RuntimeCatalogue
 from gateway.control.runtimes.runtime_task import RuntimeServices
 from gateway.control.runtimes.runtimes import Runtimes
@@ -69,7 +67,7 @@ def assemble(foundation: Foundation) -> Workloads:
         shared.runner,
         shared.environments,
         builds,
-        _deployments(foundation, shared, builds),
+        assemble_deployments(foundation, shared.keys, builds),
         _experiments(foundation, shared, builds),
         shared.catalogue,
         shared.runtimes,
@@ -151,6 +149,7 @@ def _builds(foundation: Foundation, shared: _Shared) -> Builds:
         build_store=foundation.build_store,
         encryption=foundation.encryption,
         settings=foundation.settings,
+        gpus=foundation.gpus,
     )
     services = BuildServices(
         database=foundation.database,
@@ -178,46 +177,6 @@ def _builds(foundation: Foundation, shared: _Shared) -> Builds:
     )
 
 
-def _deployments(foundation: Foundation, shared: _Shared, builds: Builds) -> Deployments:
-    pools = PoolFactory(
-        specs=PoolSpecs(
-            database=foundation.database,
-            data=foundation.data,
-            build_store=foundation.build_store,
-            sandbox=foundation.sandbox,
-            variables=foundation.variables,
-            instance_id=foundation.instance_id,
-        ),
-        workers=foundation.workers,
-        metrics_writer=foundation.metrics_writer,
-        recorder=foundation.recorder,
-        settings=foundation.settings,
-        build_store=foundation.build_store,
-        set_aside=foundation.set_aside,
-    )
-    services = RolloutServices(
-        database=foundation.database,
-        writer=foundation.writer,
-        builds=builds,
-        pools=pools,
-        resources=foundation.resources,
-        endpoints=foundation.endpoints,
-        changes=foundation.changes,
-        variables=foundation.variables,
-        keys=shared.keys,
-        timeouts=foundation.operation_timeouts,
-    )
-    return Deployments(
-        services,
-        settings=foundation.settings,
-        tasks=foundation.tasks,
-        sandbox=foundation.sandbox,
-        disk=foundation.disk,
-        build_store=foundation.build_store,
-        set_aside=foundation.set_aside,
-    )
-
-
 def _experiments(foundation: Foundation, shared: _Shared, builds: Builds) -> Experiments:
     services = RunServices(
         database=foundation.database,
@@ -233,6 +192,7 @@ def _experiments(foundation: Foundation, shared: _Shared, builds: Builds) -> Exp
             semaphore=builds.semaphore,
         ),
         resources=foundation.resources,
+        gpus=foundation.gpus,
         run_specs=RunSpecs(
             build_store=foundation.build_store,
             sandbox=foundation.sandbox,

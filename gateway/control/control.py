@@ -32,10 +32,8 @@ from gateway.identity.passwords import Passwords
 
 
 class Control:
-    """The parts of the control.
-
-    `records` and `views` are its read side: what the admin API and the pages show is from there.
-    """
+    """The parts of the control. `records` and `views` are its read side, for the admin API and the
+    pages."""
 
     def __init__(self, foundation: Foundation) -> None:
         self.accounts = foundation.accounts
@@ -52,6 +50,7 @@ class Control:
         self.set_aside = foundation.set_aside
         self.interpreters = foundation.interpreters
         self.resources = foundation.resources
+        self.gpus = foundation.gpus
         self.workers = foundation.workers
         self.metrics_writer = foundation.metrics_writer
         self.changes = foundation.changes
@@ -112,7 +111,7 @@ class Control:
         await self.experiments.recover()
         await trio.to_thread.run_sync(self.set_aside.save)
         self.interpreters.start_discovery(self.tasks)
-        watches = (self.metrics.watch, self._trash.watch, self.collection.watch)
+        watches = (self.metrics.watch, self._trash.watch, self.collection.watch, self.gpus.watch)
         for task in (*watches, self.project_usage.look_at_all):
             self.tasks.start(task)
         return password

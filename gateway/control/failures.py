@@ -154,6 +154,16 @@ def session_out_of_memory(error: NotEnoughMemory) -> Failure:
     )
 
 
+def session_without_gpu(problem: str) -> Failure:
+    """All GPUs are reserved."""
+    return Failure(
+        step="START",
+        summary="No GPU is free for the session",
+        problem=problem,
+        advice="Stop a model or experiment with GPUs, or open the session without.",
+    )
+
+
 # What to do about a start or a probe that met a limit.
 _ADVICE = {
     Cause.MEMORY: "Ask for more memory (`--memory`), or have the model load less.",

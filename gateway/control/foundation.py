@@ -14,6 +14,7 @@ from gateway.control.disk.project_usage import ProjectUsage
 from gateway.control.disk.removal_queue import RemovalQueue
 from gateway.control.disk.temporary_files import TemporaryFiles
 from gateway.control.disk.trash import Trash
+from gateway.control.gpu_reservations import GpuReservations
 from gateway.control.history.history import History
 from gateway.control.history.recorder import TrafficRecorder
 from gateway.control.interpreters import Interpreters
@@ -59,6 +60,7 @@ class Foundation(msgspec.Struct, frozen=True, kw_only=True):
     build_store: BuildStore
     interpreters: Interpreters
     resources: HostResources
+    gpus: GpuReservations
     endpoints: Endpoints
     tasks: Tasks
     metrics_writer: MetricsWriter

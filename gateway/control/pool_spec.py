@@ -60,6 +60,7 @@ class PoolSpecs:
                 language=self._build_store.language(build.id),
                 identity=sandbox_uids.of_deployment(deployment),
                 limits=Limits(memory=deployment.memory_mb * MIB, cpu=deployment.cpu_millicores),
+                gpus=deployment.nvidia_gpus,
                 network=deployment.network,
                 crns=crns,
             ),
@@ -80,6 +81,7 @@ def replica_spec(
     language: Language,
     identity: int,
     limits: Limits,
+    gpus: int = 0,
     network: Network,
     crns: Crns = Crns(),  # noqa: B008 - it is frozen
 ) -> ReplicaSpec:
@@ -99,6 +101,7 @@ def replica_spec(
         name_variables=NAME_VARIABLES,
         identity=identity,
         limits=limits,
+        gpus=gpus,
         network=network,
         crns=crns,
     )

@@ -5,14 +5,15 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from tests.support.nvml import NvmlLibrary, gpu
 from tests.support.skipping import not_here
-from workers.gpus import NvmlDriver
+from workers.gpus import Gpu, GpuUse, NvmlDriver, Survey
+from workers.gpus.nvml import NO_DRIVER
 
 # The major and minor number of /dev/null.
 _NULL = os.makedev(1, 3)
@@ -71,3 +72,26 @@ def fake_gpus(number: int) -> Iterator[FakeGpus]:
     finally:
         shutil.rmtree(dev)
         shutil.rmtree(state)
+
+
+class PlainGpus:
+    """A driver of this many GPUs, without NVML: for tests of what is above it."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def survey(self) -> Survey:
+        gpus = tuple(
+            Gpu(uuid=f"GPU-{each}", name="A2", memory=1 << 30, node="/dev/null")
+            for each in range(self.number)
+        )
+        return Survey(gpus=gpus, driver="550.54.15", problem="" if gpus else NO_DRIVER)
+
+    def measure(self, uuids: Iterable[str]) -> dict[str, GpuUse]:
+        return {each: GpuUse(busy=0.5, memory=1 << 20) for each in uuids}
+
+    def processes(self, uuid: str) -> list[int]:
+        return []
+
+    def close(self) -> None:
+        """It holds nothing."""

@@ -64,7 +64,7 @@ class Gpus:
         self._others: dict[str, int] = {}
         self._unknown = False
         self._hangs = False
-        self._thread = trio.CapacityLimiter(1)
+        self.thread = trio.CapacityLimiter(1)
         self._waiting: list[str] = []
         self._changed = trio.Event()
 
@@ -158,7 +158,7 @@ class Gpus:
         """None where the driver does not answer in time. What it then still does is done later."""
         with trio.move_on_after(PATIENCE):
             found = await trio.to_thread.run_sync(
-                work, *args, limiter=self._thread, abandon_on_cancel=True
+                work, *args, limiter=self.thread, abandon_on_cancel=True
             )
             self._hangs = False
             return found

@@ -3,6 +3,7 @@ build of the model was probed under the same conditions.
 
 It sees what the first deployment will see, and gets what that asks for: the first that waits for
 this build. Without one, that is the present deployment of its model, which this build may replace.
+It does not wait for GPUs: where none is free, there is no probe.
 """
 
 from collections.abc import Set
@@ -17,6 +18,7 @@ import store
 from builder import BuildSpec, BuildStore, Interpreter, Probed, Snapshot
 from gateway.control import failures, sandbox_uids
 from gateway.control.accounts.workload_keys import WorkloadKeys
+from gateway.control.gpu_reservations import GpuReservations
 from gateway.control.pool_spec import replica_spec, replica_with_settings
 from gateway.control.resources import ResourceRequest
 from gateway.control.runtime_settings import RuntimeSettings
@@ -25,6 +27,7 @@ from gateway.control.source_files import SourceFiles
 from gateway.control.variables import ProcessVariables, slug
 from gateway.data_folder import DataFolder
 from gateway.encryption import Encryption
+from gateway.errors import Refusal
 from gateway.version import version
 from store import Build, Database, Deployment, Model, Project
 from workers import NETWORKS, Limits, Log, Network, PoolSpec, ProbeRaised, StartFailed, Workers
@@ -55,8 +58,10 @@ class Prober:
         build_store: BuildStore,
         encryption: Encryption,
         settings: RuntimeSettings,
+        gpus: GpuReservations,
     ) -> None:
         self._workers = workers
+        self._gpus = gpus
         self._database = database
         self._data = data
         self._variables = variables
@@ -84,6 +89,7 @@ class Prober:
                     language=interpreter.language,
                     identity=sandbox_uids.of_builds(project),
                     limits=_limits(await self._read(model), deployments.wanted),
+                    gpus=(first or await self._read(model)).nvidia_gpus,
                     network=_network(build, deployments.wanted),
                 )
                 settings = self._settings.current
@@ -99,7 +105,8 @@ class Prober:
                     return Probed(conditions, same_as=f"build {same.number}")
                 log.write("Starting the model for a test")
                 try:
-                    await self._workers.probe(pool, log, example)
+                    if not await self._start(pool, project, log, example):
+                        return Probed()
                 except (StartFailed, ProbeRaised) as error:
                     source = source_of(spec.code, build, Path(project.path), spec.snapshot)
                     explain = partial(failures.probe_failed, error, source)
@@ -107,6 +114,22 @@ class Prober:
             return Probed(conditions)
 
         return probe
+
+    async def _start(
+        self, pool: PoolSpec, project: Project, log: Log, example: bytes | None
+    ) -> bool:
+        """Starts the model, if the GPUs that it asks for are free. A build does not wait for them:
+        the deployment that it replaces may hold them. Raises StartFailed, ProbeRaised."""
+        reserved = None
+        if pool.replica.gpus:
+            try:
+                reserved = await self._gpus.reserve_now(project.id, pool.replica.gpus)
+            except Refusal as busy:
+                log.write(f"The model is not tested: {busy.message}")
+                return False
+        with self._gpus.held(reserved):
+            await self._workers.probe(pool, log, example)
+        return True
 
     async def _conditions(
         self, pool: PoolSpec, spec: BuildSpec, keys: Set[str], example: str | None

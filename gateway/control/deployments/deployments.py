@@ -16,7 +16,8 @@ from gateway.background import Tasks
 from gateway.control.audit.audit_log import annotate
 from gateway.control.deployments.earlier_deployments import EarlierDeployments
 from gateway.control.deployments.new_deployment import NewDeployment, check_deployment
-from gateway.control.deployments.rollout import Restart, Rollout
+from gateway.control.deployments.restart import Restart
+from gateway.control.deployments.rollout import Rollout
 from gateway.control.deployments.rollout_services import RolloutServices
 from gateway.control.disk.free_space import FreeSpace
 from gateway.control.operation import Operations
@@ -119,6 +120,7 @@ class Deployments:
                     cpu_millicores=asked.cpu_millicores,
                     memory_mb=asked.memory_mb,
                     replicas=asked.replicas,
+                    nvidia_gpus=asked.nvidia_gpus,
                     network=asked.network,
                     variables=kept,
                 ),
@@ -142,6 +144,7 @@ class Deployments:
         check_deployment(asked, most_replicas=self._settings.current.max_replicas)
         self._sandbox.check_network(asked.network)
         self._services.resources.check(asked, now=now)
+        self._services.gpus.check(asked.nvidia_gpus, asked.replicas)
         most, others = self._settings.current.project_replicas, self._replicas(project_id, model_id)
         if others + asked.replicas > most:
             text = f"the models of one project may have {most} replicas; the others have {others}"

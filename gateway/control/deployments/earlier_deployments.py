@@ -48,6 +48,7 @@ class EarlierDeployments:
             cpu_millicores=found.cpu_millicores,
             memory_mb=found.memory_mb,
             replicas=found.replicas,
+            nvidia_gpus=found.nvidia_gpus,
             network=found.network,
             environment=kept.plain,
             secrets=kept.secrets,

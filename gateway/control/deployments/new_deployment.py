@@ -14,6 +14,7 @@ class NewDeployment(msgspec.Struct, frozen=True, kw_only=True):
     cpu_millicores: int
     memory_mb: int
     replicas: int
+    nvidia_gpus: int = 0
     network: Network = "machine"
     environment: dict[str, str] = {}
     secrets: dict[str, str] = {}
@@ -34,4 +35,6 @@ def check_deployment(asked: NewDeployment, *, most_replicas: int) -> None:
         raise Refusal("argument.invalid", "cpu: must be more than 0")
     if asked.memory_mb <= 0:
         raise Refusal("argument.invalid", "memory: must be more than 0")
+    if asked.nvidia_gpus < 0:
+        raise Refusal("argument.invalid", "nvidia_gpus: must not be less than 0")
     combine(asked.environment, asked.secrets)

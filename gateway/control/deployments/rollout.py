@@ -9,13 +9,18 @@ store and call `stop`; the task of the rollout alone writes the end.
 """
 
 import logging
-from contextlib import AbstractContextManager, AsyncExitStack, suppress
+from contextlib import AsyncExitStack, suppress
+from functools import partial
 
+import msgspec
 import trio
 
 import store
 from gateway.control import failures
+from gateway.control.deployments.deployment_gpus import DeploymentGpus
+from gateway.control.deployments.restart import Restart
 from gateway.control.deployments.rollout_services import RolloutServices
+from gateway.control.deployments.waiting import wait_for_build, wait_until_decryptable
 from gateway.control.failures import InterpreterGone
 from gateway.control.operation import Operation, Operations
 from gateway.control.resources import NotEnoughMemory
@@ -24,26 +29,6 @@ from store import Build, Deployment, Failure
 from workers import Pool, StartFailed
 
 logger = logging.getLogger(__name__)
-
-
-class Restart:
-    """The last restart of a deployment's replicas: whether it runs, and why it failed."""
-
-    def __init__(self) -> None:
-        self._running = 0
-        self.problem = ""
-
-    @property
-    def is_running(self) -> bool:
-        return self._running > 0
-
-    def begin(self) -> None:
-        self._running += 1
-        self.problem = ""
-
-    def end(self, problem: str) -> None:
-        self._running -= 1
-        self.problem = problem
 
 
 class Rollout:
@@ -63,6 +48,7 @@ class Rollout:
         self.deployment = deployment
         self.pool: Pool | None = None
         self.restart = Restart()
+        self.gpus = DeploymentGpus(services.gpus, deployment)
         self.operation = Operation(self._log_wait)
         self._services = services
         self._model_lock = turn
@@ -93,6 +79,8 @@ class Rollout:
                 logger.exception("deployment.crashed number=%d", number)
                 await self._tear_down()
                 await self._end(failures.internal_error(error))
+            finally:
+                self.gpus.release()
 
     async def _tear_down(self) -> None:
         self.stop()
@@ -109,13 +97,12 @@ class Rollout:
 
     async def _serve_until_closed(self) -> Failure | None:
         """Returns when the pool is closed, or why the deployment cannot be served."""
-        assert self.deployment.build_id is not None
         failure, lost = None, False
         # Between what it waits for and its pool as well.
         why = "it is starting" if self.deployment.status == "deployed" else ""
         try:
-            with self._absent(why):
-                failure = await self._roll_out_when_possible(self.deployment.build_id)
+            with self._services.endpoints.absent(self.deployment.model_id, why):
+                failure = await self._roll_out_when_possible()
         except store.IllegalTransition:
             logger.info("deployment.stopped number=%d", self.deployment.number)
             await self._tear_down()
@@ -130,56 +117,17 @@ class Rollout:
         self.deployment, self.pool = deployment, None
         return await self._serve_until_closed()
 
-    async def _roll_out_when_possible(self, build_id: str) -> Failure | None:
+    async def _roll_out_when_possible(self) -> Failure | None:
         """As `_roll_out`, when there is what the deployment needs."""
-        build = await self._wait_for_build(build_id)
-        if build is None or not await self._wait_until_decryptable():
+        needed = self._services, self.deployment, self.operation
+        build = await wait_for_build(*needed)
+        if build is None or not await wait_until_decryptable(*needed):
             return None
         if self._model_lock.locked():
             self.operation.wait_for("the rollout of another deployment of its model")
         async with self._model_lock:
             self.operation.waiting_for = ""
             return await self._roll_out(build)
-
-    async def _wait_for_build(self, build_id: str) -> Build | None:
-        """The build at its end; None if the deployment was stopped meanwhile. A rebuild that fails
-        does not end what was deployed: it is tried again."""
-        timeouts = self._services.timeouts
-        pause = timeouts.first_rebuild_retry
-        what = f"build {self.deployment.build_number}"
-        why = f"{what} is being rebuilt" if self.deployment.status == "deployed" else ""
-        with self._absent(why), self.operation.cancellable(what):
-            while True:
-                build = await self._services.builds.built_or_rebuilt(build_id)
-                if build.status == "built" or self.deployment.status != "deployed":
-                    return build
-                problem = failures.build_failed(build).problem
-                fields = (self.deployment.number, pause, problem)
-                logger.error("rebuild.failed deployment=%d retry_seconds=%g: %s", *fields)
-                await trio.sleep(pause)
-                pause = min(2 * pause, timeouts.longest_rebuild_retry)
-        return None
-
-    async def _wait_until_decryptable(self) -> bool:
-        """False if the deployment was stopped meanwhile. Variables that cannot be decrypted do not
-        end what was deployed: they may be set again, or the next gateway may have the right
-        `secret.key`."""
-        if self.deployment.status != "deployed":
-            return True
-        with self._absent("its variables cannot be decrypted"), self.operation.cancellable():
-            while problem := await self._variables_problem():
-                self.operation.wait_for(f"its variables, which cannot be decrypted: {problem}")
-                self.operation.milestone.set()  # other deployments do not wait for this one
-                await trio.sleep(self._services.timeouts.decrypt_retry)
-            return True
-        return False
-
-    def _absent(self, why: str) -> AbstractContextManager[None]:
-        return self._services.endpoints.absent(self.deployment.model_id, why)
-
-    async def _variables_problem(self) -> str:
-        project = await self._services.database.read(store.projects.get, self.deployment.project_id)
-        return self._services.variables.problem_of(project, self.deployment)
 
     async def _roll_out(self, build: Build) -> Failure | None:
         """Returns when the pool serves callers, or why it never will."""
@@ -190,6 +138,7 @@ class Rollout:
         if build.status != "built":
             return failures.build_failed(build)
         if self.deployment.status == "deployed":
+            self.gpus.keep()
             await self._open(build, start_tries=0)
             return None
         if await database.read(store.deployments.overtaken, self.deployment):
@@ -204,6 +153,8 @@ class Rollout:
         """Starts a new pool and switches to it from the one that serves, if one does."""
         try:
             async with AsyncExitStack() as starting:
+                if not await self._take_gpus():
+                    return None
                 with self.operation.cancellable("free memory"):
                     reservation = self._services.resources.reserve_memory(
                         self.deployment, self.deployment.project_id, self.operation.wait_for
@@ -211,6 +162,7 @@ class Rollout:
                     await starting.enter_async_context(reservation)
                 if (pool := await self._open(build)) is None:
                     return None
+                self.operation.waiting_for = self.gpus.note
                 await pool.wait_ready()
         except NotEnoughMemory as error:
             return failures.out_of_memory(error)
@@ -223,10 +175,22 @@ class Rollout:
         await self._switch(pool)
         return None
 
+    async def _take_gpus(self) -> bool:
+        """False if it was stopped, or another deployment has overtaken it."""
+        serving = self._services.endpoints.pool_of(self.deployment.model_id)
+        before = next((r.gpus for r in self._rollouts if r.pool and r.pool is serving), None)
+        overtaken, read = store.deployments.overtaken, self._services.database.read
+        is_overtaken = partial(read, overtaken, self.deployment)
+        with self.operation.cancellable("free GPUs"):
+            return await self.gpus.take(before, self.operation.wait_for, is_overtaken)
+        return False
+
     async def _switch(self, pool: Pool) -> None:
         """Writes the switch; then, without an await in between, callers use the new pool."""
         switch, writer = store.deployments.switch, self._services.writer
         old = await writer.write_until_accepted(switch, self.deployment.id)
+        self.operation.waiting_for = ""
+        self.gpus.switched()
         if not self.operation.cancelled:
             self._services.endpoints.set_pool(self.deployment.model_id, pool)
         for earlier in old:
@@ -240,10 +204,11 @@ class Rollout:
         serves wait for this one."""
         pools, endpoints = self._services.pools, self._services.endpoints
         spec = await pools.prepare(self.deployment, build, start_tries, self._key)
+        spec = msgspec.structs.replace(spec, first_ready=self.gpus.first_ready)
         if self.operation.cancelled:
             return None
         model_id = self.deployment.model_id
-        self.pool = pools.open(self.deployment, spec)
+        self.pool = self.gpus.pool = pools.open(self.deployment, spec)
         if endpoints.pool_of(model_id) is None:
             endpoints.set_pool(model_id, self.pool)
         self.operation.milestone.set()
@@ -251,6 +216,7 @@ class Rollout:
         return self.pool
 
     async def _end(self, failure: Failure | None) -> None:
+        self.gpus.release()
         with suppress(store.IllegalTransition):  # it was stopped after it had failed
             if failure is not None:
                 await self._services.writer.write_until_accepted(

@@ -8,6 +8,7 @@ import msgspec
 
 from gateway.control.accounts.workload_keys import WorkloadKeys
 from gateway.control.change_notifier import ChangeNotifier
+from gateway.control.gpu_reservations import GpuReservations
 from gateway.control.operation import OperationTimeouts
 from gateway.control.resources import HostResources
 from gateway.control.retrying_writer import RetryingWriter
@@ -53,6 +54,7 @@ class RolloutServices(msgspec.Struct, frozen=True, kw_only=True):
     builds: BuildSource
     pools: PoolSource
     resources: HostResources
+    gpus: GpuReservations
     endpoints: Endpoints
     changes: ChangeNotifier
     variables: ProcessVariables

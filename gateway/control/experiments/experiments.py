@@ -44,6 +44,7 @@ class NewExperiment(msgspec.Struct, frozen=True, kw_only=True):
     comment: str = ""
     cpu_millicores: int
     memory_mb: int
+    nvidia_gpus: int = 0
     network: Network = "machine"
     # Patterns of the new and changed files that it keeps.
     keep: list[str] = msgspec.field(default_factory=lambda: ["*"])
@@ -115,11 +116,15 @@ class Experiments:
     async def _check(self, project: Project, asked: NewExperiment) -> None:
         await self._catalogue.choose(asked.kernel, project, asked.script)
         size = NewDeployment(
-            cpu_millicores=asked.cpu_millicores, memory_mb=asked.memory_mb, replicas=1
+            cpu_millicores=asked.cpu_millicores,
+            memory_mb=asked.memory_mb,
+            replicas=1,
+            nvidia_gpus=asked.nvidia_gpus,
         )
         check_deployment(size, most_replicas=1)
         self._sandbox.check_network(asked.network)
         self._services.resources.check(size, now=False)
+        self._services.gpus.check(size.nvidia_gpus)
         if any("\0" in each for each in asked.arguments):
             raise Refusal("argument.invalid", "arguments: none can hold a null character")
         if sum(len(each.encode()) + 1 for each in asked.arguments) > _MOST_ARGUMENTS:

@@ -61,6 +61,7 @@ class RunSpecs:
             ),
             variables=key | self._variables.of_experiment(project, experiment, folder),
             limits=await self._project_usage.within(project, limits),
+            gpus=experiment.nvidia_gpus,
             network=experiment.network,
             identity=sandbox_uids.of_experiment(experiment),
         )

@@ -25,6 +25,7 @@ from gateway.control.experiments.metrics_file import not_kept, read_metrics_file
 from gateway.control.experiments.run_builds import RunBuilds, SetupLog
 from gateway.control.experiments.run_spec import RunSpecs
 from gateway.control.fair_semaphore import FairSemaphore
+from gateway.control.gpu_reservations import GpuReservations
 from gateway.control.operation import Operation, OperationTimeouts
 from gateway.control.resources import HostResources, NotEnoughMemory, ScriptMemory
 from gateway.control.retrying_writer import RetryingWriter
@@ -47,6 +48,7 @@ class RunServices(msgspec.Struct, frozen=True, kw_only=True):
     data: DataFolder
     run_builds: RunBuilds
     resources: HostResources
+    gpus: GpuReservations
     run_specs: RunSpecs
     keys: WorkloadKeys
     timeouts: OperationTimeouts
@@ -105,6 +107,25 @@ class RunTask:
         if not await self._prepare(project):
             return
         self.operation.milestone.set()
+        async with self._gpus():
+            await self._run_in_turn(project)
+
+    @asynccontextmanager
+    async def _gpus(self) -> AsyncIterator[None]:
+        """Waits for the GPUs that it asked for, and reserves them inside the block. It has no turn
+        meanwhile: others, which need no GPU, would wait for it."""
+        if not self.experiment.nvidia_gpus:
+            yield
+            return
+        gpus = self._services.gpus
+        reserved = await gpus.reserve(
+            self.experiment.project_id, self.experiment.nvidia_gpus, self.operation.wait_for
+        )
+        self.operation.waiting_for = ""
+        with gpus.held(reserved[0] if reserved else None):
+            yield
+
+    async def _run_in_turn(self, project: Project) -> None:
         if not self._semaphore.is_free(project.id):
             self.operation.wait_for("its turn")
         async with self._semaphore.acquire(project.id):
@@ -116,8 +137,8 @@ class RunTask:
             async with self._memory() as memory:
                 if self._ending.is_set():
                     await trio.sleep_forever()  # the next gateway runs it
-                user, project_id = experiment.creator, experiment.project_id
-                with self._services.keys.issued(user, project_id, "run") as key:
+                user = self.experiment.creator
+                with self._services.keys.issued(user, project.id, "run") as key:
                     await self._run_script(project, memory, key, report.lock)
 
     async def _prepare(self, project: Project) -> bool:

@@ -101,9 +101,10 @@ class Models:
             cpu_millicores=wished.cpu_millicores,
             memory_mb=wished.memory_mb,
             replicas=wished.replicas,
+            nvidia_gpus=wished.nvidia_gpus,
         )
         # Sizes from a time when more was allowed stay until other sizes are asked for.
-        if changes.keys() & {"cpu_millicores", "memory_mb", "replicas"}:
+        if changes.keys() & {"cpu_millicores", "memory_mb", "replicas", "nvidia_gpus"}:
             check_deployment(sizes, most_replicas=self._settings.current.max_replicas)
         return await self._permissions.apply(
             lambda connection: store.models.update(connection, model.id, **changes),

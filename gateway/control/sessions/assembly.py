@@ -37,6 +37,7 @@ def assemble_sessions(
         keys=keys,
         settings=foundation.settings,
         resources=foundation.resources,
+        gpus=foundation.gpus,
         project_usage=foundation.project_usage,
     )
     return WorkSessions(

@@ -26,6 +26,7 @@ class NewSession(msgspec.Struct, frozen=True, kw_only=True):
     script: str = builder.DEFAULT_SCRIPT
     network: Network = "machine"
     memory_mb: int
+    nvidia_gpus: int = 0
     rows: int = 24
     columns: int = 80
     term: str = "dumb"

@@ -25,6 +25,7 @@ from gateway.control.builds.snapshots import Snapshots
 from gateway.control.deployments.new_deployment import NewDeployment
 from gateway.control.disk.project_usage import ProjectUsage
 from gateway.control.fair_semaphore import FairSemaphore
+from gateway.control.gpu_reservations import GpuReservations
 from gateway.control.resources import HostResources, NotEnoughMemory, ScriptMemory
 from gateway.control.runtime_settings import RuntimeSettings
 from gateway.control.runtimes.catalogue import RuntimeCatalogue
@@ -32,6 +33,7 @@ from gateway.control.sandbox import Sandbox
 from gateway.control.sessions.new_session import NewSession
 from gateway.control.variables import ProcessVariables
 from gateway.data_folder import DataFolder
+from gateway.errors import Refusal
 from store import Failure, Project
 from workers import Limits, Log, Workers
 from workers.sizes import MIB
@@ -58,6 +60,7 @@ class SessionServices(msgspec.Struct, frozen=True, kw_only=True):
     keys: WorkloadKeys
     settings: RuntimeSettings
     resources: HostResources
+    gpus: GpuReservations
     project_usage: ProjectUsage
 
 
@@ -142,7 +145,9 @@ async def limits_of(context: SessionContext) -> Limits:
 
 def size_of(asked: NewSession) -> NewDeployment:
     """What the session needs of the machine."""
-    return NewDeployment(cpu_millicores=CPU, memory_mb=asked.memory_mb, replicas=1)
+    return NewDeployment(
+        cpu_millicores=CPU, memory_mb=asked.memory_mb, replicas=1, nvidia_gpus=asked.nvidia_gpus
+    )
 
 
 @asynccontextmanager
@@ -165,6 +170,22 @@ async def reserved_memory(
         except NotEnoughMemory as error:
             raise SessionFailed(failures.session_out_of_memory(error)) from error
         yield memory
+
+
+@asynccontextmanager
+async def reserved_gpus(
+    services: SessionServices, project: Project, asked: NewSession
+) -> AsyncIterator[None]:
+    """Reserves the GPUs of the session during the block. It does not wait: a deployment may hold
+    them for ever. Raises SessionFailed."""
+    reserved = None
+    if asked.nvidia_gpus:
+        try:
+            reserved = await services.gpus.reserve_now(project.id, asked.nvidia_gpus)
+        except Refusal as error:
+            raise SessionFailed(failures.session_without_gpu(error.message)) from error
+    with services.gpus.held(reserved):
+        yield
 
 
 async def _remove(services: SessionServices, project: Project, name: str) -> None:

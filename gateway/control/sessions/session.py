@@ -29,6 +29,7 @@ from gateway.control.sessions.place import (
     SessionServices,
     make_place,
     place_of,
+    reserved_gpus,
     reserved_memory,
 )
 from gateway.control.sessions.session_function import SessionFunction
@@ -135,6 +136,7 @@ class WorkSession:
             variables = key | services.variables.of_model(self.project, deployment)
             reservation = reserved_memory(services, self.project, asked, self.log)
             memory = await stack.enter_async_context(reservation)
+            await stack.enter_async_context(reserved_gpus(services, self.project, asked))
             if asked.kind == "function":
                 await self.function.run(place, variables, memory)
             else:

@@ -53,6 +53,7 @@ class SessionFunction:
             variables=variables,
             name_variables=NAME_VARIABLES,
             limits=await limits_of(context),
+            gpus=asked.nvidia_gpus,
             network=asked.network,
             identity=sandbox_uids.of_session(context.session_id),
         )

@@ -49,6 +49,7 @@ class SessionProgram:
             folder=services.workers.new_folder("session"),
             variables={"PS1": r"\w\$ ", **variables, "TERM": asked.term},
             limits=await limits_of(context),
+            gpus=asked.nvidia_gpus,
             network=asked.network,
             identity=sandbox_uids.of_session(context.session_id),
         )

@@ -99,6 +99,7 @@ class WorkSessions:
             raise Refusal("state.conflict", f"build {asked.build.number} is not built")
         check_deployment(size_of(asked), most_replicas=1)
         self._services.resources.check(size_of(asked), now=False)
+        self._services.gpus.check(asked.nvidia_gpus)
         self._sandbox.check_network(asked.network)
         await self._admission.check(project, "a session")
 

@@ -93,7 +93,8 @@ async def test_access_key_regenerated_replaces_old(shared: Gateway, project: str
         ({**FILE, "auto_deployment_config": {"replicas": 10}}, (400, "argument.invalid")),
         ({**FILE, "auto_deployment_config": {"cpu": 0}}, (400, "argument.invalid")),
         ({**FILE, "auto_deployment_config": {"memory": -1}}, (400, "argument.invalid")),
-        ({**FILE, "auto_deployment_config": {"nvidia_gpus": 1}}, (400, "feature.unsupported")),
+        ({**FILE, "auto_deployment_config": {"nvidia_gpus": -1}}, (400, "argument.invalid")),
+        ({**FILE, "auto_deployment_config": {"nvidia_gpus": 99}}, (400, "resources.exceeded")),
         (
             {**FILE, "auto_deployment_config": {"environment": {"a b": ""}}},
             (400, "argument.invalid"),

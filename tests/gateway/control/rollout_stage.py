@@ -23,6 +23,7 @@ from gateway.control.deployments.deployments import Deployments
 from gateway.control.deployments.new_deployment import NewDeployment
 from gateway.control.deployments.rollout_services import RolloutServices
 from gateway.control.disk.free_space import FreeSpace
+from gateway.control.gpu_reservations import GpuReservations
 from gateway.control.operation import OperationTimeouts
 from gateway.control.resources import GIB, HostResources
 from gateway.control.sandbox import Sandbox
@@ -30,9 +31,11 @@ from gateway.control.source_files import SourceFiles
 from store import Ballast, Build, Database, Deployment, Failure, Model, Project, StartReserve, User
 from store.sqlite.bridge import Bridge
 from tests.support.control_stage import Clock, ControlStage, opened
+from tests.support.gpus import PlainGpus
 from tests.support.records import a_build
 from workers import Network, Pool, PoolSpec, ReplicaSpec, StartFailed
 from workers.confinement import Confinement, LevelChoice
+from workers.gpus import Gpus
 
 NO_ISOLATION = LevelChoice("none", {})
 REPLICA = ReplicaSpec(code=Path("/c"), environment=Path("/e"), file="f.py", function="f")
@@ -64,6 +67,12 @@ class PlayedPool:
 
     def drain(self) -> None:
         self.calls.append("drain")
+
+    def vacate(self, count: int) -> None:
+        self.calls.append(f"vacate {count}")
+
+    def fill_vacant(self) -> None:
+        self.calls.append("fill vacant")
 
     def stop(self) -> None:
         self.calls.append("stop")
@@ -159,8 +168,18 @@ class LargeHost(HostResources):
         return 8 * GIB
 
 
+def gpus_of(stage: ControlStage, driver: PlainGpus) -> GpuReservations:
+    """Reservations of GPUs that no process holds."""
+    gpus = Gpus(driver, stage.data.gpus, lambda _: [])
+    return GpuReservations(gpus, stage.settings)
+
+
 def deployments_on(
-    stage: ControlStage, resources: HostResources, builds: PlayedBuilds, pools: PlayedPools
+    stage: ControlStage,
+    resources: HostResources,
+    builds: PlayedBuilds,
+    pools: PlayedPools,
+    gpus: GpuReservations | None = None,
 ) -> Deployments:
     """Real ones, of an isolation that enforces every network, on a disk that is never full."""
     services = RolloutServices(
@@ -169,6 +188,7 @@ def deployments_on(
         builds=builds,
         pools=pools,
         resources=resources,
+        gpus=gpus or gpus_of(stage, PlainGpus(0)),
         endpoints=stage.endpoints,
         changes=ChangeNotifier(),
         variables=stage.variables,
@@ -204,6 +224,7 @@ class RolloutStage(ControlStage):
     ) -> None:
         super().__init__(database, folder, nursery, clock)
         self.resources = LargeHost()
+        self.gpu_driver = PlainGpus(0)
         self.build_source = PlayedBuilds(database)
         self.pool_source = PlayedPools()
         # How many calls of the database have not returned.
@@ -238,21 +259,26 @@ class RolloutStage(ControlStage):
 
     def start_over(self) -> None:
         """Makes the deployments of the next gateway."""
-        self.deployments = deployments_on(self, self.resources, self.build_source, self.pool_source)
+        self.gpus = gpus_of(self, self.gpu_driver)
+        self.deployments = deployments_on(
+            self, self.resources, self.build_source, self.pool_source, self.gpus
+        )
 
     # What a test does and sees.
 
-    async def deploy(self, model: int = 0, replicas: int = 1) -> Deployment:
+    async def deploy(self, model: int = 0, replicas: int = 1, gpus: int = 0) -> Deployment:
         """A deployment that has continued as far as it can by itself."""
-        asked = NewDeployment(cpu_millicores=1, memory_mb=1, replicas=replicas)
+        asked = NewDeployment(cpu_millicores=1, memory_mb=1, replicas=replicas, nvidia_gpus=gpus)
         made = await self.deployments.create(
             self.models[model], self.builds[model], asked, self.deployer
         )
         await self.settled()
         return made
 
-    async def serving(self, model: int = 0) -> tuple[Deployment, PlayedPool]:
-        made = await self.deploy(model)
+    async def serving(
+        self, model: int = 0, replicas: int = 1, gpus: int = 0
+    ) -> tuple[Deployment, PlayedPool]:
+        made = await self.deploy(model, replicas, gpus)
         self.pools[-1].get_ready()
         await self.until(made, "deployed")
         return made, self.pools[-1]
@@ -270,7 +296,8 @@ class RolloutStage(ControlStage):
         """Returns when all that could happen has."""
         threads = trio.to_thread.current_default_thread_limiter()
         await wait_all_tasks_blocked()
-        while self.crossings or threads.borrowed_tokens:
+        gpus = self.gpus.gpus.thread
+        while self.crossings or threads.borrowed_tokens or gpus.borrowed_tokens:
             await trio.sleep(0.001)  # in other threads, which have no event
             await wait_all_tasks_blocked()
 
