@@ -20,6 +20,10 @@ from gateway.web.chart_scales import Scale, linear, logarithmic, number, times
 
 # The width of the inner picture, in its own units.
 _WIDE = 1000
+_SPARK = Markup(
+    '<svg class="sparkline" role="img" aria-label="{}" viewBox="0 0 1000 24" '
+    'preserveAspectRatio="none">{}</svg>'
+)
 
 
 def line_chart(
@@ -142,10 +146,19 @@ def sparkline(label: str, values: Sequence[float | None], *, unit: str = "") -> 
     last = number(known[-1], unit) if known else "no values"
     text = f"{label}: {last} now, {number(max(known), unit)} at most" if known else f"{label}: none"
     inner = _lines(x, [list(values)], up, ["s1"], height=24)
-    return Markup(
-        '<svg class="sparkline" role="img" aria-label="{}" viewBox="0 0 1000 24" '
-        'preserveAspectRatio="none">{}</svg>'
-    ).format(text, Markup(inner))
+    return _SPARK.format(text, Markup(inner))
+
+
+def spark_bars(label: str, counts: Sequence[float]) -> Markup:
+    """Bars without axes, for a place beside text."""
+    highest, wide = max(counts, default=0) or 1, _WIDE / max(1, len(counts))
+    bars = "".join(
+        f'<rect class="s1" x="{wide * n:.1f}" y="{24 - 24 * count / highest:.1f}" '
+        f'width="{wide * 0.85:.1f}" height="{24 * count / highest:.1f}"/>'
+        for n, count in enumerate(counts)
+    )
+    text = f"{label}: {len(counts)} bars, the highest is {number(highest)}"
+    return _SPARK.format(text, Markup(bars))
 
 
 def _plain(low: float, high: float, unit: str = "") -> Scale:

@@ -44,6 +44,7 @@ async def model_frame(page: PageRequest, project_id: str, model_id: str) -> Valu
         (f"{base}/deployments", "Deployments"),
         (f"{base}/builds", "Builds"),
         (f"{base}/monitoring", "Monitoring"),
+        (f"{base}/metrics", "Metrics"),
         (f"{base}/settings", "Settings"),
     ]
     return {

@@ -73,6 +73,8 @@ class PageRequest(msgspec.Struct, frozen=True, kw_only=True):
     api: Api
     accounts: Accounts
     path: str  # with its query
+    # Only the live regions of the page are wanted.
+    refreshes: bool = False
 
     @property
     def user(self) -> User:
@@ -184,6 +186,7 @@ class PageRouter:
                 api=self._api,
                 accounts=self._control.accounts,
                 path=request.full_path.removesuffix("?"),
+                refreshes=g.get("refreshes", False),
             )
             if not changes:
                 response: Response = await page.handler(page_request, **values)
@@ -205,6 +208,7 @@ class PageRouter:
                 app, outer, "GET", unquote(address), query.encode(), headers=outer.headers
             )
             async with app.app_context(), app.request_context(inner) as context:
+                g.refreshes = True
                 rule = inner.url_rule
                 page = None if rule is None else self._table.get(rule.endpoint)
                 if page is None:

@@ -22,6 +22,7 @@ from gateway.web.experiments import ExperimentPages
 from gateway.web.files import FilePages
 from gateway.web.home import HomePages
 from gateway.web.keys import KeyPages
+from gateway.web.metrics import MetricPages
 from gateway.web.model_settings import ModelSettingsPages
 from gateway.web.models import ModelPages
 from gateway.web.monitoring import MonitoringPages
@@ -56,6 +57,7 @@ NOUNS = (
     NewModelPages,
     ModelSettingsPages,
     MonitoringPages,
+    MetricPages,
     AdminPages,
     AdminUserPages,
     AdminActivityPages,

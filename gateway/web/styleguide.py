@@ -32,6 +32,7 @@ class StyleguidePages:
             sparkline=charts.sparkline(
                 "Requests per second", [3, 5, 2, 8, None, 6, 9, 12.4], unit="/s"
             ),
+            spark_bars=charts.spark_bars("Distribution", [1, 3, 7, 9, 6, 2, 0, 1]),
         )
 
 

@@ -32,10 +32,14 @@ _STATES = [
     ("empty_model", "/builds"),
     ("empty_model", "/deployments"),
     ("empty_model", "/monitoring"),
+    ("empty_model", "/metrics"),
+    ("empty_model", "/metrics/compare"),
     ("failed_build", ""),
     ("project", "/files/data"),
     ("model", "?input=json"),
     ("model", "/monitoring?window=14d"),
+    ("model", "/metrics?time=custom&reference=custom"),
+    ("model", "/metrics/compare?x=petal_length&y=petal_width"),
     ("model", "/no-such-page"),
 ]
 
