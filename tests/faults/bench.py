@@ -155,12 +155,12 @@ def on_disk(folder: Path) -> int:
 
 
 @contextmanager
-def open_bench(root: Path, **settings: str) -> Iterator[Bench]:
+def open_bench(root: Path, hostile_file: str = "hostile.py", **settings: str) -> Iterator[Bench]:
     """A gateway on a data folder beneath `root` with the three models."""
     given = {"model_request_timeout": str(TIME_LIMIT), **settings}
     with Gateway(root / "data", **given) as gateway:
         hostile = gateway.serve(
-            copy("hostile", root / "hostile"), "hostile.py", "behave", replicas=2
+            copy("hostile", root / "hostile"), hostile_file, "behave", replicas=2
         )
         others = [
             gateway.serve(write(root / name, {"echo.py": ECHO}), "echo.py", "echo", replicas=1)

@@ -1,13 +1,15 @@
 """What models print without end: their own lines are dropped, others are not affected."""
 
 import re
+from collections.abc import Iterator
 
 import pytest
 
-from tests.faults.bench import HELD_UP, Bench, Peak, Took, cpu_seconds, on_disk
+from tests.faults.bench import HELD_UP, Bench, Peak, Took, cpu_seconds, on_disk, open_bench
 from tests.faults.conftest import Observe
 from tests.faults.matrix import fault
 from tests.support.polling import until
+from tests.support.r import r_prefix
 from tests.support.served_gateway import (
     Gateway,
 )
@@ -16,6 +18,18 @@ MB = 1_000_000
 # What is printed in one flood; the long form is a gigabyte.
 FLOOD = 100 * MB
 KINDS = ["lines", "one line", "binary", "ansi"]
+
+
+@pytest.fixture(scope="module", params=["hostile.py", "hostile.R"])
+def patient_bench(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Bench]:
+    """A bench at which a request may take a minute; the model prints in each language."""
+    if request.param == "hostile.R":
+        r_prefix()
+    root = tmp_path_factory.mktemp("patient")
+    with open_bench(root, request.param, model_request_timeout="60") as opened:
+        yield opened
 
 
 @fault(

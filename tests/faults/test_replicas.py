@@ -4,21 +4,38 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import pytest
 
-from tests.faults.bench import TIME_LIMIT, Bench, Peak, Took, replica_pids, started
+from tests.faults.bench import TIME_LIMIT, Bench, Peak, Took, open_bench, replica_pids, started
 from tests.faults.conftest import Observe
 from tests.faults.matrix import fault
 from tests.support.polling import until
+from tests.support.r import r_prefix
 from tests.support.served_gateway import (
     Gateway,
     write,
 )
 from workers.replica import wire
+
+# A model can misbehave in each language: all of these tests are for both.
+HOSTILE = {"python": "hostile.py", "r": "hostile.R"}
+
+
+@pytest.fixture(scope="module", params=HOSTILE)
+def bench(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Bench]:
+    """A gateway with a model that misbehaves, in one language, and two that must never notice."""
+    if request.param == "r":
+        r_prefix()
+    with open_bench(tmp_path_factory.mktemp("bench"), HOSTILE[request.param]) as opened:
+        yield opened
+
 
 BROKEN = "it broke the protocol with the gateway"
 MB = 1_000_000

@@ -18,6 +18,7 @@ import trio
 import trio.testing
 
 from tests.faults.matrix import fault
+from tests.support.r import r_prefix
 from workers import (
     Answered,
     Died,
@@ -38,6 +39,7 @@ from workers.confinement import Launch, ProjectCommand
 from workers.limits import Limits
 from workers.process import workspace
 from workers.process.process import kill_tree, marked, spawn
+from workers.spec import Language
 
 PROJECTS = Path(__file__).parents[1] / "projects"
 PATIENCE = 20.0
@@ -63,10 +65,13 @@ class Harness:
     def spec(
         self, project: str, function: str, variables: dict[str, str] | None = None, **settings: Any
     ) -> PoolSpec:
+        language: Language = settings.pop("language", "python")
         replica = ReplicaSpec(
             code=PROJECTS / project,
             environment=self._environment,
-            file=f"{project}.py",
+            prefix=r_prefix() if language == "r" else None,
+            language=language,
+            file=f"{project}.{'R' if language == 'r' else 'py'}",
             function=function,
             variables=variables or {},
             name_variables=("ENGINE",),
@@ -145,22 +150,33 @@ DEEDS: dict[str, tuple[dict[str, Any], Callable[[Any], bool]]] = {
 }
 
 
+# In which R has another outcome.
+OF_R: dict[str, Callable[[Any], bool]] = {
+    "unencodable": lambda o: isinstance(o, Raised) and "result$not[[1]]" in o.message,
+}
+
+
 def test_every_deed_of_the_sample_project_has_an_outcome() -> None:
-    """The table has an outcome for every deed of the sample project."""
+    """The table has an outcome for every deed of the sample project, in each language."""
     source = (PROJECTS / "badly" / "badly.py").read_text()
     named = set(re.findall(r'^    "(\w+)": ', source, re.MULTILINE))
     assert named == DEEDS.keys()
+    source = (PROJECTS / "badly" / "badly.R").read_text()
+    assert set(re.findall(r"^    (\w+) = function", source, re.MULTILINE)) == DEEDS.keys()
 
 
+@pytest.mark.parametrize("language", ["python", "r"])
 @pytest.mark.parametrize("deed", DEEDS)
 async def test_misbehaving_model_gets_its_outcome_and_harms_no_other(
-    harness: Harness, deed: str
+    harness: Harness, deed: str, language: Language
 ) -> None:
     """Each deed has the documented outcome and then a right answer, while another model answers
     throughout."""
     arguments, is_documented = DEEDS[deed]
+    if language == "r":
+        is_documented = OF_R.get(deed, is_documented)
     neighbour = await harness.serve("add", "add")
-    badly = await harness.serve("badly", "behave", request_timeout=1.0)
+    badly = await harness.serve("badly", "behave", request_timeout=1.0, language=language)
     done = trio.Event()
     answered = 0
 

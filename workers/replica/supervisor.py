@@ -37,10 +37,6 @@ from workers.shortages import Shortage, in_thread, is_shortage
 from workers.spec import ReplicaSpec
 
 logger = logging.getLogger(__name__)
-# The mode of the wire's pipes. R has no other way to a descriptor than to open it by its path in
-# /proc, as the model's own user. Only processes that have the pipe, and those who may trace them,
-# find it there.
-_ANY_USER = 0o666
 
 
 async def supervise(
@@ -182,8 +178,6 @@ def _start(
         theirs.callback(os.close, request_in)
         ours_on_failure.callback(os.close, request_out)
         (answer_in, answer_out), (out, out_end), (err, err_end) = from_it(), from_it(), from_it()
-        for end in (request_in, answer_out):
-            os.fchmod(end, _ANY_USER)
         command = commands_of(spec.language).serve(spec, request_in, answer_out)
         process = tree.spawn(
             command.words,

@@ -23,11 +23,14 @@ DEEDS <- list(
             cat(line)
         "flooded"
     },
-    # Write what is no frame to all that is open, the wire included.
+    # Write what is no frame to all that is open for writing, the wire included.
     junk = function(args) {
         for (each in setdiff(list.files("/proc/self/fd"), as.character(0:2)))
             try(silent = TRUE, {
-                open <- file(file.path("/proc/self/fd", each), "wb", raw = TRUE)
+                flags <- grep("^flags:", readLines(file.path("/proc/self/fdinfo", each)), value = TRUE)
+                if (grepl("0$", flags))
+                    next
+                open <- file(file.path("/proc/self/fd", each), "ab", raw = TRUE)
                 writeBin(rep(as.raw(255L), 64L), open)
                 close(open)
             })
@@ -36,7 +39,11 @@ DEEDS <- list(
     unencodable = function(args) list(fine = 1, not = list(sum)),
     nan = function(args) c(NaN, Inf, 1.5),
     big = function(args) strrep("x", args$bytes),
-    memory = function(args) length(as.raw(rep(1L, args$bytes))),
+    memory = function(args) {
+        hoard <- raw(args$bytes)
+        hoard[[1]] <- as.raw(1L)
+        length(hoard)
+    },
     sleep = function(args) {
         Sys.sleep(args$seconds)
         args$seconds
