@@ -177,7 +177,7 @@ class _Build:
             await locked.enter_async_context(self._environments.locked(maker.equals))
             found = not self._spec.fresh and await maker.find(kept)
             if not (found or maker.refused):
-                await maker.make()
+                await maker.make(kept)
         with self._progress.step(build_steps.BUILD_SCRIPT):
             if maker.refused:
                 raise maker.refused

@@ -36,6 +36,7 @@ from builder.environment.r.packages import read_library
 from builder.environment.r.requests import read_repositories, versions_now
 from builder.environment.seeds import SEEDED, Seeds
 from builder.errors import ScriptFailed
+from builder.file_store.compile_environment import last_compiled
 from builder.file_store.links import add_to_store, link_files
 from builder.files.depth import TooDeep
 from builder.files.path_references import names_path
@@ -244,8 +245,11 @@ class EnvironmentMaker:
         trees = self._store.virtualenv(name), self._store.files(name)
         return any(names_path(tree, str(home)) for tree in trees)
 
-    async def make(self) -> None:
-        """Make a new virtual environment. Raises EnvironmentFailed, OSError."""
+    async def make(self, kept: ExitStack) -> None:
+        """Make a new virtual environment. While `kept` is open, that which gives it bytecode is in
+        use. Raises EnvironmentFailed, OSError."""
+        if not self.spec.fresh:
+            await self._take_bytecode(kept)
         spec, python = self.spec, self._python
         spec.environment.mkdir(parents=True)
         names = " and ".join(f"{each.name} {each.version}" for each in self._both)
@@ -257,6 +261,14 @@ class EnvironmentMaker:
         await trio.to_thread.run_sync(make_library, spec, self._interpreter)
         self._at_first = await read_environment(spec, python)
         self._info_at_first = await self._info_folders()
+
+    async def _take_bytecode(self, kept: ExitStack) -> None:
+        """Let the packages take the bytecode of the last environment that is like this one."""
+        asked = self._store, self.spec.project, self._interpreter
+        name = await trio.to_thread.run_sync(last_compiled, *asked)
+        if name and not self._store.is_being_removed(name):
+            kept.enter_context(self._store.in_use(name))
+            self.spec = replace(self.spec, bytecode=self._store.virtualenv(name))
 
     async def run_script(self) -> bool:
         """Run the script in it, if there is one. Raises ScriptFailed, TimeoutError, OSError."""

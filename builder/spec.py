@@ -45,7 +45,8 @@ class BuildSpec(Struct, frozen=True, kw_only=True):
     which runs in `network`; `variables_id` is equal for equal variables of users. A `fresh` build
     uses nothing that was made before. Where `interpreter` is R, `python` is the environment's
     Python: the script has both. The environment starts as a copy of `base`, the virtual environment
-    of a runtime. `lock` is the text of the lock that a rebuild has to obey; "" for a new build.
+    of a runtime; packages take their bytecode from `bytecode`, a sealed one of the same project and
+    interpreter. `lock` is the text of the lock that a rebuild has to obey; "" for a new build.
     `time_limit` is in seconds and covers the whole build. Sealed files are shared through
     `file_store`.
     """
@@ -58,6 +59,7 @@ class BuildSpec(Struct, frozen=True, kw_only=True):
     interpreter: Path
     python: Path | None = None
     base: Path | None = None
+    bytecode: Path | None = None
     file: str = ""
     function: str = ""
     model_root: str = ""

@@ -115,7 +115,11 @@ def _paths(spec: BuildSpec, prefixes: Sequence[Path]) -> SandboxPaths:
     return SandboxPaths(
         home=spec.code,
         tmp=spec.tmp,
-        read=(uv_program(), *(each for each in others if not each.is_relative_to("/usr"))),
+        read=(
+            uv_program(),
+            *(each for each in others if not each.is_relative_to("/usr")),
+            *([spec.bytecode] if spec.bytecode else []),
+        ),
         # The record of requests is written by its real path: the script may change TMPDIR.
         write=(spec.virtualenv, spec.pip_cache, spec.tmp),
         prefix=prefix,

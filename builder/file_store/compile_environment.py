@@ -23,6 +23,7 @@ from builder.files.fsync import sync_file_system, sync_folder
 from builder.files.remove_tree import remove_tree
 from builder.interpreters import Interpreter
 from builder.log_tail import NullLog
+from builder.reuse.environment_store import EnvironmentStore
 from builder.sealed_folders import take_ownership
 from builder.spec import Run, SandboxPaths
 
@@ -76,6 +77,18 @@ async def compile_environment(
 def is_compiled(environment: Path) -> bool:
     """Whether the packages of an environment are compiled."""
     return (environment / _DONE).exists()
+
+
+def last_compiled(environments: EnvironmentStore, project: str, interpreter: Interpreter) -> str:
+    """Return the id of the project's environment of this interpreter that is compiled, the last
+    used of several; "" for none. Blocking."""
+    wanted = str(interpreter.path), interpreter.version
+    for name in reversed(environments.sealed_names(project)):
+        found = environments.sealed(name)
+        is_like = found is not None and (found.interpreter, found.version) == wanted
+        if is_like and is_compiled(environments.folder(name)):
+            return name
+    return ""
 
 
 def remove_half_compiled(environment: Path) -> None:

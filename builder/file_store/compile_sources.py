@@ -2,10 +2,11 @@
 
 Run by the interpreter of the environment, confined, on the standard library of CPython 3.8. For
 `a/b.py` it writes `OUT/a/b.cpython-311.pyc`. The bytecode names neither a path nor a time, so equal
-sources have equal bytecode. What cannot be compiled is left out: tests of packages are often not
-meant to be.
+sources have equal bytecode. What has such bytecode, from an earlier environment, is left out. So is
+what cannot be compiled: tests of packages are often not meant to be.
 """
 
+import importlib.util
 import os
 import py_compile
 import sys
@@ -15,6 +16,7 @@ _TOOLS = {"pip", "setuptools", "_distutils_hack", "pkg_resources", "wheel", "vir
 _UNUSED = {"__pycache__", "tests", "test"}
 _MOST_BYTES = 1 << 20
 _MODE = py_compile.PycInvalidationMode.UNCHECKED_HASH
+_HEADER = importlib.util.MAGIC_NUMBER + (1).to_bytes(4, "little")
 # Python puts the real path in its place when it loads the module.
 _ANY_PATH = "module.py"
 
@@ -35,10 +37,23 @@ def main(site_packages: str, out: str) -> None:
 def compile_one(source: str, target: str) -> None:
     path = f"{target}.{sys.implementation.cache_tag}.pyc"
     try:
-        if os.path.isfile(source) and os.path.getsize(source) <= _MOST_BYTES:
+        if not os.path.isfile(source) or os.path.getsize(source) > _MOST_BYTES:
+            return
+        if not has_bytecode(source):
             py_compile.compile(source, path, dfile=_ANY_PATH, doraise=True, invalidation_mode=_MODE)
     except Exception:
         pass
+
+
+def has_bytecode(source: str) -> bool:
+    """Whether the environment has bytecode with the hash of this source."""
+    path = importlib.util.cache_from_source(source)
+    if not os.path.isfile(path):
+        return False
+    with open(source, "rb") as file:
+        wanted = _HEADER + importlib.util.source_hash(file.read())
+    with open(path, "rb") as file:
+        return file.read(len(wanted)) == wanted
 
 
 if __name__ == "__main__":

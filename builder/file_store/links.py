@@ -29,7 +29,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from builder.file_store.bytecode import BYTECODE_FOLDER, freeze_bytecode
+from builder.file_store.bytecode import BYTECODE_FOLDER, freeze
 from builder.files.fsync import make_folder
 
 _BLOCK = 1 << 20
@@ -48,16 +48,18 @@ class NewFile(Struct, frozen=True):
 def link_files(folder: Path, store: Path) -> list[NewFile]:
     """Replace the files beneath `folder` that `store` has, and return the others.
 
-    A link has another time, so bytecode is made independent of it first.
     The folder must be ours, without a process that writes there. Processes may read there: each
     file has its bytes at any time. Raises OSError.
     """
-    freeze_bytecode(folder)
     new = []
-    for path, here, name in _files(folder):
-        address = _address_of(here, name)
-        if address and not _link(store / address, here, name):
-            new.append(NewFile(path, address))
+    # Bottom-up: a link has another time, so bytecode is made independent of it first.
+    for path, _, names, here in os.fwalk(folder, topdown=False):
+        for name in names:
+            if os.path.basename(path) == BYTECODE_FOLDER and not _is_shared_bytecode(here, name):
+                continue
+            address = _address_of(here, name)
+            if address and not _link(store / address, here, name):
+                new.append(NewFile(os.path.join(path, name), address))
     return new
 
 
@@ -97,13 +99,11 @@ def unused_files(stores: Path) -> Iterator[tuple[str, int]]:
                     yield os.path.join(path, name), facts.st_blocks * 512
 
 
-def _files(folder: Path) -> Iterator[tuple[str, int, str]]:
-    """The files beneath a folder: path, descriptor of its folder, name. Bytecode that a script has
-    made is not shared: it has the path of its environment."""
-    for path, _, names, here in os.fwalk(folder):
-        if os.path.basename(path) != BYTECODE_FOLDER:
-            for name in names:
-                yield os.path.join(path, name), here, name
+def _is_shared_bytecode(here: int, name: str) -> bool:
+    """Bytecode that a script has made is not shared: it has the path of its environment."""
+    with suppress(OSError):
+        return name.endswith(".pyc") and freeze(here, name)
+    return False
 
 
 def _address_of(here: int, name: str) -> str:

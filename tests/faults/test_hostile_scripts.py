@@ -198,8 +198,8 @@ def test_odd_files_of_scripts(tmp_path: Path, level: str) -> None:
     bound="the sealed one stays, and the model that serves from it answers as before",
 )
 def test_sealed_file_cannot_be_replaced(tmp_path: Path) -> None:
-    """A script that rewrites a file of its project's earlier environment changes a file of its own
-    new one; the sealed one stays."""
+    """A script that rewrites a file of its project's earlier environment, which it may read,
+    changes a file of its own new one; the sealed one stays."""
     with Gateway(tmp_path / "data") as gateway:
         shared = Shared(gateway, tmp_path)
         before = shared.content()
@@ -214,6 +214,6 @@ def test_sealed_file_cannot_be_replaced(tmp_path: Path) -> None:
         build = gateway.build(shared.victim, "model.py", "tell")
         assert build["status"] == "built", build["failure"]
         if gateway.client.get("/site")["isolation"]["level"] in ("users", "userns"):
-            assert shared.succeeded(build) == set()
+            assert shared.succeeded(build) <= {"read own"}
         assert shared.content() == before
         assert gateway.call(shared.victim, {}).body["response"] == "1.0"

@@ -94,6 +94,7 @@ def write_wrappers(spec: BuildSpec, interpreter: Interpreter) -> None:
         "cache": str(uv_cache(spec)),
         "link_mode": link_mode(spec),
         "requests": str(record_path(spec)),
+        "bytecode": str(spec.bytecode or ""),
     }
     (folder / "settings.json").write_text(json.dumps(settings))
     major, minor, *_ = interpreter.release

@@ -83,6 +83,19 @@ async def test_environment_is_compiled_once(tmp_path: Path) -> None:
     await compiled(environment(tmp_path / "two", {"pip/x.py": ""}), forbidden)
 
 
+async def test_taken_bytecode_is_not_compiled_again(tmp_path: Path) -> None:
+    """Only what has no bytecode with the hash of its source is compiled."""
+    one = environment(tmp_path / "one", {"a.py": "def f(): ...\n", "b.py": "def f(): ...\n"})
+    await compiled(one)
+    a, b = (site(one) / f"__pycache__/{name}.{TAG}.pyc" for name in "ab")
+    before = a.stat().st_ino, b.stat().st_ino
+    (site(one) / "b.py").write_text("def f(): return 2\n")
+    (one / "compiled").unlink()
+    await compiled(one)
+    assert a.stat().st_ino == before[0]
+    assert b.stat().st_ino != before[1]
+
+
 async def test_nothing_is_written_or_read_through_links(tmp_path: Path) -> None:
     """Links that a script left in its packages, and links and odd files that its process leaves in
     place of bytecode, lead nowhere."""

@@ -1,7 +1,7 @@
 """The program `pip` of a build: runs uv, or pip, and records each request that gets packages.
 
 It runs in the Python of the build, isolated and without site-packages. `settings.json` in its
-folder says where uv, its cache and the record are.
+folder says where uv, its cache, the record and the bytecode of an earlier environment are.
 """
 
 import json
@@ -9,6 +9,7 @@ import os
 import sys
 from typing import Any, BinaryIO, Dict, List, Mapping, Set, Tuple
 
+from .bytecode import take_bytecode
 from .decision import Decision, command, decide, has_several_indexes, uv_variables
 from .hook import REAL, set_hook
 from .table import PIP, last_word
@@ -40,6 +41,9 @@ def _serve(arguments: List[str], environment: str, settings: Dict[str, Any]) -> 
             set_hook(environment)
             got = _packages(environment) - had
             _record(settings, decision, arguments, folder, status, got)
+            if settings["bytecode"]:
+                donor = _site_packages(settings["bytecode"])
+                take_bytecode(donor, _site_packages(environment), got)
             if status == 0:
                 _print_as_pip(decision, printed)
             return 1 if status else 0
@@ -56,12 +60,16 @@ def _serve(arguments: List[str], environment: str, settings: Dict[str, Any]) -> 
 
 def _packages(environment: str) -> Set[str]:
     """The folders by which the installed packages are known, such as `flask-3.0.0.dist-info`."""
-    major, minor = sys.version_info[:2]
     try:
-        names = os.listdir(f"{environment}/lib/python{major}.{minor}/site-packages")
+        names = os.listdir(_site_packages(environment))
     except OSError:
         return set()
     return {name for name in names if name.endswith((".dist-info", ".egg-info"))}
+
+
+def _site_packages(environment: str) -> str:
+    major, minor = sys.version_info[:2]
+    return f"{environment}/lib/python{major}.{minor}/site-packages"
 
 
 def _run_uv(decision: Decision, environment: str, settings: Dict[str, Any]) -> Tuple[int, str]:
