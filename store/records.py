@@ -92,6 +92,7 @@ class Model(Record, frozen=True, kw_only=True):
     replicas: int
     keep_builds: int = -1  # of the latest; -1: as many as the site
     keep_builds_days: int = -1
+    request_log: bool = True  # its latest requests are listed
     creator: str
 
 
@@ -135,7 +136,8 @@ class Build(StatefulRecord, frozen=True, kw_only=True):
     script: str = "cdsw-build.sh"
     network: Network = "machine"
     fresh: bool = False  # uses nothing that was made before
-    example: str | None = None  # JSON text
+    example: str | None = None  # of a request, as JSON text
+    example_output: str | None = None  # of its answer
     status: BuildStatus = "pending"
     snapshot: str = ""  # the commit, once there is one
     lock_id: str = ""

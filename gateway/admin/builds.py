@@ -16,7 +16,16 @@ from gateway.admin.routing import route
 from gateway.admin.routing.downloads import log_text
 from gateway.admin.routing.json_body import FREE_BYTES
 from gateway.admin.routing.paging import PAGED, page
-from gateway.admin.schemas import AnyJson, Json, creator_json, failure_json, lock_json, null
+from gateway.admin.schemas import (
+    AnyJson,
+    Json,
+    creator_json,
+    failure_json,
+    json_or_none,
+    lock_json,
+    null,
+    text_or_none,
+)
 from gateway.control import Control
 from gateway.control.builds.build_task import STEPS_STREAM
 from gateway.control.builds.builds import NewBuild
@@ -41,6 +50,7 @@ class CreateBuild(msgspec.Struct, kw_only=True):
     network: Network = "machine"
     fresh: bool = False
     example: AnyJson = msgspec.field(default_factory=null)  # null: no example
+    example_output: AnyJson = msgspec.field(default_factory=null)
     auto_deploy_model: bool = False
     auto_deployment_config: CreateDeployment | None = None
 
@@ -163,13 +173,13 @@ def launched_json(control: Control, launched: Launched) -> Json:
 
 def new_build(body: CreateBuild) -> NewBuild:
     """The build that a request asks for. A runtime identifier takes precedence over a kernel."""
-    example = bytes(body.example).decode()
     return NewBuild(
         file=body.file_path,
         function=body.function_name,
         kernel=body.runtime_identifier or body.kernel,
         comment=body.comment,
-        example=None if example == "null" else example,
+        example=text_or_none(body.example),
+        example_output=text_or_none(body.example_output),
         model_root=body.model_root_dir,
         script=body.build_script_path or builder.DEFAULT_SCRIPT,
         network=body.network,
@@ -212,7 +222,8 @@ def build_json(view: BuildView) -> Json:
         "build_script_path": build.script,
         "network": build.network,
         "fresh": build.fresh,
-        "example": msgspec.Raw(build.example.encode()) if build.example else None,
+        "example": json_or_none(build.example),
+        "example_output": json_or_none(build.example_output),
         "snapshot": build.snapshot,
         "lock": lock_json(build),
         "status": build.status,

@@ -14,7 +14,7 @@ from gateway.admin.routing import route
 from gateway.admin.routing.json_body import FREE_BYTES
 from gateway.admin.routing.paging import PAGED, page
 from gateway.admin.routing.parameters import choice, limit, moment, text
-from gateway.admin.schemas import Amount, Json, creator_json, failure_json
+from gateway.admin.schemas import Amount, Json, creator_json, failure_json, json_or_none
 from gateway.control import Control
 from gateway.control.projects.models import NewModel
 from gateway.control.records import Build, Deployment, Model, Project, Visibility, as_text
@@ -67,7 +67,8 @@ KeptDays = Annotated[int, msgspec.Meta(ge=-1, le=100_000)]
 class UpdateModel(msgspec.Struct, kw_only=True, omit_defaults=True):
     read_only: ClassVar[tuple[str, ...]] = (
         *("id", "model_number", "creator", "access_key", "deletion_status", "created_at", "crn"),
-        *("updated_at", "project", "url", "status", "example", "replicas_wanted", "replicas_ready"),
+        *("updated_at", "project", "url", "status", "example", "example_output"),
+        *("replicas_wanted", "replicas_ready"),
         *("current_deployment_id", "current_deployment_number", "current_build_number"),
         *("failure", "latest_build"),
     )
@@ -78,6 +79,7 @@ class UpdateModel(msgspec.Struct, kw_only=True, omit_defaults=True):
     # -1: as the site keeps them.
     keep_builds: KeptBuilds | msgspec.UnsetType = msgspec.UNSET
     keep_builds_days: KeptDays | msgspec.UnsetType = msgspec.UNSET
+    request_log: bool | msgspec.UnsetType = msgspec.UNSET
     default_resources: Resources = msgspec.field(default_factory=Resources)
     default_replication_policy: ReplicationPolicy = msgspec.field(default_factory=ReplicationPolicy)
 
@@ -90,6 +92,7 @@ class UpdateModel(msgspec.Struct, kw_only=True, omit_defaults=True):
             "auth_enabled": self.auth_enabled,
             "keep_builds": self.keep_builds,
             "keep_builds_days": self.keep_builds_days,
+            "request_log": self.request_log,
             "cpu_millicores": self.default_resources.cpu_millicores,
             "memory_mb": self.default_resources.memory_mb,
             "nvidia_gpus": self.default_resources.nvidia_gpus,
@@ -261,6 +264,7 @@ def model_json(view: ModelView, project: Project) -> Json:
         "visibility": model.visibility,
         "keep_builds": model.keep_builds,
         "keep_builds_days": model.keep_builds_days,
+        "request_log": model.request_log,
         "deletion_status": "",
         "created_at": model.created_at,
         "updated_at": max(model.updated_at, deployment.updated_at if deployment else ""),
@@ -281,7 +285,8 @@ def model_json(view: ModelView, project: Project) -> Json:
         "replicas_ready": statistics.ready if statistics else 0,
         "failure": failure_json(deployment.failure) if deployment else None,
         "latest_build": _latest_json(view.latest_build),
-        "example": msgspec.Raw(view.example.encode()) if view.example else None,
+        "example": json_or_none(view.example),
+        "example_output": json_or_none(view.example_output),
     }
 
 

@@ -26,6 +26,17 @@ def null() -> msgspec.Raw:
     return msgspec.Raw(b"null")
 
 
+def text_or_none(value: msgspec.Raw) -> str | None:
+    """The text of any JSON; None for null."""
+    text = bytes(value).decode()
+    return None if text == "null" else text
+
+
+def json_or_none(text: str | None) -> msgspec.Raw | None:
+    """A text of JSON as the value that it is."""
+    return msgspec.Raw(text.encode()) if text is not None else None
+
+
 def scaled(name: str, value: float | None, factor: int, default: int) -> int:
     """An amount in a smaller unit, or the default if there is none. Raises Refusal."""
     if value is None:

@@ -104,9 +104,11 @@ def model_setting(text: str) -> tuple[str, object]:
             return name, -1
         if re.fullmatch(r"[0-9]{1,6}", value):
             return name, int(value)
+    if name == "request_log" and value in ("on", "off"):
+        return name, value == "on"
     raise ArgumentTypeError(
-        f"{text!r} is not description=TEXT, visibility=private|public, keep_builds=N or "
-        "keep_builds_days=N (or =default)"
+        f"{text!r} is not description=TEXT, visibility=private|public, keep_builds=N, "
+        "keep_builds_days=N (or =default) or request_log=on|off"
     )
 
 

@@ -40,8 +40,9 @@ class ModelView(msgspec.Struct, frozen=True, kw_only=True):
     """A model as its callers and editors see it.
 
     `deployment` is the one that the model's `status` is about; without one, `status` is "".
-    `statistics` are None while nothing of it is started. `example` is the example input of the
-    deployed build, as JSON text. `access_key` and `url` are what a caller needs.
+    `statistics` are None while nothing of it is started. `example` is the latest example input of
+    its builds, as JSON text, `example_output` that build's. `access_key` and `url` are what a
+    caller needs.
     """
 
     model: Model
@@ -50,6 +51,7 @@ class ModelView(msgspec.Struct, frozen=True, kw_only=True):
     statistics: PoolStatistics | None
     latest_build: Build | None
     example: str | None
+    example_output: str | None
     access_key: str
     url: str
     crn: str
@@ -86,7 +88,7 @@ class _StoredFacts(NamedTuple):
 
     deployments: dict[str, Deployment]
     builds: dict[str, Build]
-    examples: dict[str, str]
+    examples: dict[str, tuple[str, str | None]]
 
 
 class Views:
@@ -130,13 +132,15 @@ class Views:
     def _model(self, model: Model, facts: _StoredFacts) -> ModelView:
         current, latest = facts.deployments.get(model.id), facts.builds.get(model.id)
         pool = self._deployments.pool(current.id) if current else None
+        example, output = facts.examples.get(model.id, (None, None))
         return ModelView(
             model=model,
             deployment=current,
             status=self._deployments.state(current) if current else "",
             statistics=pool.statistics() if pool else None,
             latest_build=self._builds.with_live_status(latest) if latest else None,
-            example=facts.examples.get(model.id),
+            example=example,
+            example_output=output,
             access_key=self._endpoints.key_of(model),
             url=f"{self._urls.public}/model",
             crn=crn(self._instance_id, model.id),

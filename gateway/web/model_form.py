@@ -64,6 +64,8 @@ class ModelForm:
             typed["runtime_identifier"] = str(build["kernel"] or "")
         if build.get("example") is not None:
             typed["example"] = text_of(build["example"])
+        if build.get("example_output") is not None:
+            typed["example_output"] = text_of(build["example_output"])
         resources = model["default_resources"]
         cpu = deployment.get("cpu", resources["cpu_millicores"] / 1000)
         memory = deployment.get("memory", resources["memory_mb"] / 1024)
@@ -130,6 +132,7 @@ class ModelForm:
             **self.checked(),
             **_named("network", self.value("network")),
             "example": self.example(),
+            "example_output": self.example_output,
             "comment": self.value("comment"),
             "auto_deploy_model": True,
             "auto_deployment_config": self.deployment(),

@@ -85,7 +85,7 @@ def _typed(frame: dict[str, Any]) -> dict[str, str]:
     return {
         **{name: model[name] for name in ("name", "description", "visibility")},
         **{name: "" if value == _AS_SITE else str(value) for name, value in kept.items()},
-        **({"auth_enabled": "on"} if model["auth_enabled"] else {}),
+        **{name: "on" for name in ("auth_enabled", "request_log") if model[name]},
     }
 
 
@@ -96,6 +96,7 @@ def _changes(page: PageRequest) -> dict[str, Any]:
         "description": form.get("description", ""),
         "visibility": form.get("visibility", "private"),
         "auth_enabled": "auth_enabled" in form,
+        "request_log": "request_log" in form,
         "keep_builds": _kept("keep_builds", form.get("keep_builds", "")),
         "keep_builds_days": _kept("keep_builds_days", form.get("keep_builds_days", "")),
     }

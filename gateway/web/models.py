@@ -1,5 +1,6 @@
 """/models: the list of models; the overview of one, with Test Model, Stop and Restart."""
 
+import json
 from typing import Any
 
 from quart import Response
@@ -23,6 +24,8 @@ from gateway.web.test_model import (
     test_model,
     typed_fields,
 )
+from gateway.web.traffic_charts import overview_charts
+from gateway.web.try_function import is_expected
 
 MANY = "/models"
 ONE = "/projects/<project_id>/models/<model_id>"
@@ -112,10 +115,12 @@ class ModelPages:
         build = await page.api.latest(builds, "model_builds", "build_number")
         if build is not None and build["build_number"] == model["current_build_number"]:
             build = None  # the state of the model says it
+        history = await page.api.get(f"{frame['model_base']}/history", window="15m")
         return await self._router.reply(
             "models/show.html",
             page.viewer,
             **frame,
+            traffic=overview_charts(history) if history["total"]["requests"] else [],
             build=build,
             deployment=await latest_deployment(page.api, frame["model_base"]),
             build_state=state_of(build["status"]) if build else None,
@@ -123,13 +128,28 @@ class ModelPages:
             done=_DONE.get(page.query.get("done", ""), ""),
             samples=_samples(model),
             example=None if example is None else text_of(example),
+            example_output=None
+            if model["example_output"] is None
+            else text_of(model["example_output"]),
             fields=flat,
             as_json=as_json,
             typed=(text_of({} if example is None else example) if text is None else text),
             key=result.key if result and result.key else key,
             result=result,
+            expected=_expected(model, text, result),
             test_refused=refused,
         )
+
+
+def _expected(model: dict[str, Any], text: str | None, result: TestResult | None) -> bool | None:
+    """Whether the answer to the example is the example of an answer; None where another request
+    was tested, or there is none."""
+    wanted = model["example_output"]
+    if result is None or not result.success or wanted is None or text is None:
+        return None
+    if json.loads(text) != model["example"]:
+        return None
+    return is_expected(json.loads(result.response), wanted)
 
 
 def _samples(model: dict[str, Any]) -> list[tuple[str, str]]:

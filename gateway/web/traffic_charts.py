@@ -7,13 +7,35 @@ from typing import Any
 from markupsafe import Markup
 
 from gateway.web.chart_figure import AxisMark, Series
-from gateway.web.charts import line_chart
+from gateway.web.chart_scales import number
+from gateway.web.charts import line_chart, sparkline
 
 Values = Sequence[float | None]
 # More points than a chart may have are merged.
 _MOST_POINTS = 180
 _TONES = {"queue_full": "warn", "waited_too_long": "warn", "not_ready": "warn"}
 _MIB = 1024 * 1024
+
+
+def overview_charts(history: dict[str, Any]) -> list[tuple[str, str, Markup]]:
+    """What a model's overview shows of its traffic: a label, the value of the whole window, and a
+    small chart."""
+    series, total, step = history["series"], history["total"], history["step"]
+    seconds = step * max(1, len(history["times"]))
+    rates = [count / step for count in series["requests"]]
+    found = [("Requests", number(total["requests"] / seconds, "/s"), rates, "/s")]
+    for name in ("p50", "p95"):
+        values = [None if each is None else 1000 * each for each in series[f"latency_{name}"]]
+        whole = total[f"latency_{name}"]
+        found.append((name, "-" if whole is None else number(1000 * whole, "ms"), values, "ms"))
+    errors = [
+        100 * (count - good) / count if count else None
+        for count, good in zip(series["requests"], series["success"], strict=True)
+    ]
+    failed = total["requests"] - total["success"]
+    share = number(100 * failed / total["requests"], "%") if total["requests"] else "-"
+    found.append(("Errors", share, errors, "%"))
+    return [(label, text, sparkline(label, line, unit=unit)) for label, text, line, unit in found]
 
 
 def traffic_charts(history: dict[str, Any]) -> list[Markup]:

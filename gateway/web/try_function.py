@@ -46,7 +46,7 @@ async def try_function(page: PageRequest, project_id: str, typed: ModelForm) -> 
     if not answer["success"]:
         return Tried(False, "", answer["problem"], "", lines[-_MOST_LINES:])
     response = answer["response"]
-    expected = None if wanted is None else wanted in (response, _prediction(response))
+    expected = None if wanted is None else is_expected(response, wanted)
     return Tried(True, text_of(response), "", "", lines[ready:][-_MOST_LINES:], expected)
 
 
@@ -57,6 +57,8 @@ def _failed(outcome: dict[str, Any], lines: list[str]) -> Tried:
     return Tried(False, "", problem or "the session has ended", advice, lines[-_MOST_LINES:])
 
 
-def _prediction(response: Any) -> Any:
-    """What the function itself has returned, where metrics are enabled for it."""
-    return response.get("prediction") if isinstance(response, dict) else None
+def is_expected(response: Any, wanted: Any) -> bool:
+    """Whether an answer is the example of an answer, or what the function itself has returned is,
+    where metrics are enabled for it."""
+    own = response.get("prediction") if isinstance(response, dict) else response
+    return wanted in (response, own)

@@ -23,15 +23,17 @@ class Builds(LifecycleTable[Build]):
 
     async def examples(
         self, connection: aiosqlite.Connection, model_ids: Sequence[str]
-    ) -> dict[str, str]:
-        """Return the latest example input of the builds of each model, as JSON text."""
+    ) -> dict[str, tuple[str, str | None]]:
+        """Return the example input and output of the latest build of each model that has an
+        example input, as JSON texts."""
         rows = await connection.execute_fetchall(
-            "SELECT id, (SELECT example FROM builds WHERE model_id = models.id"
+            "SELECT model_id, example, example_output FROM builds WHERE id IN"
+            " (SELECT (SELECT id FROM builds WHERE model_id = models.id"
             " AND example IS NOT NULL ORDER BY number DESC LIMIT 1)"
-            f" FROM models WHERE id IN ({', '.join('?' * len(model_ids))})",
+            f" FROM models WHERE id IN ({', '.join('?' * len(model_ids))}))",
             tuple(model_ids),
         )
-        return {str(key): str(example) for key, example in rows if example is not None}
+        return {str(key): (str(example), output) for key, example, output in rows}
 
     async def latest_of(
         self, connection: aiosqlite.Connection, model_ids: Sequence[str]

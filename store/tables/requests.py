@@ -92,6 +92,11 @@ async def delete_old(
         )
 
 
+async def delete_all(connection: aiosqlite.Connection, model_id: str) -> None:
+    """Delete the requests of a model, of which there are at most 10,000."""
+    await connection.execute_fetchall("DELETE FROM requests WHERE model_id = ?", (model_id,))
+
+
 async def list_newest(
     connection: aiosqlite.Connection, model_id: str, wanted: RequestQuery, most: int
 ) -> list[StoredRequest]:

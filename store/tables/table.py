@@ -36,6 +36,7 @@ BOOL_COLUMNS = (
     "disabled",
     "by_link",
     "fresh",
+    "request_log",
 )
 JSON_COLUMNS = ("steps", "failure", "arguments", "metrics", "keep")
 

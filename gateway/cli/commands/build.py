@@ -281,6 +281,7 @@ def like_the_last(context: Context, model: Json, deployment: Json | None = None)
         "kernel": arguments.kernel or last["kernel"],
         "comment": arguments.comment,
         "example": last["example"] if arguments.example is None else arguments.example,
+        "example_output": last["example_output"] if arguments.example is None else None,
         "model_root_dir": last["model_root_dir"],
         "build_script_path": last["build_script_path"],
         "network": reach,

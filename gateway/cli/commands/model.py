@@ -117,14 +117,15 @@ def stop(context: Context) -> None:
 
 @command(
     "model set",
-    "change a model's description, visibility or how many builds it keeps",
+    "change a model's description, visibility, or what it keeps",
     MODEL,
     argument(
         "settings",
         metavar="NAME=VALUE",
         nargs="+",
         type=model_setting,
-        help="description, visibility, keep_builds, keep_builds_days; `default` is the site's",
+        help="description, visibility, request_log (on, off), keep_builds, keep_builds_days; "
+        "`default` is the site's",
     ),
     examples=["predictd model set iris keep_builds=3 keep_builds_days=30"],
 )
@@ -133,10 +134,14 @@ def set_(context: Context) -> None:
     model = find_model(context, context.arguments.model)
     changes = dict(context.arguments.settings)
     model = context.client.patch(model_path(model), changes)
-    shown = ", ".join(
-        f"{name}={'default' if model[name] == -1 else model[name]}" for name in changes
-    )
+    shown = ", ".join(f"{name}={_shown(model[name])}" for name in changes)
     context.terminal.result(model, f"Set {shown} of {full_name(model)}.")
+
+
+def _shown(value: object) -> object:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return "default" if value == -1 else value
 
 
 @command(

@@ -23,6 +23,7 @@ _SETTINGS = {
     "build_script_path": "script",
     "network": "network",
     "example": "example",
+    "example_output": "example_output",
 }
 
 

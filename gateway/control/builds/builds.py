@@ -37,13 +37,14 @@ logger = logging.getLogger(__name__)
 
 
 class NewBuild(msgspec.Struct, frozen=True, kw_only=True):
-    """What is asked for. `example` is JSON text."""
+    """What is asked for. `example` and `example_output` are JSON texts."""
 
     file: str
     function: str
     kernel: str = ""
     comment: str = ""
     example: str | None = None
+    example_output: str | None = None
     model_root: str = ""
     script: str = builder.DEFAULT_SCRIPT
     network: Network = "machine"

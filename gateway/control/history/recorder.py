@@ -127,7 +127,8 @@ class TrafficRecorder:
         busy = []
         for endpoint in self._endpoints.all():
             traffic = endpoint.traffic
-            traffic.kept, traffic.room = most > 0, MOST_KEPT
+            traffic.kept = most > 0 and endpoint.model.request_log
+            traffic.room = MOST_KEPT
             if endpoint.pool is not None and (waiting := endpoint.pool.waiting):
                 known = self._waiting.get(endpoint.model_id, 0)
                 self._waiting[endpoint.model_id] = max(known, waiting)
@@ -139,6 +140,8 @@ class TrafficRecorder:
         rows = dict[str, list[StoredRequest]]()
         for endpoint in busy:
             chosen = endpoint.traffic.take_requests(share)
+            if not endpoint.model.request_log:
+                continue
             rows[endpoint.model_id] = [self._row(each, offset) for each in chosen]
             if len(rows) % _BATCH == 0:
                 await trio.lowlevel.checkpoint()

@@ -107,7 +107,7 @@ class Models:
         if changes.keys() & {"cpu_millicores", "memory_mb", "replicas", "nvidia_gpus"}:
             check_deployment(sizes, most_replicas=self._settings.current.max_replicas)
         return await self._permissions.apply(
-            lambda connection: store.models.update(connection, model.id, **changes),
+            lambda connection: _update(connection, model.id, changes),
             PermissionIndex.model_changed,
         )
 
@@ -126,6 +126,14 @@ class Models:
             await self._builds.resume_removals(model.project_id, build.id)
         logs = self._data.model_logs(model.id)
         await trio.to_thread.run_sync(remove, logs, self._set_aside)
+
+
+async def _update(
+    connection: aiosqlite.Connection, model_id: str, changes: dict[str, Any]
+) -> Model:
+    if changes.get("request_log") is False:
+        await store.requests.delete_all(connection, model_id)
+    return await store.models.update(connection, model_id, **changes)
 
 
 async def _regenerate_key(connection: aiosqlite.Connection, model_id: str) -> Model:

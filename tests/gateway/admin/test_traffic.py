@@ -99,6 +99,24 @@ async def test_requests_can_be_turned_off(tmp_path: Path) -> None:
         assert (await gateway.get(f"{model}/history"))["total"]["requests"] == 1
 
 
+async def test_requests_of_a_model_can_be_turned_off(tmp_path: Path) -> None:
+    """Of such a model no request is listed, nor those of before; all are counted."""
+    async with running(settings_for(tmp_path / "data")) as gateway:
+        model = await gateway.model(await gateway.project(PROJECTS / "tracked"))
+        key = await gateway.key(model)
+        await gateway.call(key, 1)
+        assert len((await gateway.get(f"{model}/requests"))["requests"]) == 1
+        changed = await gateway.admin.patch(model, json={"request_log": False})
+        assert changed.json()["request_log"] is False
+        await gateway.call(key, 1)
+        assert (await gateway.get(f"{model}/requests"))["requests"] == []
+        assert (await gateway.get(f"{model}/history"))["total"]["requests"] == 2
+        await gateway.admin.patch(model, json={"request_log": True})
+        await trio.sleep(1.5 * recorder.PERIOD)  # until the recorder has looked at the model
+        await gateway.call(key, 1)
+        assert len((await gateway.get(f"{model}/requests"))["requests"]) == 1
+
+
 def test_requests_outlive_a_kill(tmp_path: Path) -> None:
     """After `kill -9` all requests but those of the last seconds are there."""
     data = tmp_path / "data"

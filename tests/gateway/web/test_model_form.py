@@ -26,8 +26,9 @@ def test_new_form_picks_the_usual_function() -> None:
 def test_form_sends_what_was_typed() -> None:
     """Numbers, JSON and variables are sent as what they are."""
     typed = {"file_path": "a.py", "function_name": "f", "example": '{"a": 3}', "replicas": "2"}
+    typed["example_output"] = "[1]"
     sent = ModelForm(FILES, {**typed, "cpu": "0.5", "environment": "A=b=c\n\nD=\n"}).build()
-    assert sent["example"] == {"a": 3}
+    assert (sent["example"], sent["example_output"]) == ({"a": 3}, [1])
     deployed = {"cpu": 0.5, "memory": None, "replicas": 2, "environment": {"A": "b=c", "D": ""}}
     assert sent["auto_deployment_config"] == deployed
 

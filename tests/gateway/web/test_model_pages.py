@@ -81,7 +81,8 @@ async def test_model_from_form_to_answer(shared: Gateway, visitor: Visitor) -> N
     """A model that a form deploys answers Test Model with a key that is made for it; an error is
     shown as callers see it with its lines; it is stopped, changed and deleted by forms."""
     new = f"{visitor.project}/models/new"
-    answer = await visitor.post(new, **ADD, example='{"a": 3, "b": 5}', memory="0.5")
+    examples = {"example": '{"a": 3, "b": 5}', "example_output": "8"}
+    answer = await visitor.post(new, **ADD, **examples, memory="0.5")
     assert answer.status_code == 303, answer.text
     path = answer.headers["location"]
     await shared.until(path, lambda model: model["replicas_ready"] == 1)
@@ -93,6 +94,10 @@ async def test_model_from_form_to_answer(shared: Gateway, visitor: Visitor) -> N
     tested = (await visitor.post(f"{path}/test", **fields, make_key="on")).text
     assert "200 success" in tested
     assert re.search(r'aria-label="Response">9<', tested)
+    assert ("Monitoring</a></dd>" in tested, "Example Output</h2>" in tested) == (True, True)
+    assert "equal to the Example Output" not in tested
+    example = {"field.a": "3", "field.b": "5", "make_key": "on"}
+    assert "equal to the Example Output" in (await visitor.post(f"{path}/test", **example)).text
     key = re.search(r'name="key"[^>]*value="([^"]+)"', tested)
     assert key
     failed = (await visitor.post(f"{path}/test", request='{"a": 1}', key=key[1])).text
@@ -100,11 +105,14 @@ async def test_model_from_form_to_answer(shared: Gateway, visitor: Visitor) -> N
     assert "KeyError" in failed.partition("Log of this request")[2]
     build = await visitor.get(f"{path}/builds/new")
     assert '<option selected value="add.py">' in build
+    assert re.search(r'name="example_output"[^>]*>\s*8<', build)
     assert (await visitor.post(f"{path}/stop")).status_code == 303
     saved = {"name": "sum", "description": "Adds.", "visibility": "private", "keep_builds": "3"}
     assert (await visitor.post(f"{path}/settings", **saved)).status_code == 303
     model = await shared.get(path)
     assert (model["name"], model["keep_builds"], model["auth_enabled"]) == ("sum", 3, False)
+    listed = await visitor.get(f"{path}/monitoring/requests")
+    assert ("are not listed" in listed, model["request_log"]) == (True, False)
     await visitor.post(f"{path}/regenerate-key")
     assert (await shared.get(path))["access_key"] != model["access_key"]
     assert "is not deleted" in (await visitor.post(f"{path}/delete", confirmed="add")).text

@@ -315,7 +315,7 @@ async def test_example_and_build_number_are_of_one_model(database: Database, row
         assert (await write(builds.insert, asked)).number == 3
     ids = [model.id for model in rows.models[:3]]
     found = await database.read(builds.examples, ids)
-    assert found == {ids[0]: "0", ids[1]: "1"}
+    assert found == {ids[0]: ("0", None), ids[1]: ("1", None)}
     latest = await database.read(builds.latest_of, ids[:2])
     assert {key: build.number for key, build in latest.items()} == {ids[0]: 3, ids[1]: 3}
 

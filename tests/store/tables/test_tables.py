@@ -371,7 +371,7 @@ async def test_example_is_the_latest_of_a_build(
     for example in ("1", "2", None):
         again = msgspec.structs.replace(build, id=new_id(), example=example)
         await database.write(builds.insert, again)
-    assert await database.read(builds.examples, [model.id]) == {model.id: "2"}
+    assert await database.read(builds.examples, [model.id]) == {model.id: ("2", None)}
 
 
 async def test_data_folder_has_one_workspace_id(database: Database) -> None:
