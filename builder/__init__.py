@@ -16,6 +16,7 @@ from builder.check.project_check import (
     check_project,
 )
 from builder.environment.implicit_script import REQUIREMENT_FILES
+from builder.environment.r.packages import RPackage
 from builder.environment.relocate import relocate
 from builder.environment.seeds import Seeds, unused_seeds
 from builder.errors import (
@@ -117,6 +118,7 @@ __all__ = [
     "ProbeFailed",
     "Probed",
     "RMissing",
+    "RPackage",
     "RepositoryAddress",
     "Run",
     "SandboxPaths",

@@ -4,7 +4,7 @@ import msgspec
 import trio
 from quart import Response, request
 
-from builder import Lock, Package
+from builder import Lock, Package, RPackage
 from gateway.admin.builds import ONE
 from gateway.admin.lookup import Lookup
 from gateway.admin.routing import route
@@ -60,7 +60,11 @@ def _lock_json(lock_id: str, lock: Lock) -> bytes:
         {
             "id": lock_id,
             "python": lock.python,
-            "packages": [_package_json(each) for each in lock.packages],
+            "r": lock.r,
+            "packages": [
+                *map(_package_json, lock.packages),
+                *map(_r_package_json, lock.r_packages),
+            ],
             "unhashed_because": lock.unhashed_because,
         }
     )
@@ -71,9 +75,20 @@ def _package_json(package: Package) -> Json:
     return {
         "name": package.name,
         "version": package.version,
+        "language": "python",
         "source": package.source,
         "files": [
             {"name": file.filename, "url": file.url, "path": file.path, "hashes": file.hashes}
             for file in files
         ],
+    }
+
+
+def _r_package_json(package: RPackage) -> Json:
+    return {
+        "name": package.name,
+        "version": package.version,
+        "language": "r",
+        "source": package.source or package.repository,
+        "files": [],
     }

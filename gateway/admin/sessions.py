@@ -102,7 +102,7 @@ class SessionRoutes:
         if not body.model_id and not body.build_id:
             return None, None
         if body.kind == "function" or not body.model_id:
-            text = "model_id, build_id: they are for a shell or python; a build needs both"
+            text = "model_id, build_id: they are for a shell, python or r; a build needs both"
             raise Refusal("argument.invalid", text)
         model = await self._lookup.model(project_id, body.model_id)
         deployment = (await self._control.views.current_pool(model)).deployment

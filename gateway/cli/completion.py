@@ -92,7 +92,8 @@ def _functions(prefix: str, **_: object) -> Iterator[str]:
     """FILE:FUNCTION of this folder: the files, and after the colon the functions of one."""
     file, colon, _name = prefix.rpartition(":")
     if not colon:
-        yield from (f"{path.name}:" for path in Path.cwd().glob("*.py"))
+        files = (*Path.cwd().glob("*.py"), *Path.cwd().glob("*.[Rr]"))
+        yield from (f"{path.name}:" for path in files)
         return
     try:
         tree = ast.parse(Path(file).read_bytes())

@@ -32,7 +32,9 @@ HOST_AND_PORT = (
     argument("--port", metavar="PORT", type=int, help="port to listen on (default 8080)"),
 )
 KERNEL = argument(
-    "--kernel", metavar="KERNEL", help="a runtime, such as python3.11; see `predictd runtime ls`"
+    "--kernel",
+    metavar="KERNEL",
+    help="such as python3.11 or r; see `predictd runtime ls`",
 )
 
 # A new model's sizes. The gateway chooses the memory, since it knows the machine.

@@ -47,7 +47,7 @@ class ModelTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 KEYS = {
     "file": 'a path in the project, such as "predict.py"',
     "function": 'the name of a function of the file, such as "predict"',
-    "kernel": 'an interpreter, such as "python3.11"',
+    "kernel": 'an interpreter, such as "python3.11" or "r"',
     "replicas": "a whole number, such as 2",
     "cpu": "a number of CPUs for each replica, such as 0.5",
     "memory": 'an amount of memory for each replica, such as "512MiB"',

@@ -107,10 +107,12 @@ def check_file(folder: Path, file: str) -> None:
 
 
 def similar_file(folder: Path, file: str) -> str:
-    """A Python file of the folder that may be meant, or ""."""
-    if (folder / f"{file}.py").is_file():
-        return f"{file}.py"
-    close = get_close_matches(file, [each.name for each in folder.glob("*.py")], 1)
+    """A Python or R file of the folder that may be meant, or ""."""
+    for ending in (".py", ".R", ".r"):
+        if (folder / f"{file}{ending}").is_file():
+            return f"{file}{ending}"
+    names = [each.name for each in (*folder.glob("*.py"), *folder.glob("*.[Rr]"))]
+    close = get_close_matches(file, names, 1)
     return close[0] if close else ""
 
 

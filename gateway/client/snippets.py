@@ -46,13 +46,24 @@ print(json.load(urllib.request.urlopen(request))["response"])"""
 
 
 def _r(url: str, body: str, api_key: str) -> str:
-    authorization = json.dumps(f"Bearer {api_key}")
-    shown = f",\n  add_headers(Authorization = {authorization})" if api_key else ""
+    """By httr2, or by httr where that is what is installed."""
+    header = f"Authorization = {json.dumps(f'Bearer {api_key}')}" if api_key else ""
+    new = 'req_body_raw(request(url), body, type = "application/json")'
+    if header:
+        new = f"req_headers({new}, {header})"
+    old = f", add_headers({header})" if header else ""
     # The escapes that JSON needs for ASCII text, \\" and \\\\, mean the same to R.
     return f"""\
-library(httr)
-response <- POST({json.dumps(url)}, body = {json.dumps(body)}, content_type_json(){shown})
-content(response)$response"""
+url <- {json.dumps(url)}
+body <- {json.dumps(body)}
+answer <- if (requireNamespace("httr2", quietly = TRUE)) {{
+  library(httr2)
+  resp_body_json(req_perform({new}))
+}} else {{
+  library(httr)
+  content(POST(url, body = body, content_type_json(){old}))
+}}
+answer$response"""
 
 
 def _javascript(url: str, body: str, headers: dict[str, str]) -> str:

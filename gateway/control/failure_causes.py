@@ -26,6 +26,7 @@ _DISTRIBUTIONS = {
 }
 _LONGEST = 8000  # of a traceback's end, in characters, that are searched
 _HOME = "/home/cdsw/"
+_R_LOCK = "renv.lock"
 _IGNORES = PurePosixPath(".gitignore")
 CORRECT = "Correct the file. The log has the full traceback."
 
@@ -83,6 +84,20 @@ def _missing_module(found: re.Match[str], source: SourceFiles) -> str:
         "Nothing is installed, because the project has no cdsw-build.sh and no requirements.txt: "
         f"add a requirements.txt with the line `{name}`."
     )
+
+
+def _missing_r_package(found: re.Match[str], source: SourceFiles) -> str:
+    name = found[1]
+    install = f"`Rscript -e 'install.packages(\"{name}\")'`"
+    machine = f"or have the operator install `r-cran-{name.lower()}` on the machine"
+    if source.has_script:
+        return (
+            f"Have cdsw-build.sh install the package, such as {install}, {machine}. If it does "
+            "already, the log of the build says why R could not install it."
+        )
+    if (source.code / _R_LOCK).is_file():
+        return f"Add {name} to {_R_LOCK} (`renv::snapshot()`), {machine}."
+    return f"Nothing is installed: add a cdsw-build.sh with {install}, {machine}."
 
 
 def _missing_file(found: re.Match[str], source: SourceFiles) -> str:
@@ -164,6 +179,8 @@ _CAUSES: list[tuple[str, Callable[[re.Match[str], SourceFiles], str]]] = [
     ),
     (r"^KeyError: '([A-Za-z_]\w*)'(?=.*environ)", _missing_variable),
     (r"^ModuleNotFoundError: No module named '([\w.]+)'", _missing_module),
+    (r"there is no package called ['\u2018](\S+?)['\u2019]", _missing_r_package),
+    (r"cannot open (?:compressed )?file ['\u2018]([^'\u2019]+)['\u2019]", _missing_file),
     (r"^FileNotFoundError: \[Errno 2\] No such file or directory: '([^']+)'", _missing_file),
     (
         r"^[^\n]*(?:CUDA|cuda|NVIDIA|libcu\w+\.so|No GPU|/dev/nvidia)",

@@ -124,13 +124,15 @@ def given_up(error: CannotDecrypt | InterpreterGone) -> Failure:
 def interpreter_gone(build: Build, manifest: builder.Manifest, error: Exception) -> Failure:
     """The machine has no interpreter to rebuild the build with."""
     version = manifest.version.rpartition(".")[0]
+    name = "R" if manifest.language == "r" else "Python"
+    needed = "the package jsonlite" if manifest.language == "r" else "its venv module"
     return Failure(
         step="ENVIRONMENT",
-        summary=f"Python {manifest.version}, which build {build.number} needs, is gone",
-        problem=f"{manifest.interpreter} cannot be run, and this machine has no Python {version}: "
+        summary=f"{name} {manifest.version}, which build {build.number} needs, is gone",
+        problem=f"{manifest.interpreter} cannot be run, and this machine has no {name} {version}: "
         f"{error}",
-        advice=f"Install Python {version} with its venv module and deploy the build again, or make "
-        "a new build for another Python (`--kernel`).",
+        advice=f"Install {name} {version} with {needed} and deploy the build again, or make a new "
+        f"build for another {name} (`--kernel`).",
     )
 
 

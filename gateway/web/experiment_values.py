@@ -70,18 +70,19 @@ def duration(run: Mapping[str, Any]) -> str:
     return number(round(seconds, 1) if seconds < 10 else round(seconds), "s")
 
 
-def kernels(runtimes: Sequence[Mapping[str, Any]]) -> tuple[list[tuple[str, str]], str]:
-    """The runtimes to choose from, and the usual one."""
+def kernels(runtimes: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """The runtimes to choose from. The first option leaves the choice to the script's ending."""
     ready = [each for each in runtimes if each["status"] == "ready"]
-    options = [
-        (
-            each["runtime_identifier"],
-            each["kernel"] if not each["version"] else f"{each['name']} ({each['kernel']})",
-        )
-        for each in ready
+    return [
+        ("", "By the script: the project's, or R"),
+        *(
+            (
+                each["runtime_identifier"],
+                each["kernel"] if not each["version"] else f"{each['name']} ({each['kernel']})",
+            )
+            for each in ready
+        ),
     ]
-    usual = next((each["runtime_identifier"] for each in ready if each["default"]), "")
-    return options, usual
 
 
 def preview(kind: str, found: Mapping[str, Any]) -> dict[str, Any]:

@@ -221,16 +221,15 @@ class ExperimentPages:
     ) -> Response:
         frame = await self._frame(page, project_id)
         runtimes = await page.api.items("/runtimes", "runtimes")
-        options, usual = kernels(runtimes)
         given = {**dict.fromkeys(_FIELDS, ""), **given}
         return await self._router.reply(
             "experiments/new.html",
             page.viewer,
             refused=refused,
             **frame,
-            given={**given, "kernel": given["kernel"] or usual},
+            given=given,
             errors=field_errors(refused, _FIELDS),
-            kernels=options,
+            kernels=kernels(runtimes),
             profiles=PROFILES,
         )
 

@@ -25,7 +25,7 @@ _COLUMNS = (
     Column("Owner", "owner.username"),
     Column("Updated", "updated_at"),
 )
-TEMPLATES = (("python", "Python"), ("churn", "Python: customer churn"))
+TEMPLATES = (("python", "Python"), ("r", "R"), ("churn", "Python: customer churn"))
 _SETUPS = (
     ("blank", "Blank", "An empty folder with a .gitignore."),
     ("template", "Template", "Templates include example code to help you get started."),

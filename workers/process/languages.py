@@ -23,6 +23,7 @@ _SPARK = {"SPARK_SUBMIT_OPTS": "-Dspark.ui.enabled=false"}
 # What R is started with. It reads `.Renviron`, as R does. `start.R` runs `.Rprofile` as a part of
 # the model, so that its failure is reported; a script's R runs it by itself.
 _R = ("--no-echo", "--no-restore")
+_R_PROFILE = "R_PROFILE"
 # The descriptors of the wire. Its arguments are visible to the model: R has no `sys.argv` to set.
 _R_WIRE = "PREDICTD_WIRE"
 
@@ -74,27 +75,27 @@ def _run_python(spec: ExperimentSpec) -> Invocation:
 def _run_r(spec: ExperimentSpec) -> Invocation:
     """As `Rscript` runs it: `commandArgs`, shown values and the first frame are the script's."""
     arguments = ("--args", *spec.arguments) if spec.arguments else ()
-    return Invocation([_r(spec), *_R, f"--file={spec.script}", *arguments])
+    profile = spec.variables.get(_R_PROFILE, str(INSIDE / "r" / "script.Rprofile"))
+    words: list[str | Path] = [_r(spec), *_R, f"--file={spec.script}", *arguments]
+    return Invocation(words, {_R_PROFILE: profile})
 
 
-def _variables_of_python(spec: Spec) -> dict[str, str]:
+def _variables(spec: Spec) -> dict[str, str]:
     return {
         "VIRTUAL_ENV": str(spec.environment),
         # The environment is sealed: importing from it must not write into it.
         "PYTHONDONTWRITEBYTECODE": "1",
+        # For an R that is called, too. Packages of the build come first, then ours, then those of
+        # the machine.
+        "R_LIBS_USER": f"{spec.environment / 'library'}:{R_PACKAGES}",
+        # The loader in a project's `.Rprofile` would put a library of the project first, and
+        # download renv into it.
+        "RENV_CONFIG_AUTOLOADER_ENABLED": "FALSE",
         **({} if spec.network == "listen" else _SPARK),
     }
 
 
-def _variables_of_r(spec: Spec) -> dict[str, str]:
-    return {
-        **_variables_of_python(spec),
-        # Packages of the build come first, then ours, then those of the machine.
-        "R_LIBS_USER": f"{spec.environment / 'library'}:{R_PACKAGES}",
-    }
-
-
 _COMMANDS: dict[Language, LanguageCommands] = {
-    "python": LanguageCommands(_serve_python, _run_python, _variables_of_python),
-    "r": LanguageCommands(_serve_r, _run_r, _variables_of_r),
+    "python": LanguageCommands(_serve_python, _run_python, _variables),
+    "r": LanguageCommands(_serve_r, _run_r, _variables),
 }

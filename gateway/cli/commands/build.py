@@ -104,6 +104,7 @@ def show(context: Context) -> None:
             "function": f"{build['file_path']}:{build['function_name']}",
             "kernel": build["kernel"],
             "python": lock and lock["python"],
+            "R": lock and lock["r"],
             "snapshot": build["snapshot"],
             "created": f"{when(build['created_at'])} UTC by {build['creator']['username']}",
             "comment": build["comment"],
@@ -221,7 +222,7 @@ def difference_text(compared: Json) -> str:
     """Settings, packages and files that differ between two builds, as tables."""
     numbers = f"build {compared['build_number']} and build {compared['other_build_number']}"
     packages = [
-        (each["name"], each["before"] or "-", each["after"] or "-", _CHANGES[each["kind"]])
+        (_shown_name(each), each["before"] or "-", each["after"] or "-", _CHANGES[each["kind"]])
         for each in compared["packages"] or ()
     ]
     settings = [
@@ -254,8 +255,12 @@ def _lock(context: Context, model: Json, build: Json) -> Json:
     return context.client.get(f"{build_path(model, build['id'])}/lock")
 
 
+def _shown_name(package: Json) -> str:
+    return f"{package['name']} (R)" if package.get("language") == "r" else str(package["name"])
+
+
 def _package_table(packages: list[Json]) -> str:
-    rows = [(each["name"], each["version"], _source(each)) for each in packages]
+    rows = [(_shown_name(each), each["version"], _source(each)) for each in packages]
     return table(("PACKAGE", "VERSION", "SOURCE"), rows) if rows else "No packages."
 
 
@@ -263,6 +268,8 @@ def _source(package: Json) -> str:
     """Where a package comes from, in words."""
     if package["source"]:
         return str(package["source"])
+    if package.get("language") == "r":
+        return "the project or a repository"
     return "index" if package["files"] else "unknown: without hashes"
 
 

@@ -1,11 +1,12 @@
 """The verb init: writes predictd.toml and .gitignore by looking at the current folder.
 
-The files are parsed, never run: on the user's machine, and only Python files of the folder and its
-first level of folders. Nothing that exists is overwritten.
+The files are parsed, never run: on the user's machine, and only Python and R files of the folder
+and its first level of folders. Nothing that exists is overwritten.
 """
 
 import ast
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -16,9 +17,19 @@ from gateway.cli.context import CommandFailed, Context, Exit
 _IGNORED = ".*\n!.gitignore\n__pycache__/\n*.pyc\nnode_modules/\n"
 _DECORATORS = {"model_metrics", "cml_model"}
 _LIKELY = ("predict", "infer", "score", "serve", "classify", "forecast")
+_R_FUNCTION = re.compile(
+    r"^([A-Za-z.][\w.]*)[ \t]*(?:<-|=)[ \t]*function[ \t]*\(([^()]*)\)", re.MULTILINE
+)
+# By whether all functions are of R.
+_WHERE = {
+    False: "list them in requirements.txt",
+    True: "install them in cdsw-build.sh by `Rscript install.R`",
+}
 _MOST_FILES, _MOST_BYTES = 200, 1 << 20
 # In the order in which a build looks for them where there is no script.
 _REQUIREMENTS = ("cdsw-build.sh", "pylock.toml", "uv.lock", "requirements.txt", "pyproject.toml")
+_R_REQUIREMENTS = ("cdsw-build.sh", "renv.lock")
+_PATTERNS = ("*.py", "[!._]*/*.py", "*.[Rr]", "[!._]*/*.[Rr]")
 
 
 class Candidate(NamedTuple):
@@ -48,7 +59,7 @@ def init(context: Context) -> None:
     chosen = [each for each in found if each.is_likely] or found
     if not chosen:
         raise CommandFailed(
-            f"no function of one argument is in the Python files of {folder}",
+            f"no function of one argument is in the Python and R files of {folder}",
             "write one that takes the request, such as `def predict(args): ...`",
             Exit.FAILED,
         )
@@ -60,11 +71,13 @@ def init(context: Context) -> None:
     if not (folder / ".gitignore").exists():
         (folder / ".gitignore").write_text(_IGNORED)
         files.append(".gitignore")
-    requirements = next((each for each in _REQUIREMENTS if (folder / each).is_file()), "")
+    of_r = all(is_r(each.file) for each in models.values())
+    names = _R_REQUIREMENTS if of_r else _REQUIREMENTS
+    requirements = next((each for each in names if (folder / each).is_file()), "")
     installs = (
         f"A build installs what {requirements} says."
         if requirements
-        else "No file says which packages the build needs: list them in requirements.txt."
+        else f"No file says which packages the build needs: {_WHERE[of_r]}."
     )
     document = {"files": files, "models": {name: each._asdict() for name, each in models.items()}}
     text = f"Wrote {' and '.join(files)} with {listed}.\n{installs}\nDeploy with `predictd deploy`."
@@ -73,14 +86,29 @@ def init(context: Context) -> None:
 
 def candidates(folder: Path) -> list[Candidate]:
     """The top-level functions of the folder that can take a request."""
-    files = sorted([*folder.glob("*.py"), *folder.glob("[!._]*/*.py")])[:_MOST_FILES]
+    files = sorted(path for pattern in _PATTERNS for path in folder.glob(pattern))[:_MOST_FILES]
     found = []
     for path in files:
         name = path.relative_to(folder).as_posix()
         is_test = path.name.startswith(("test_", "setup.", "conftest."))
         if not is_test and path.is_file() and path.stat().st_size <= _MOST_BYTES:
-            found += [Candidate(name, *each) for each in _functions(path)]
+            functions = _r_functions(path) if is_r(name) else _functions(path)
+            found += [Candidate(name, *each) for each in functions]
     return found
+
+
+def is_r(file: str) -> bool:
+    """Whether a file is one of R, by its name."""
+    return file.lower().endswith(".r")
+
+
+def _r_functions(path: Path) -> Iterator[tuple[str, bool]]:
+    """The functions that are assigned at the left margin."""
+    for found in _R_FUNCTION.finditer(path.read_text("utf-8", "replace")):
+        parameters = [each.strip() for each in found[2].split(",")]
+        required = [each for each in parameters if each and "=" not in each and each != "..."]
+        if len(required) == 1 and not found[1].startswith("."):
+            yield found[1], any(word in found[1].lower() for word in _LIKELY)
 
 
 def _functions(path: Path) -> Iterator[tuple[str, bool]]:
@@ -108,7 +136,7 @@ def _named(chosen: list[Candidate]) -> dict[str, Candidate]:
     """Models by name: the function's, or with its file's where two functions share it."""
     models: dict[str, Candidate] = {}
     for each in chosen:
-        name = each.function.replace("_", "-")
+        name = each.function.replace("_", "-").replace(".", "-")
         if name in models:
             name = f"{Path(each.file).stem}-{name}".replace("_", "-")
         if name not in models:

@@ -14,7 +14,7 @@ from gateway.client import Client, Json
 from gateway.suggested_command import suggested
 
 # The templates as users type them, with their names in the admin API.
-TEMPLATES = {"python": "Python", "churn": "churn", "blank": "blank"}
+TEMPLATES = {"python": "Python", "r": "R", "churn": "churn", "blank": "blank"}
 
 
 @command(

@@ -1,4 +1,4 @@
-"""The verb shell: a shell or Python in the environment of a model or a project.
+"""The verb shell: a shell, Python or R in the environment of a model or a project.
 
 Keys go to the gateway as they are typed, so Ctrl-C, completion and full-screen programs work in
 the shell. The command ends with the shell's exit status.
@@ -42,22 +42,28 @@ _PAUSE = 0.1  # seconds between two looks at whether the shell has ended
     ),
     argument("--build", metavar="N", type=count, help="build of MODEL (default: what it serves)"),
     argument("--python", action="store_true", help="open Python instead of bash"),
+    argument("--r", action="store_true", help="open R instead of bash"),
     KERNEL,
-    examples=["predictd shell predict --python", "predictd shell predict --build 7"],
+    examples=[
+        "predictd shell predict --python",
+        "predictd shell predict --build 7",
+    ],
     group=Group.SERVE,
 )
 def shell(context: Context) -> int:
-    """Opens bash or Python in a copy of the files, confined as a model is. Nothing that is changed
-    there is kept."""
+    """Opens bash, Python or R in a copy of the files, confined as a model is. Nothing that is
+    changed there is kept."""
     project, model = _find(context)
     number = context.arguments.build
     if number and not model:
         raise CommandFailed("--build is for a model", "name the model", Exit.USAGE)
     build = find_build(context.client, model, number) if number and model else None
     size = _window_size()
+    arguments = context.arguments
+    kind = "r" if arguments.r else "python" if arguments.python else "shell"
     asked = {
-        "kind": "python" if context.arguments.python else "shell",
-        "kernel": context.arguments.kernel or "",
+        "kind": kind,
+        "kernel": context.arguments.kernel or ("r" if kind == "r" and not model else ""),
         "model_id": model["id"] if model else "",
         "build_id": build["id"] if build else "",
         "rows": size.lines,

@@ -13,7 +13,7 @@ import msgspec
 import trio
 
 import store
-from builder import Folder
+from builder import Folder, Interpreter
 from gateway.background import Tasks
 from gateway.control import failures
 from gateway.control.admission import Admission
@@ -114,7 +114,8 @@ class Experiments:
         return task.experiment
 
     async def _check(self, project: Project, asked: NewExperiment) -> None:
-        await self._catalogue.choose(asked.kernel, project, asked.script)
+        choice = await self._catalogue.choose(asked.kernel, project, asked.script)
+        _check_language(asked.script, choice.interpreter)
         size = NewDeployment(
             cpu_millicores=asked.cpu_millicores,
             memory_mb=asked.memory_mb,
@@ -199,6 +200,14 @@ class Experiments:
             experiment = task.experiment
         await self._services.run_builds.remove(experiment)
         await self._files.remove(experiment, self.log(experiment.id))
+
+
+def _check_language(script: str, interpreter: Interpreter) -> None:
+    """Raises Refusal for a kernel that cannot run a script of this name."""
+    endings = {"python": ".r", "r": ".py"}
+    if script.lower().endswith(endings[interpreter.language]):
+        text = f"kernel: {script!r} is no script of {interpreter.kernel}: leave the kernel out"
+        raise Refusal("argument.invalid", text)
 
 
 def _check_script(root: Path, script: str) -> None:

@@ -12,7 +12,10 @@ from workers import ExperimentSpec, Keep
 from workers.sizes import MIB
 
 # Folders whose files are not kept: git would run programs that its files name.
-_LEFT_OUT = frozenset({".git", *(name.decode() for name in CACHES)})
+_LEFT_OUT = frozenset({".git", ".cache", *(name.decode() for name in CACHES)})
+
+# What R's plots are written to where the script names no file.
+_PLOTS = ("Rplot*.png", "Rplots.pdf")
 
 
 class RunSpecs:
@@ -41,20 +44,21 @@ class RunSpecs:
         key: dict[str, str],
     ) -> ExperimentSpec:
         """`key` are the variables by which the script finds its key. Raises CannotDecrypt."""
+        language = self._build_store.language(experiment.id)
         limits = self._sandbox.limits(experiment.memory_mb * MIB, experiment.cpu_millicores)
         return ExperimentSpec(
             code=self._build_store.code(experiment.id),
             environment=self._build_store.virtualenv(experiment.id),
             prefix=self._build_store.prefix(experiment.id),
             built=self._sandbox.built_at(experiment.id),
-            language=self._build_store.language(experiment.id),
+            language=language,
             script=experiment.script,
             arguments=tuple(experiment.arguments),
             folder=folder.folder,
             kept=folder.kept,
             keep=Keep(
                 folder=folder.outputs,
-                patterns=tuple(experiment.keep),
+                patterns=(*experiment.keep, *(_PLOTS if language == "r" else ())),
                 most_files=self._settings.current.max_experiment_files,
                 most_bytes=self._settings.current.max_experiment_size,
                 left_out=_LEFT_OUT,

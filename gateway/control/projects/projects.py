@@ -71,8 +71,6 @@ class Projects:
         given_variables = combine(asked.environment, asked.secrets)
         annotate(named_changes(NO_VARIABLES, given_variables))
         template = asked.template.lower()
-        if template == "r":
-            raise Refusal("feature.unsupported", "template: this version has no template for R")
         if template not in ("git", "local", *TEMPLATES):
             raise Refusal("argument.invalid", f"template: there is no {asked.template!r}")
         address = await trio.to_thread.run_sync(address_of, asked, template)

@@ -7,7 +7,7 @@ from pathlib import Path
 from builder import Folder, make_folder
 
 # The names that clients send, and the folder that each means.
-TEMPLATES = {"python": "python", "churn": "churn", "blank": "blank", "": "blank"}
+TEMPLATES = {"python": "python", "r": "r", "churn": "churn", "blank": "blank", "": "blank"}
 
 
 def copy_template(template: str, path: Path) -> None:

@@ -8,11 +8,12 @@ import builder
 from store import Build, Deployment
 from workers import Network
 
-Kind = Literal["function", "shell", "python"]
+Kind = Literal["function", "shell", "python", "r"]
 
 
 class NewSession(msgspec.Struct, frozen=True, kw_only=True):
-    """A `function` of a file that is called, or a `shell` or `python` in a terminal of this size.
+    """A `function` of a file that is called, or a program in a terminal of this size: a `shell`,
+    `python` or `r`.
 
     It is in the environment of the project's present files, or of a `build`, with the variables of
     a `deployment`.

@@ -1,4 +1,4 @@
-"""The program of a session: a shell or Python in a terminal, until it has ended."""
+"""The program of a session: a shell, Python or R in a terminal, until it has ended."""
 
 import trio
 
@@ -10,7 +10,7 @@ from workers import PseudoTerminal, ShellSpec
 
 _LAST_OUTPUT = 30.0  # seconds that the last output waits for its reader
 _TYPE_TIMEOUT = 5.0  # seconds that typed text waits for a program that does not read
-_PROGRAMS = {"shell": ("bash", "--norc"), "python": ("python",)}
+_PROGRAMS = {"shell": ("bash", "--norc"), "python": ("python",), "r": ("R", "--no-save")}
 
 
 class SessionProgram:
@@ -45,6 +45,7 @@ class SessionProgram:
             environment=place.virtualenv,
             prefix=place.prefix,
             built=place.built,
+            language=place.language,
             command=_PROGRAMS[asked.kind],
             folder=services.workers.new_folder("session"),
             variables={"PS1": r"\w\$ ", **variables, "TERM": asked.term},

@@ -48,10 +48,31 @@ def test_python_sample(state: State, example: object) -> None:
 def test_r_sample(example: object) -> None:
     """The R sample posts exactly the request, in a string that R reads as it was meant."""
     text = samples("http://h/model", "mkey", example).r
-    literal = text.partition("body = ")[2].partition(", content_type_json()")[0]
+    literal = text.partition("body <- ")[2].partition("\n")[0]
     assert set(literal) <= set(map(chr, range(32, 127)))
     # In ASCII text without control characters, JSON and R agree on the escapes.
     assert json.loads(json.loads(literal)) == {"accessKey": "mkey", "request": example}
+
+
+@pytest.mark.parametrize("library", ["httr2", "httr"])
+def test_r_sample_works_with_either_library(
+    state: State, library: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The R sample runs where httr2 is installed, and where only httr is."""
+    if not shutil.which("Rscript"):
+        pytest.skip("R is not installed")
+    text = samples(f"{state.url}/model", deployed(state, "echo"), NASTY[1], "id.secret").r
+    if library == "httr":
+        text = text.replace('requireNamespace("httr2"', 'requireNamespace("no.such.package"')
+    command = ["Rscript", "--vanilla", "-"]
+    shown = text.replace(
+        "\nanswer$response", "\ncat(jsonlite::toJSON(answer$response, auto_unbox = TRUE))\n"
+    )
+    done = subprocess.run(command, input=shown.encode(), capture_output=True, check=False)
+    if b"there is no package called" in done.stderr:
+        pytest.skip(f"{library} of R is not installed")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == NASTY[1]
 
 
 @pytest.mark.parametrize("example", NASTY)
@@ -73,5 +94,6 @@ def test_samples_send_the_key() -> None:
     assert "-H 'Authorization: Bearer id.secret'" in texts.curl
     assert '"Authorization": "Bearer id.secret"' in texts.python
     assert '"Authorization": "Bearer id.secret"' in texts.javascript
-    assert 'add_headers(Authorization = "Bearer id.secret")' in texts.r
+    assert ', add_headers(Authorization = "Bearer id.secret")' in texts.r
+    assert ', Authorization = "Bearer id.secret")' in texts.r
     assert not any("Authorization" in text for text in samples("http://h/model", "mkey", 1))

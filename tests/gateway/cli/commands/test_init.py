@@ -1,0 +1,33 @@
+"""`predictd init` finds the functions of a folder without running it."""
+
+import re
+from pathlib import Path
+
+from gateway.cli.commands.init import candidates, project_file
+
+
+def test_functions_of_r_are_candidates(tmp_path: Path) -> None:
+    """Functions of R that take one argument are found like those of Python."""
+    (tmp_path / "model.R").write_text(
+        "helper <- function(a, b) a\n"
+        "predict.cars <- function(args) args\n"
+        "score = function(args, digits = 2, ...) args\n"
+        ".hidden <- function(args) args\n"
+        "  inner <- function(args) args\n"
+    )
+    (tmp_path / "model.py").write_text("def predict(args): ...\n")
+    found = [(each.file, each.function, each.is_likely) for each in candidates(tmp_path)]
+    assert found == [
+        ("model.R", "predict.cars", True),
+        ("model.R", "score", True),
+        ("model.py", "predict", True),
+    ]
+
+
+def test_name_of_a_model_has_no_dots(tmp_path: Path) -> None:
+    """A function of R with dots becomes a model whose name needs no quotes in the file."""
+    (tmp_path / "model.R").write_text("predict.cars <- function(args) args\n")
+    (one,) = candidates(tmp_path)
+    text = project_file({"predict-cars": one})
+    assert re.search(r'^\[models\.predict-cars\]\nfile = "model\.R"\n', text, re.MULTILINE)
+    assert 'function = "predict.cars"' in text
