@@ -28,6 +28,7 @@ from benchmarks.suites import (
     peers,
     predict,
     queue,
+    r,
     scale,
     start,
     store,
@@ -54,6 +55,7 @@ VERBS: dict[str, tuple[Run, str]] = {
     "metrics": (metrics.run, "what it costs to be tracked, and what is read back"),
     "queue": (queue.run, "one request's way through the fair queue"),
     "keys": (keys.run, "what a caller's key costs, and what a refusal tells"),
+    "r": (r.run, "a function of R, against plumber and the floors"),
     "store": (store.run, "one transaction through the bridge"),
 }
 ALL = "all"

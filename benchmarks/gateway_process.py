@@ -54,14 +54,15 @@ class Gateway:
         return Target(host=self.host, port=self.port, path=f"/api/v2{path}", headers=headers)
 
     def deploy(
-        self, project: str, function: str, *, models: int = 1, replicas: int = 1
+        self, project: str, function: str, *, file: str = "", models: int = 1, replicas: int = 1
     ) -> list[str]:
-        """Deploy models of a project of `models/`; return their access keys when they are ready."""
+        """Deploy models of a project of `models/`, of its file of the same name if no other is
+        named; return their access keys when they are ready."""
         client = self.client
         made = self._project(project)
         path = f"/projects/{made['id']}/models"
         build = {
-            "file_path": f"{project}.py",
+            "file_path": file or f"{project}.py",
             "function_name": function,
             "auto_deploy_model": True,
             "auto_deployment_config": {"replicas": replicas},

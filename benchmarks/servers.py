@@ -4,12 +4,13 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from benchmarks import gateway_process
 from benchmarks.comparison import RunningServer, Server
 from benchmarks.load.spec import Target
-from benchmarks.peers.catalogue import PEERS, Peer
+from benchmarks.peers.catalogue import PEERS, PLUMBER, Peer
 
 OURS = "predictd"
 NGINX = PEERS["nginx"].name
@@ -17,14 +18,19 @@ REQUEST = {"a": 3, "b": 5}
 ANSWER = 8
 
 
-def ours() -> Server:
+def ours(name: str = OURS, file: str = "add.py") -> Server:
     """A real gateway with `add` and one replica, and every feature on."""
-    return Server(name=OURS, isolation="process", start=_start_ours)
+    return Server(name=name, isolation="process", start=partial(_start_ours, file))
 
 
 def peers(cache: Path) -> list[Server]:
     """All peers and floors."""
     return [_peer(peer, cache) for peer in PEERS.values()]
+
+
+def plumber(cache: Path) -> Server:
+    """The server of functions of R."""
+    return _peer(PLUMBER, cache)
 
 
 def nginx(cache: Path) -> Server:
@@ -33,11 +39,11 @@ def nginx(cache: Path) -> Server:
 
 
 @contextmanager
-def _start_ours() -> Iterator[RunningServer]:
+def _start_ours(file: str) -> Iterator[RunningServer]:
     with tempfile.TemporaryDirectory(prefix="predictd-benchmark-") as folder:
         data = Path(folder) / "data"
         with gateway_process.started_on(data) as gateway:
-            [key] = gateway.deploy("add", "add")
+            [key] = gateway.deploy("add", "add", file=file)
         # A second start, with a built model: the environments of peers are made before, too.
         began = time.monotonic()
         with gateway_process.started_on(data) as gateway:

@@ -16,7 +16,7 @@ from benchmarks.peers.failure import PeerFailed
 from benchmarks.peers.installation import installed
 from benchmarks.peers.serving import Launch, Question, Served
 
-__all__ = ["FOLDER", "PEERS", "Peer", "PeerFailed", "Served"]
+__all__ = ["FOLDER", "PEERS", "PLUMBER", "Peer", "PeerFailed", "Served"]
 
 FOLDER = Path(__file__).parent
 
@@ -168,3 +168,13 @@ PEERS: dict[str, Peer] = {
         programs=(("nginx", "nginx"),),
     ),
 }
+
+_PLUMBER = "plumber::pr_run(plumber::pr('plumber.R'), port = $port, docs = FALSE, quiet = TRUE)"
+# Which serves a function of R.
+PLUMBER = Peer(
+    name="plumber",
+    isolation="none",
+    folder=FOLDER / "plumber",
+    launch=Launch(["Rscript", "--vanilla", "-e", _PLUMBER]),
+    programs=(("Rscript", "r-base-core"),),
+)

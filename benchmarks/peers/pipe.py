@@ -1,4 +1,4 @@
-"""The floor of isolation: a request and a reply over two pipes to a Python process.
+"""The floor of isolation: a request and a reply over two pipes to a process of Python, or of R.
 
 There is no HTTP, JSON or framing, and both sides block in read. No server that runs the function in
 a separate process is faster than this and HTTP together. Both sides share one core: on two, waking
@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -22,6 +22,18 @@ import os
 while request := os.read(0, 65536):
     os.write(1, b"8")
 """
+_ECHO_OF_R = """
+inlet <- file("/proc/self/fd/0", "rb", raw = TRUE)
+outlet <- file("/proc/self/fd/1", "wb", raw = TRUE)
+reply <- charToRaw("8")
+echo <- function() while (length(readBin(inlet, "raw", 13L))) {
+    writeBin(reply, outlet)
+    flush(outlet)
+}
+echo()
+"""
+PYTHON = (sys.executable, "-I", "-S", "-c", _ECHO)
+R = ("Rscript", "--vanilla", "-e", _ECHO_OF_R)
 
 
 @dataclass(frozen=True)
@@ -34,14 +46,12 @@ class RoundTrips:
     p999: float
 
 
-def pipe_round_trips(seconds: float) -> RoundTrips:
+def pipe_round_trips(seconds: float, command: Sequence[str] = PYTHON) -> RoundTrips:
     """Measures round trips, one after the other, for this time, without the first WARM_UP."""
     seen: list[int] = []
     with (
         _on_one_core(),
-        subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _ECHO], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        ) as process,
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process,
     ):
         assert process.stdin is not None
         assert process.stdout is not None

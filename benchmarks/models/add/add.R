@@ -1,0 +1,3 @@
+# The sum of two numbers.
+
+add <- function(args) args$a + args$b

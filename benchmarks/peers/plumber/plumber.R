@@ -1,0 +1,4 @@
+#* @post /predict
+#* @parser json
+#* @serializer unboxedJSON
+function(a, b) a + b
