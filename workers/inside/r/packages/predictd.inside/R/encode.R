@@ -14,8 +14,8 @@ encode <- function(value) {
 encode_fast <- function(value) {
     if (is.null(value))
         return("null")
-    if (is.null(attributes(value)) && length(value) == 1L && is.atomic(value))
-        return(.elements(value))
+    if (length(value) == 1L && is.null(attributes(value)) && is.integer(value))
+        return(if (is.na(value)) "null" else as.character(value))
     if (is.object(value) || isS4(value))
         return(.of_class(value))
     if (is.list(value) || is.pairlist(value))
@@ -59,13 +59,21 @@ encode_fast <- function(value) {
     }
     text <- sprintf("%.15g", value)
     odd <- which(value != trunc(value) | abs(value) >= 1e15)
+    if (length(odd) > .MANY) {
+        # Nearly all numbers that were computed need 17 digits, and jsonlite reads them slowly.
+        long <- odd[as.numeric(text[odd]) != value[odd]]
+        text[long] <- sprintf("%.17g", value[long])
+        odd <- setdiff(odd, long)
+    }
     if (length(odd)) {
-        again <- unlist(jsonlite::parse_json(.array(text[odd])), use.names = FALSE)
+        again <- unlist(.parse_json(.array(text[odd])), use.names = FALSE)
         odd <- odd[again != value[odd]]
         text[odd] <- sprintf("%.17g", value[odd])
     }
     text
 }
+
+.MANY <- 1000L
 
 .array <- function(elements) {
     paste0("[", paste(elements, collapse = ","), "]")

@@ -18,6 +18,7 @@
 .REFUSED <- as.raw(21L)
 .TRACKED <- as.raw(22L)
 .NO_ID <- raw(8L)
+.PLACES <- 256^(0:3) # of the bytes of a length
 
 wire <- new.env(parent = emptyenv())
 
@@ -57,7 +58,7 @@ receive <- function() {
     header <- readBin(wire$inlet, "raw", 13L)
     if (length(header) < 13L)
         return(NULL)
-    size <- readBin(header, "integer", 1L, 4L, endian = "little")
+    size <- sum(as.integer(header[1:4]) * .PLACES)
     body <- readBin(wire$inlet, "raw", size)
     if (length(body) < size)
         return(NULL)
@@ -67,11 +68,11 @@ receive <- function() {
 frame <- function(kind, id, body) {
     if (is.character(body))
         body <- charToRaw(body)
-    c(writeBin(length(body), raw(), 4L, endian = "little"), kind, id, body)
+    c(as.raw(length(body) %/% .PLACES %% 256), kind, id, body)
 }
 
 # Writes one or more frames. Stops where the gateway has ended.
 send <- function(bytes) {
     writeBin(bytes, wire$outlet)
-    flush(wire$outlet)
+    flush.connection(wire$outlet)
 }
