@@ -64,6 +64,7 @@ from builder.safe_paths import resolve_beneath
 from builder.sealed_folders import SEAL
 from builder.snapshot.changed_files import ChangedFile, changed_files
 from builder.snapshot.contents import Contents, contents_of
+from builder.snapshot.file_difference import FileDifference, file_difference
 from builder.snapshot.folder_listing import FolderListing, list_folder
 from builder.snapshot.hidden_path import hiding_line
 from builder.snapshot.missing_content import submodules
@@ -102,6 +103,7 @@ __all__ = [
     "Contents",
     "EnvironmentManifest",
     "EnvironmentStore",
+    "FileDifference",
     "Folder",
     "FolderListing",
     "Interpreter",
@@ -141,6 +143,7 @@ __all__ = [
     "download_interpreter",
     "drop_snapshot",
     "exchange",
+    "file_difference",
     "find_path_reference",
     "hiding_line",
     "inspect",

@@ -2,6 +2,7 @@
 
 import msgspec
 import trio
+from msgspec.structs import asdict
 from quart import Response, request
 
 from builder import Lock, Package, RPackage
@@ -53,6 +54,20 @@ class LockRoutes:
             "files": [msgspec.structs.asdict(each) for each in compared.files],
             "files_changed": compared.files_changed,
         }
+
+    @route.get(
+        f"{ONE}/diff/<other_build_id>/text/<path:path>",
+        "project.view",
+        "show the lines of a file that differ in another build",
+    )
+    async def difference(
+        self, project_id: str, model_id: str, build_id: str, other_build_id: str, path: str
+    ) -> Response:
+        before = await self._lookup.build(project_id, model_id, build_id)
+        after = await self._lookup.build(project_id, model_id, other_build_id)
+        found = await self._locks.difference(project_id, before, after, path)
+        body = await trio.to_thread.run_sync(msgspec.json.encode, {"path": path, **asdict(found)})
+        return Response(body, content_type=JSON)
 
 
 def _lock_json(lock_id: str, lock: Lock) -> bytes:

@@ -3,6 +3,7 @@ changed since another build."""
 
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import quote
 
 from quart import Response
 
@@ -111,11 +112,14 @@ class BuildPages:
     ) -> Response:
         frame = await _build_frame(page, project_id, model_id, build_id)
         since = page.query.get("since", "") or frame["previous"]["id"]
-        problem, changed = None, None
+        problem, changed, lines = None, None, None
+        file = page.query.get("file", "")
         if since:
             try:
                 path = f"{frame['builds_base']}{url(since)}/diff{url(build_id)}"
                 changed = await page.api.get(path)
+                if file:
+                    lines = await page.api.get(f"{path}/text/{quote(file)}")
             except Refusal as refused:
                 problem = refused
         others = [each for each in frame["recent"] if each["id"] != build_id]
@@ -126,6 +130,7 @@ class BuildPages:
             since=since,
             others=others,
             changed=changed,
+            lines=lines,
             problem=problem,
         )
 

@@ -67,6 +67,7 @@ ROUTES = {
         GET    {B}/log
         GET    {B}/lock
         GET    {B}/diff/<other_build_id>
+        GET    {B}/diff/<other_build_id>/text/<path:path>
         GET    {B}/deployments
         GET    {D}
         GET    /experiments

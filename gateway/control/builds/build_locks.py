@@ -5,10 +5,10 @@ import trio
 
 import builder
 import store
-from builder import ChangedFile, Lock, PackageChange, Snapshot
+from builder import ChangedFile, FileDifference, Lock, PackageChange, Snapshot
 from gateway.data_folder import DataFolder
 from gateway.errors import Refusal
-from store import Build, Database
+from store import Build, Database, NotFound
 
 # Files that a comparison names; it counts the others.
 MOST_FILES = 1000
@@ -69,23 +69,36 @@ class BuildLocks:
     async def compare(self, project_id: str, before: Build, after: Build) -> BuildComparison:
         """What differs between two builds of a project. Raises Refusal for a build without a
         snapshot, and SnapshotFailed."""
-        for build in (before, after):
-            if not build.snapshot:
-                raise Refusal("state.conflict", f"build {build.number} has no snapshot")
+        old, new = self._snapshots(project_id, before, after)
         packages = None
         if before.lock_id and after.lock_id:
             locks = await self.lock(before), await self.lock(after)
             packages = await trio.to_thread.run_sync(builder.compare_locks, *locks)
-        snapshots = self._data.snapshots(project_id)
-        files = await builder.changed_files(
-            Snapshot(snapshots, before.snapshot), Snapshot(snapshots, after.snapshot)
-        )
+        files = await builder.changed_files(old, new)
         return BuildComparison(
             settings=changed_settings(before, after),
             packages=packages,
             files=files[:MOST_FILES],
             files_changed=len(files),
         )
+
+    async def difference(
+        self, project_id: str, before: Build, after: Build, path: str
+    ) -> FileDifference:
+        """The lines of a file that differ. Raises NotFound for a file that does not differ, Refusal
+        for a build without a snapshot, and SnapshotFailed."""
+        old, new = self._snapshots(project_id, before, after)
+        found = await builder.file_difference(old, new, path)
+        if found is None:
+            raise NotFound("file", path)
+        return found
+
+    def _snapshots(self, project_id: str, *builds: Build) -> list[Snapshot]:
+        for build in builds:
+            if not build.snapshot:
+                raise Refusal("state.conflict", f"build {build.number} has no snapshot")
+        folder = self._data.snapshots(project_id)
+        return [Snapshot(folder, build.snapshot) for build in builds]
 
 
 def changed_settings(before: Build, after: Build) -> list[ChangedSetting]:

@@ -83,8 +83,8 @@ async def test_build_pages_show_a_build(site: Site) -> None:
     assert "pylock.toml" in page
     page = (await site.get(f"builds/{second}/changes")).text
     assert "Changed since build 1" in page
-    assert re.search(r'class="added"><code>more.py', page)
-    assert re.search(r'class="changed"><code>answer.py', page)
+    assert re.search(r'class="added"><a [^>]*><code>more.py', page)
+    assert re.search(r'class="changed"><a [^>]*><code>answer.py', page)
     assert (await site.get(f"builds/{secrets.token_hex(8)}")).status_code == 404
 
 
@@ -100,6 +100,24 @@ async def test_failed_build_leads_with_its_failure(site: Site) -> None:
     page = (await site.get(f"builds/{failed}/changes")).text
     assert "Changed since build 1" in page
     assert "has no lock" in page
+
+
+async def test_lines_of_a_file_that_changed(site: Site) -> None:
+    """A file of the list of changes leads to its lines, which stay text; other files have none."""
+    first = await site.built()
+    (site.folder / "answer.py").write_text(f"{CODE}# {HOSTILE}\n")
+    (site.folder / "data.bin").write_bytes(b"\0")
+    second = await site.built()
+    changes = f"builds/{second}/changes?since={first}"
+    page = (await site.get(f"{changes}&file=answer.py")).text
+    assert HOSTILE not in page
+    assert re.search(r'<tr class="added"><td class="number"></td><td [^>]*>\d+</td><td>', page)
+    assert "+ # &lt;script&gt;" in page
+    assert "It is not text" in (await site.get(f"{changes}&file=data.bin")).text
+    assert (await site.get(f"{changes}&file=nothing.py")).status_code == 404
+    path = f"{site.model}/builds/{first}/diff/{second}/text/answer.py"
+    (line,) = [each for each in (await site.gateway.get(path))["lines"] if each["kind"] == "added"]
+    assert (line["text"], line["before"]) == (f"# {HOSTILE}", None)
 
 
 async def test_build_is_deleted_by_a_form(site: Site) -> None:
