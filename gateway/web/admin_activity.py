@@ -34,7 +34,7 @@ class AdminActivityPages:
 
     @routing.get(PATH, "list the audit log")
     async def index(self, page: PageRequest) -> Response:
-        frame = admin_frame(page, PATH)
+        frame = admin_frame(PATH)
         wanted = _wanted(page)
         before = page.query.get("before", "")
         refused: Refusal | None = None
@@ -59,7 +59,6 @@ class AdminActivityPages:
 
     @routing.get(f"{PATH}/export", "download the audit log as CSV or JSON")
     async def export(self, page: PageRequest) -> Response:
-        admin_frame(page, PATH)
         entries = await _entries(page)
         as_csv = page.query.get("format") == "csv"
         kind, content_type = (

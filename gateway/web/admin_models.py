@@ -1,6 +1,8 @@
 """/admin/models: the active models of the site, with Stop, Restart and Rebuild."""
 
 import json
+from collections.abc import Awaitable
+from functools import partial
 from typing import Any
 
 from quart import Response
@@ -12,7 +14,7 @@ from gateway.web.admin import admin_frame, totals
 from gateway.web.api import url
 from gateway.web.listing import Column, Listing
 from gateway.web.model_deployments import current_deployment
-from gateway.web.routing import PageRequest, PageRouter, redirect
+from gateway.web.routing import PageRequest, PageRouter, submit
 from gateway.web.states import state_of
 
 PATH = "/admin/models"
@@ -46,38 +48,33 @@ class AdminModelPages:
 
     @routing.post(f"{ONE}/stop", "stop a model", audit="model.stop")
     async def stop(self, page: PageRequest, project_id: str, model_id: str) -> Response:
-        admin_frame(page)
-        try:
-            await page.api.post(url("projects", project_id, "models", model_id) + ":stop")
-        except Refusal as refused:
-            return await self._page(page, refused)
-        return redirect(f"{PATH}?done=stopped")
+        path = url("projects", project_id, "models", model_id)
+        return await self._submit(page, page.api.post(f"{path}:stop"), "stopped")
 
     @routing.post(f"{ONE}/restart", "restart the replicas of a model", audit="deployment.restart")
     async def restart(self, page: PageRequest, project_id: str, model_id: str) -> Response:
-        admin_frame(page)
-        try:
+        async def restart() -> None:
             model = url("projects", project_id, "models", model_id)
             deployment, build = await current_deployment(page.api, model)
             await page.api.post(f"{build}/deployments{url(deployment['id'])}:restart")
-        except Refusal as refused:
-            return await self._page(page, refused)
-        return redirect(f"{PATH}?done=restarted")
+
+        return await self._submit(page, restart(), "restarted")
 
     @routing.post(f"{ONE}/rebuild", "build a model again, and deploy it", audit="build.create")
     async def rebuild(self, page: PageRequest, project_id: str, model_id: str) -> Response:
-        admin_frame(page)
-        try:
+        async def rebuild() -> None:
             model = url("projects", project_id, "models", model_id)
             deployment, path = await current_deployment(page.api, model)
             build = await page.api.get(path)
             await page.api.post(f"{model}/builds", _again(build, deployment))
-        except Refusal as refused:
-            return await self._page(page, refused)
-        return redirect(f"{PATH}?done=rebuilt")
+
+        return await self._submit(page, rebuild(), "rebuilt")
+
+    async def _submit(self, page: PageRequest, change: Awaitable[object], done: str) -> Response:
+        return await submit(change, f"{PATH}?done={done}", partial(self._page, page))
 
     async def _page(self, page: PageRequest, refused: Refusal | None = None) -> Response:
-        frame = admin_frame(page, PATH)
+        frame = admin_frame(PATH)
         listing = Listing(page.query)
         found = await page.api.get("/site/models", **listing.parameters)
         every = await page.api.items("/site/models", "models")

@@ -1,5 +1,7 @@
 """/admin/runtimes: the runtimes that builds can use: make, disable, delete, choose the default."""
 
+from functools import partial
+
 from quart import Response
 
 from gateway.control import Control
@@ -8,7 +10,7 @@ from gateway.web import routing
 from gateway.web.admin import admin_frame
 from gateway.web.api import url
 from gateway.web.listing import Column, Listing
-from gateway.web.routing import PageRequest, PageRouter, redirect
+from gateway.web.routing import PageRequest, PageRouter, redirect, submit
 from gateway.web.states import state_of
 
 PATH = "/admin/runtimes"
@@ -45,7 +47,6 @@ class AdminRuntimePages:
         body = {name: page.form.get(name, "").strip() for name in _TYPED}
         body["edition"] = body["edition"] or "Standard"
         try:
-            admin_frame(page)
             made = await page.api.post("/runtimes", body)
         except Refusal as refused:
             return await self._list(page, refused, body)
@@ -61,30 +62,20 @@ class AdminRuntimePages:
             "description": page.form.get("description", "").strip(),
             "disabled": "disabled" in page.form,
         }
-        try:
-            admin_frame(page)
-            await page.api.patch(url("runtimes", runtime_identifier), changes)
-        except Refusal as refused:
-            return await self._one(page, runtime_identifier, refused)
-        return redirect(f"{url('admin', 'runtimes', runtime_identifier)}?done=saved")
+        change = page.api.patch(url("runtimes", runtime_identifier), changes)
+        done = f"{url('admin', 'runtimes', runtime_identifier)}?done=saved"
+        return await submit(change, done, partial(self._one, page, runtime_identifier))
 
     @routing.post(f"{ONE}/delete", "delete a runtime that nothing uses", audit="runtime.delete")
     async def delete(self, page: PageRequest, runtime_identifier: str) -> Response:
-        try:
-            admin_frame(page)
-            await page.api.delete(url("runtimes", runtime_identifier))
-        except Refusal as refused:
-            return await self._one(page, runtime_identifier, refused)
-        return redirect(f"{PATH}?done=deleted")
+        change = page.api.delete(url("runtimes", runtime_identifier))
+        again = partial(self._one, page, runtime_identifier)
+        return await submit(change, f"{PATH}?done=deleted", again)
 
     @routing.post(f"{ONE}/default", "make a runtime the default", audit="site.set")
     async def default(self, page: PageRequest, runtime_identifier: str) -> Response:
-        try:
-            admin_frame(page)
-            await page.api.patch("/site/settings", {"default_runtime": runtime_identifier})
-        except Refusal as refused:
-            return await self._list(page, refused)
-        return redirect(f"{PATH}?done=default")
+        change = page.api.patch("/site/settings", {"default_runtime": runtime_identifier})
+        return await submit(change, f"{PATH}?done=default", partial(self._list, page))
 
     async def _list(
         self,
@@ -92,7 +83,7 @@ class AdminRuntimePages:
         refused: Refusal | None = None,
         typed: dict[str, str] | None = None,
     ) -> Response:
-        frame = admin_frame(page, PATH)
+        frame = admin_frame(PATH)
         listing = Listing(page.query, field="runtime_identifier")
         found = await page.api.get("/runtimes", **listing.parameters)
         return await self._router.reply(
@@ -110,7 +101,7 @@ class AdminRuntimePages:
     async def _one(
         self, page: PageRequest, identifier: str, refused: Refusal | None = None
     ) -> Response:
-        frame = admin_frame(page, PATH)
+        frame = admin_frame(PATH)
         runtime = await page.api.get(url("runtimes", identifier))
         return await self._router.reply(
             "admin/runtime.html",

@@ -5,7 +5,9 @@ read at the start only. The page says which.
 """
 
 import json
+from functools import partial
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from quart import Response
 
@@ -14,7 +16,7 @@ from gateway.errors import Refusal
 from gateway.web import routing
 from gateway.web.admin import admin_frame
 from gateway.web.api import url
-from gateway.web.routing import PageRequest, PageRouter, redirect
+from gateway.web.routing import PageRequest, PageRouter, submit
 
 PATH = "/admin/settings"
 ONE = f"{PATH}/<name>"
@@ -55,21 +57,18 @@ class AdminSettingPages:
         """A switch that is off is not in the form, so the form says that it has a switch."""
         is_switch = "switch" in page.form
         value: object = "value" in page.form if is_switch else page.form.get("value", "").strip()
-        try:
-            admin_frame(page)
+
+        async def change() -> None:
             await page.api.patch("/site/settings", {name: await self._value(page, name, value)})
-        except Refusal as refused:
-            return await self._page(page, refused, name, str(value))
-        return redirect(f"{PATH}?done=saved#{name}")
+
+        again = partial(self._page, page, name=name, typed=str(value))
+        return await submit(change(), f"{PATH}?done=saved#{quote(name)}", again)
 
     @routing.post(f"{ONE}/reset", "reset a setting to its default", audit="site.reset")
     async def reset(self, page: PageRequest, name: str) -> Response:
-        try:
-            admin_frame(page)
-            await page.api.delete(url("site", "settings", name))
-        except Refusal as refused:
-            return await self._page(page, refused, name)
-        return redirect(f"{PATH}?done=reset#{name}")
+        change = page.api.delete(url("site", "settings", name))
+        again = partial(self._page, page, name=name)
+        return await submit(change, f"{PATH}?done=reset#{quote(name)}", again)
 
     async def _value(self, page: PageRequest, name: str, value: object) -> object:
         """The value in the type of the setting: a list is typed with commas, a number as it is."""
@@ -86,7 +85,7 @@ class AdminSettingPages:
         name: str = "",
         typed: str = "",
     ) -> Response:
-        frame = admin_frame(page, PATH)
+        frame = admin_frame(PATH)
         found = (await page.api.get("/site/settings"))["settings"]
         rows = [_row(each, typed if each["name"] == name and refused else None) for each in found]
         return await self._router.reply(

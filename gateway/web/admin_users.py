@@ -1,5 +1,7 @@
 """/admin/users: the users of the site: add, change, disable, reset their password, delete keys."""
 
+from collections.abc import Awaitable
+from functools import partial
 from typing import Any
 
 from quart import Response
@@ -10,7 +12,7 @@ from gateway.web import routing
 from gateway.web.admin import admin_frame
 from gateway.web.api import url
 from gateway.web.listing import Column, Listing
-from gateway.web.routing import PageRequest, PageRouter, redirect
+from gateway.web.routing import PageRequest, PageRouter, redirect, submit
 
 PATH = "/admin/users"
 ONE = f"{PATH}/<username>"
@@ -52,7 +54,6 @@ class AdminUserPages:
         body = {name: form.get(name, "").strip() for name in ("username", "name", "email")}
         body["password"] = form.get("password", "")
         try:
-            admin_frame(page)
             made = await page.api.post("/users", body | {"administrator": "administrator" in form})
         except Refusal as refused:
             return await self._list(page, refused=refused, typed=body)
@@ -74,25 +75,23 @@ class AdminUserPages:
             "administrator": "administrator" in form,
             "disabled": "disabled" in form,
         }
-        return await self._do(page, username, "saved", "patch", url("users", username), changes)
+        change = page.api.patch(url("users", username), changes)
+        return await self._submit(page, username, change, "saved")
 
     @routing.post(f"{ONE}/password", "reset the password of a user", audit="user.set_password")
     async def password(self, page: PageRequest, username: str) -> Response:
         path = url("users", username, "password")
         new = page.form.get("password", "")
-        admin_frame(page)
         if not new:
             refused = Refusal("argument.invalid", "password: it is empty")
-            await self._router.audit_refusal(refused.code)
             return await self._one(page, username, refused)
-        return await self._do(page, username, "password", "put", path, {"password": new})
+        change = page.api.put(path, {"password": new})
+        return await self._submit(page, username, change, "password")
 
     @routing.post(f"{ONE}/delete", "delete a user and their keys", audit="user.delete")
     async def delete(self, page: PageRequest, username: str) -> Response:
         try:
-            admin_frame(page)
             if page.form.get("confirmed") != username:
-                await self._router.audit_refusal("argument.invalid")
                 raise Refusal("argument.invalid", "confirmed: the name differs")
             await page.api.delete(url("users", username))
         except Refusal as refused:
@@ -101,26 +100,22 @@ class AdminUserPages:
 
     @routing.post(f"{ONE}/keys/delete", "delete a user's Model API keys", audit="key.revoke_all")
     async def delete_keys(self, page: PageRequest, username: str) -> Response:
-        path = url("users", username, "model_keys")
-        return await self._do(page, username, "keys", "delete", path)
+        change = page.api.delete(url("users", username, "model_keys"))
+        return await self._submit(page, username, change, "keys")
 
     @routing.post(f"{ONE}/keys/<kind>/<key_id>/delete", "delete a user's key", audit="key.revoke")
     async def delete_key(
         self, page: PageRequest, username: str, kind: str, key_id: str
     ) -> Response:
         path = url("users", username, kind if kind in _KINDS else "model_keys", key_id)
-        return await self._do(page, username, "key", "delete", path)
+        return await self._submit(page, username, page.api.delete(path), "key")
 
-    async def _do(
-        self, page: PageRequest, username: str, done: str, verb: str, path: str, *body: object
+    async def _submit(
+        self, page: PageRequest, username: str, change: Awaitable[object], done: str
     ) -> Response:
-        """Calls the API, and leads back to the page of the user."""
-        try:
-            admin_frame(page)
-            await getattr(page.api, verb)(path, *body)
-        except Refusal as refused:
-            return await self._one(page, username, refused)
-        return redirect(f"{url('admin', 'users', username)}?done={done}")
+        """Makes a change, and leads back to the page of the user."""
+        path = f"{url('admin', 'users', username)}?done={done}"
+        return await submit(change, path, partial(self._one, page, username))
 
     async def _list(
         self,
@@ -130,7 +125,7 @@ class AdminUserPages:
         typed: dict[str, str] | None = None,
         made: dict[str, Any] | None = None,
     ) -> Response:
-        frame = admin_frame(page, PATH)
+        frame = admin_frame(PATH)
         listing = Listing(page.query, field="username")
         found = await page.api.get("/users", **listing.parameters)
         return await self._router.reply(
@@ -149,7 +144,7 @@ class AdminUserPages:
     async def _one(
         self, page: PageRequest, username: str, refused: Refusal | None = None
     ) -> Response:
-        frame = admin_frame(page, PATH)
+        frame = admin_frame(PATH)
         shown = await page.api.get(url("users", username))
         keys = [
             (kind, label, key)

@@ -134,7 +134,7 @@ class BuildPages:
             problem=problem,
         )
 
-    @routing.post(f"{ONE}/cancel", "cancel a build", audit="build.cancel")
+    @routing.post(f"{ONE}/cancel", "cancel a build", audit="build.cancel", needs="project.edit")
     async def cancel(
         self, page: PageRequest, project_id: str, model_id: str, build_id: str
     ) -> Response:
@@ -145,7 +145,7 @@ class BuildPages:
             return await self._show(page, project_id, model_id, build_id, refused)
         return redirect(f"{path}?done=cancelled")
 
-    @routing.post(f"{ONE}/delete", "delete a build", audit="build.delete")
+    @routing.post(f"{ONE}/delete", "delete a build", audit="build.delete", needs="project.edit")
     async def delete(
         self, page: PageRequest, project_id: str, model_id: str, build_id: str
     ) -> Response:

@@ -27,7 +27,12 @@ class CollaboratorPages:
     async def index(self, page: PageRequest, project_id: str) -> Response:
         return await self._page(page, project_id)
 
-    @routing.post(MANY, "add a collaborator, or set their role", audit="collaborator.set")
+    @routing.post(
+        MANY,
+        "add a collaborator, or set their role",
+        audit="collaborator.set",
+        needs="project.administer",
+    )
     async def put(self, page: PageRequest, project_id: str) -> Response:
         name = page.form.get("username", "").strip()
         try:
@@ -39,7 +44,12 @@ class CollaboratorPages:
             return await self._page(page, project_id, refused)
         return redirect(f"{url('projects', project_id, 'collaborators')}?done=set")
 
-    @routing.post(f"{MANY}/remove", "remove a collaborator", audit="collaborator.remove")
+    @routing.post(
+        f"{MANY}/remove",
+        "remove a collaborator",
+        audit="collaborator.remove",
+        needs="project.administer",
+    )
     async def remove(self, page: PageRequest, project_id: str) -> Response:
         name = page.form.get("username", "")
         try:

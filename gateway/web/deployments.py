@@ -109,13 +109,19 @@ class DeploymentPages:
             refresh=_REFRESH,
         )
 
-    @routing.get(DEPLOY, "the form that deploys a build")
+    @routing.get(DEPLOY, "show the form that deploys a build", needs="model.operate")
     async def form(
         self, page: PageRequest, project_id: str, model_id: str, build_id: str
     ) -> Response:
         return await self._form(page, project_id, model_id, build_id)
 
-    @routing.post(DEPLOY, "deploy a build", audit="deployment.create", max_form=_VARIABLES_BYTES)
+    @routing.post(
+        DEPLOY,
+        "deploy a build",
+        audit="deployment.create",
+        needs="model.operate",
+        max_form=_VARIABLES_BYTES,
+    )
     async def deploy(
         self, page: PageRequest, project_id: str, model_id: str, build_id: str
     ) -> Response:
@@ -164,7 +170,10 @@ class DeploymentPages:
         )
 
     @routing.post(
-        f"{MANY}/roll-back", "deploy the build that served before", audit="deployment.create"
+        f"{MANY}/roll-back",
+        "deploy the build that served before",
+        audit="deployment.create",
+        needs="model.operate",
     )
     async def roll_back(self, page: PageRequest, project_id: str, model_id: str) -> Response:
         model = url("projects", project_id, "models", model_id)
@@ -177,13 +186,17 @@ class DeploymentPages:
             return await self._index(page, project_id, model_id, refused)
         return redirect(f"{deployments}?done=back")
 
-    @routing.post(f"{ONE}/stop", "stop a deployment", audit="deployment.stop")
+    @routing.post(
+        f"{ONE}/stop", "stop a deployment", audit="deployment.stop", needs="model.operate"
+    )
     async def stop(
         self, page: PageRequest, project_id: str, model_id: str, deployment_id: str
     ) -> Response:
         return await self._act(page, project_id, model_id, deployment_id, "stop")
 
-    @routing.post(f"{ONE}/restart", "restart a deployment", audit="deployment.restart")
+    @routing.post(
+        f"{ONE}/restart", "restart a deployment", audit="deployment.restart", needs="model.operate"
+    )
     async def restart(
         self, page: PageRequest, project_id: str, model_id: str, deployment_id: str
     ) -> Response:

@@ -82,12 +82,18 @@ class ExperimentPages:
             refresh=_REFRESH,
         )
 
-    @routing.get(NEW, "show the form that runs an experiment")
+    @routing.get(NEW, "show the form that runs an experiment", needs="project.edit")
     async def new(self, page: PageRequest, project_id: str) -> Response:
         script = page.query.get("script", "")
         return await self._form(page, project_id, {"script": script, "profile": PROFILES[0][0]})
 
-    @routing.post(NEW, "run an experiment", audit="experiment.create", max_form=16 * 1024)
+    @routing.post(
+        NEW,
+        "run an experiment",
+        audit="experiment.create",
+        needs="project.edit",
+        max_form=16 * 1024,
+    )
     async def create(self, page: PageRequest, project_id: str) -> Response:
         given = {name: page.form.get(name, "") for name in _FIELDS}
         base = url("projects", project_id, "experiments")
@@ -155,6 +161,7 @@ class ExperimentPages:
         f"{ONE}/add-to-project",
         "copy files of an experiment into the project",
         audit="experiment.add_to_project",
+        needs="project.edit",
     )
     async def add(self, page: PageRequest, project_id: str, experiment_id: str) -> Response:
         base = url("projects", project_id, "experiments", experiment_id)
@@ -168,7 +175,9 @@ class ExperimentPages:
             return await self._show(page, project_id, experiment_id, refused)
         return redirect(f"{base}?done=added")
 
-    @routing.post(f"{ONE}/stop", "stop an experiment", audit="experiment.stop")
+    @routing.post(
+        f"{ONE}/stop", "stop an experiment", audit="experiment.stop", needs="project.edit"
+    )
     async def stop(self, page: PageRequest, project_id: str, experiment_id: str) -> Response:
         base = url("projects", project_id, "experiments", experiment_id)
         try:
@@ -177,7 +186,9 @@ class ExperimentPages:
             return await self._show(page, project_id, experiment_id, refused)
         return redirect(f"{base}?done=stopped")
 
-    @routing.post(f"{ONE}/delete", "delete an experiment", audit="experiment.delete")
+    @routing.post(
+        f"{ONE}/delete", "delete an experiment", audit="experiment.delete", needs="project.edit"
+    )
     async def delete(self, page: PageRequest, project_id: str, experiment_id: str) -> Response:
         base = url("projects", project_id, "experiments")
         one = f"{base}{url(experiment_id)}"

@@ -48,7 +48,11 @@ class FilePages:
         return await self._folder(page, project_id, path.strip("/"))
 
     @routing.post(
-        f"{MANY}:new", "create an empty file", audit="file.write", max_form=_LARGEST_PATHS
+        f"{MANY}:new",
+        "create an empty file",
+        audit="file.write",
+        needs="project.edit",
+        max_form=_LARGEST_PATHS,
     )
     async def create(self, page: PageRequest, project_id: str) -> Response:
         folder = page.form.get("folder", "")
@@ -60,7 +64,11 @@ class FilePages:
         return redirect(file_path(project_id, path))
 
     @routing.post(
-        f"{MANY}:folder", "make a folder", audit="file.make_folder", max_form=_LARGEST_PATHS
+        f"{MANY}:folder",
+        "make a folder",
+        audit="file.make_folder",
+        needs="project.edit",
+        max_form=_LARGEST_PATHS,
     )
     async def make_folder(self, page: PageRequest, project_id: str) -> Response:
         folder = page.form.get("folder", "")
@@ -72,7 +80,11 @@ class FilePages:
         return redirect(f"{folder_path(project_id, path)}?done=made")
 
     @routing.post(
-        f"{MANY}:move", "rename a file or folder", audit="file.move", max_form=_LARGEST_PATHS
+        f"{MANY}:move",
+        "rename a file or folder",
+        audit="file.move",
+        needs="project.edit",
+        max_form=_LARGEST_PATHS,
     )
     async def move(self, page: PageRequest, project_id: str) -> Response:
         path, to = page.form.get("path", ""), page.form.get("to", "").strip()
@@ -83,7 +95,11 @@ class FilePages:
         return redirect(f"{folder_path(project_id, _above(to))}?done=moved")
 
     @routing.post(
-        f"{MANY}:delete", "delete a file or folder", audit="file.delete", max_form=_LARGEST_PATHS
+        f"{MANY}:delete",
+        "delete a file or folder",
+        audit="file.delete",
+        needs="project.edit",
+        max_form=_LARGEST_PATHS,
     )
     async def delete(self, page: PageRequest, project_id: str) -> Response:
         path = page.form.get("path", "")
@@ -97,7 +113,9 @@ class FilePages:
     async def show(self, page: PageRequest, project_id: str, path: str) -> Response:
         return await self._file(page, project_id, path)
 
-    @routing.post(ONE, "save a file", audit="file.write", max_form=_LARGEST_TEXT)
+    @routing.post(
+        ONE, "save a file", audit="file.write", needs="project.edit", max_form=_LARGEST_TEXT
+    )
     async def save(self, page: PageRequest, project_id: str, path: str) -> Response:
         text = page.form.get("text", "").replace("\r\n", "\n")
         # A form sends each line break as two characters, also where the file has one.

@@ -93,7 +93,6 @@ class KeyPages:
                 event, self._keys.create, page.user, new, principal()
             )
         except Refusal as refused:
-            await self._router.audit_refusal(refused.code)
             return await self._page(page, refused=refused)
         # Shown in this answer: to show it on another page, it would have to be stored meanwhile.
         return await self._page(page, created=text)

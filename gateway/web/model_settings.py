@@ -30,7 +30,13 @@ class ModelSettingsPages:
     async def show(self, page: PageRequest, project_id: str, model_id: str) -> Response:
         return await self._show(page, project_id, model_id)
 
-    @routing.post(SETTINGS, "change the settings of a model", audit="model.update", max_form=16384)
+    @routing.post(
+        SETTINGS,
+        "change the settings of a model",
+        audit="model.update",
+        needs="project.edit",
+        max_form=16384,
+    )
     async def save(self, page: PageRequest, project_id: str, model_id: str) -> Response:
         base = url("projects", project_id, "models", model_id)
         try:
@@ -40,14 +46,17 @@ class ModelSettingsPages:
         return redirect(f"{base}/settings?done=saved")
 
     @routing.post(
-        f"{ONE}/regenerate-key", "replace the access key of a model", audit="model.regenerate_key"
+        f"{ONE}/regenerate-key",
+        "replace the access key of a model",
+        audit="model.regenerate_key",
+        needs="project.edit",
     )
     async def regenerate(self, page: PageRequest, project_id: str, model_id: str) -> Response:
         base = url("projects", project_id, "models", model_id)
         await page.api.post(f"{base}:regenerate_key")
         return redirect(f"{base}/settings?done=regenerated")
 
-    @routing.post(f"{ONE}/delete", "delete a model", audit="model.delete")
+    @routing.post(f"{ONE}/delete", "delete a model", audit="model.delete", needs="project.edit")
     async def delete(self, page: PageRequest, project_id: str, model_id: str) -> Response:
         base = url("projects", project_id, "models", model_id)
         name = (await page.api.get(base))["name"]

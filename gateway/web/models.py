@@ -70,7 +70,13 @@ class ModelPages:
     async def show(self, page: PageRequest, project_id: str, model_id: str) -> Response:
         return await self._show(page, await model_frame(page, project_id, model_id))
 
-    @routing.post(f"{ONE}/test", "call a model once", audit="model.test", max_form=_MOST_FORM)
+    @routing.post(
+        f"{ONE}/test",
+        "call a model once",
+        audit="model.test",
+        needs="model.call",
+        max_form=_MOST_FORM,
+    )
     async def test(self, page: PageRequest, project_id: str, model_id: str) -> Response:
         frame = await model_frame(page, project_id, model_id)
         model = frame["model"]
@@ -84,13 +90,15 @@ class ModelPages:
             return await self._show(page, frame, fields, text, refused=refused)
         return await self._show(page, frame, fields, text, result)
 
-    @routing.post(f"{ONE}/stop", "stop a model", audit="model.stop")
+    @routing.post(f"{ONE}/stop", "stop a model", audit="model.stop", needs="model.operate")
     async def stop(self, page: PageRequest, project_id: str, model_id: str) -> Response:
         base = url("projects", project_id, "models", model_id)
         await page.api.post(f"{base}:stop")
         return redirect(f"{base}?done=stopped")
 
-    @routing.post(f"{ONE}/restart", "restart a model", audit="deployment.restart")
+    @routing.post(
+        f"{ONE}/restart", "restart a model", audit="deployment.restart", needs="model.operate"
+    )
     async def restart(self, page: PageRequest, project_id: str, model_id: str) -> Response:
         base = url("projects", project_id, "models", model_id)
         deployment, build = await current_deployment(page.api, base)

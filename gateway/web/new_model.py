@@ -27,12 +27,18 @@ class NewModelPages:
     def __init__(self, control: Control, router: PageRouter) -> None:
         self._router = router
 
-    @routing.get(NEW, "show the form that creates a model")
+    @routing.get(NEW, "show the form that creates a model", needs="project.edit")
     async def new(self, page: PageRequest, project_id: str) -> Response:
         typed = ModelForm.empty(await _offered(page, project_id), page.query)
         return await self._reply(page, await _of_project(page, project_id), typed)
 
-    @routing.post(NEW, "create a model and deploy it", audit="model.create", max_form=_MOST_FORM)
+    @routing.post(
+        NEW,
+        "create a model and deploy it",
+        audit="model.create",
+        needs="project.edit",
+        max_form=_MOST_FORM,
+    )
     async def create(self, page: PageRequest, project_id: str) -> Response:
         typed = ModelForm(await _offered(page, project_id), page.form)
 
@@ -49,7 +55,7 @@ class NewModelPages:
 
         return await self._submitted(page, project_id, typed, deploy, "")
 
-    @routing.get(NEW_BUILD, "show the form that builds a model again")
+    @routing.get(NEW_BUILD, "show the form that builds a model again", needs="project.edit")
     async def new_build(self, page: PageRequest, project_id: str, model_id: str) -> Response:
         frame = await model_frame(page, project_id, model_id)
         before = await _last(page, project_id, model_id)
@@ -58,7 +64,11 @@ class NewModelPages:
         return await self._reply(page, _of_model(frame), typed)
 
     @routing.post(
-        NEW_BUILD, "build a model and deploy it", audit="build.create", max_form=_MOST_FORM
+        NEW_BUILD,
+        "build a model and deploy it",
+        audit="build.create",
+        needs="project.edit",
+        max_form=_MOST_FORM,
     )
     async def create_build(self, page: PageRequest, project_id: str, model_id: str) -> Response:
         typed = ModelForm(await _offered(page, project_id), page.form)
@@ -122,22 +132,15 @@ class NewModelPages:
 
 async def _of_project(page: PageRequest, project_id: str) -> Values:
     frame = await project_frame(page, project_id)
-    _require_edit(frame)
     base = frame["project_base"]
     more = {"layout": "projects/frame.html", "tab": f"{base}/models", "heading": "Create a Model"}
     return frame | more | {"action": f"{base}/models/new", "creates": True}
 
 
 def _of_model(frame: Values) -> Values:
-    _require_edit(frame)
     base = frame["model_base"]
     more = {"layout": "models/frame.html", "tab": f"{base}/builds", "heading": "Deploy New Build"}
     return frame | more | {"action": f"{base}/builds/new", "creates": False}
-
-
-def _require_edit(frame: Values) -> None:
-    if not frame["may_edit"]:
-        raise Refusal("auth.forbidden", "only contributors of the project create and build models")
 
 
 async def _offered(page: PageRequest, project_id: str) -> list[dict[str, Any]]:

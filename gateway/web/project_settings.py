@@ -20,11 +20,17 @@ class ProjectSettingPages:
     def __init__(self, control: Control, router: PageRouter) -> None:
         self._router = router
 
-    @routing.get(ONE, "show the settings of a project")
+    @routing.get(ONE, "show the settings of a project", needs="project.administer")
     async def show(self, page: PageRequest, project_id: str) -> Response:
         return await self._page(page, project_id)
 
-    @routing.post(ONE, "change a project", audit="project.update", max_form=64 * 1024)
+    @routing.post(
+        ONE,
+        "change a project",
+        audit="project.update",
+        needs="project.administer",
+        max_form=64 * 1024,
+    )
     async def save(self, page: PageRequest, project_id: str) -> Response:
         body = {name: page.form[name] for name in _FIELDS if name in page.form}
         try:
@@ -37,6 +43,7 @@ class ProjectSettingPages:
         f"{ONE}/variables",
         "set or remove a variable of a project",
         audit="project.set_variables",
+        needs="project.administer",
         max_form=_LARGEST_VALUE,
     )
     async def set_variable(self, page: PageRequest, project_id: str) -> Response:
@@ -50,7 +57,12 @@ class ProjectSettingPages:
             return await self._page(page, project_id, refused)
         return redirect(f"{url('projects', project_id, 'settings')}?done=variables")
 
-    @routing.post(f"{ONE}/delete", "delete a project and its models", audit="project.delete")
+    @routing.post(
+        f"{ONE}/delete",
+        "delete a project and its models",
+        audit="project.delete",
+        needs="project.own",
+    )
     async def delete(self, page: PageRequest, project_id: str) -> Response:
         frame = await project_frame(page, project_id)
         try:
@@ -59,7 +71,6 @@ class ProjectSettingPages:
                 raise Refusal("argument.invalid", text)
             await page.api.delete(url("projects", project_id))
         except Refusal as refused:
-            await self._router.audit_refusal(refused.code)
             return await self._page(page, project_id, refused)
         return redirect("/projects?done=deleted")
 
@@ -67,8 +78,6 @@ class ProjectSettingPages:
         self, page: PageRequest, project_id: str, refused: Refusal | None = None
     ) -> Response:
         frame = await project_frame(page, project_id)
-        if not frame["may_administer"]:
-            raise Refusal("auth.forbidden", "only admins of a project may see its settings")
         runtimes = await page.api.items("/runtimes", "runtimes")
         names = [each["runtime_identifier"] for each in runtimes]
         project = frame["project"]

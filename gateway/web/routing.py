@@ -5,7 +5,8 @@ Quart's rules and the README's table come from these declarations. A handler run
 
 - a request that changes state comes from a page of this gateway, and has the form token of its
   session, if it has a session;
-- on a page that is not public, a user is signed in and has chosen a password.
+- on a page that is not public, a user is signed in, has chosen a password, and has the permission
+  that the page states.
 
 A request that fails these checks is recorded in the audit log here; the control records the others.
 
@@ -33,7 +34,7 @@ from gateway.errors import Code, Refusal
 from gateway.identity.accounts import Accounts
 from gateway.identity.grants import Principal
 from gateway.identity.permissions import Permission
-from gateway.identity.principal import is_allowed, must_choose_password, require_again
+from gateway.identity.principal import is_allowed, must_choose_password, require, require_again
 from gateway.identity.session_cookie import (
     DEVICE_SECONDS,
     device_cookie,
@@ -55,6 +56,7 @@ PASSWORD = f"{SETTINGS}/password"
 KEYS = f"{SETTINGS}/keys"
 SESSIONS = f"{SETTINGS}/sessions"
 SIGN_OUT = "/sign-out"
+_ADMIN = "/admin"  # all below is for site administrators
 # Parsing a form of this size takes less than a millisecond.
 FORM_LIMIT = 4 * 1024
 _MOST_FIELDS = 1000
@@ -105,30 +107,49 @@ class PageRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 class Page(route_declaration.Route, frozen=True, kw_only=True):
     """The route of a page, or of a form on one, which has at most `max_form` bytes. A `public` page
-    needs no session."""
+    needs no session. A form needs what its route of the API needs, and so does the page that has
+    nothing but it."""
 
     public: bool = False
+    needs: Permission = "user"
     max_form: int = FORM_LIMIT
 
 
 Handler = Callable[..., Awaitable[Response]]
 
 
-def get(path: str, summary: str, *, public: bool = False) -> Callable[[H], H]:
+def get(
+    path: str, summary: str, *, public: bool = False, needs: Permission = "user"
+) -> Callable[[H], H]:
     """Declares the route of a page."""
-    return _declare(method="GET", path=path, summary=summary, public=public)
+    return _declare(method="GET", path=path, summary=summary, public=public, needs=needs)
 
 
 def post(
-    path: str, summary: str, *, audit: str, public: bool = False, max_form: int = FORM_LIMIT
+    path: str,
+    summary: str,
+    *,
+    audit: str,
+    public: bool = False,
+    needs: Permission = "user",
+    max_form: int = FORM_LIMIT,
 ) -> Callable[[H], H]:
     """Declares the route of a form. `audit` is the action of the API's route that it calls."""
     return _declare(
-        method="POST", path=path, summary=summary, public=public, audit=audit, max_form=max_form
+        method="POST",
+        path=path,
+        summary=summary,
+        public=public,
+        needs=needs,
+        audit=audit,
+        max_form=max_form,
     )
 
 
 def _declare(**stated: Any) -> Callable[[H], H]:
+    if stated["path"].startswith(_ADMIN):
+        stated["needs"] = "site.administer"
+
     def decorate(handler: H) -> H:
         return declare(handler, Page(handler=handler, **stated))
 
@@ -169,10 +190,15 @@ class PageRouter:
                     return redirect(PASSWORD)
                 address = request.remote_addr or ""
                 g.principal = Principal(viewer.user, "session", address, session=session)
-                is_allowed(self._control.accounts, "user")
             form: Mapping[str, str] = await _form(page) if changes else {}
             if changes and not page.public:
                 check_token(token, form.get(TOKEN_FIELD, ""))
+            if page.path in _BEFORE_A_PASSWORD:
+                is_allowed(self._control.accounts, page.needs)
+            elif not page.public:
+                of_site = page.needs == "site.administer"
+                project_id = "" if of_site else values.get("project_id", "")
+                require(self._control.accounts, page.needs, project_id)
             page_request = PageRequest(
                 viewer=viewer,
                 session=session,
@@ -227,6 +253,7 @@ class PageRouter:
     async def audit_refusal(self, code: Code) -> None:
         """Records in the audit log that the running request was refused."""
         if (event := self.pending_audit()) is not None:
+            mark_audited()
             await self._control.audit_log.refused(event, code)
 
     def pending_audit(self) -> AuditEvent | None:
@@ -261,6 +288,8 @@ class PageRouter:
         """A rendered page, with its error, if there is one. Its live regions may differ after
         `refresh` seconds without a change in the database."""
         g.refresh = refresh
+        if refused is not None:
+            await self.audit_refusal(refused.code)
         body = await self._rendering.page(template, viewer, refused=refused, **values)
         status, headers = (refused.kind.status, refused.headers) if refused else (200, {})
         return Response(body, status, headers, content_type=HTML)
@@ -294,6 +323,18 @@ class PageRouter:
 def redirect(path: str) -> Response:
     """Redirects to another page, by GET."""
     return Response(b"", 303, {"Location": path}, content_type="text/plain")
+
+
+async def submit(
+    change: Awaitable[object], done: str, again: Callable[[Refusal], Awaitable[Response]]
+) -> Response:
+    """Makes a change and redirects to `done`. Where it is refused, the reply is what `again` makes:
+    the page with the form."""
+    try:
+        await change
+    except Refusal as refused:
+        return await again(refused)
+    return redirect(done)
 
 
 def local_path(text: str) -> str:

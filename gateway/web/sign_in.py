@@ -4,6 +4,7 @@ from quart import Response
 
 from gateway.control import Control
 from gateway.errors import Refusal
+from gateway.route_declaration import mark_audited
 from gateway.web import routing
 from gateway.web.routing import PASSWORD, SIGN_IN, SIGN_OUT, PageRequest, PageRouter, local_path
 from gateway.web.settings import TABS
@@ -32,6 +33,7 @@ class SignInPages:
     async def sign_in(self, page: PageRequest) -> Response:
         name, onward = page.form.get("name", "").strip(), local_path(page.form.get("next", "/"))
         password = page.form.get("password", "")
+        mark_audited()  # as in the other handlers here: the control records what comes of it
         try:
             token = await self._sign_in.sign_in(name, password, page.browser)
         except Refusal as refused:
@@ -56,6 +58,7 @@ class SignInPages:
     @routing.post("/open", "sign in with a link", public=True, audit="link.redeem")
     async def redeem(self, page: PageRequest) -> Response:
         token = page.form.get("token", "").strip().rpartition("#")[2]  # of a whole link, too
+        mark_audited()
         try:
             session = await self._sign_in.redeem(token, page.browser)
         except Refusal as refused:
@@ -74,6 +77,7 @@ class SignInPages:
         try:
             if new != page.form.get("again", ""):
                 raise Refusal("argument.invalid", "the two new passwords differ")
+            mark_audited()
             token = await self._sign_in.change_password(page.user, old, new, page.browser)
         except Refusal as refused:
             return await self._password_form(page, refused=refused)

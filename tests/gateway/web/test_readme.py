@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from gateway.web.routing import Page
 from gateway.web.site import PAGES
 
 FOLDER = Path(__file__).parents[3] / "gateway" / "web"
@@ -17,10 +18,14 @@ def test_the_table_of_pages() -> None:
     """The table of pages is that from which the routes are made."""
     told = [line for line in section("Pages").splitlines() if line.startswith("| ")][1:]
     assert told == [
-        f"| {page.method} | `{page.path}` | {'everybody' if page.public else 'signed in'} "
-        f"| {page.summary} |"
-        for page in PAGES
+        f"| {page.method} | `{page.path}` | {_whom(page)} | {page.summary} |" for page in PAGES
     ]
+
+
+def _whom(page: Page) -> str:
+    if page.public:
+        return "everybody"
+    return "signed in" if page.needs == "user" else f"`{page.needs}`"
 
 
 def test_the_map_is_complete() -> None:
