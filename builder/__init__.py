@@ -8,7 +8,7 @@ from builder.build import BuildFailure, BuildReport
 from builder.build import build as make_build
 from builder.build_steps import CHECK, SNAPSHOT, SNAPSHOT_TAKEN, BuildSteps
 from builder.build_store import BuildStore, Manifest
-from builder.check.functions import SourceFile, list_functions
+from builder.check.functions import FunctionCache, SourceFile, list_functions
 from builder.check.project_check import (
     CheckFailed,
     CheckReport,
@@ -106,6 +106,7 @@ __all__ = [
     "FileDifference",
     "Folder",
     "FolderListing",
+    "FunctionCache",
     "Interpreter",
     "InterpreterUnusable",
     "Language",

@@ -63,6 +63,7 @@ from store.tables.projects import projects
 from store.tables.requests import RequestQuery, StoredRequest
 from store.tables.runtimes import runtimes
 from store.tables.sessions import sessions
+from store.tables.table import ListPart
 from store.tables.users import users
 
 __all__ = [
@@ -81,6 +82,7 @@ __all__ = [
     "IllegalTransition",
     "Key",
     "KeyKind",
+    "ListPart",
     "Membership",
     "MetricRecord",
     "MetricSeries",

@@ -1,5 +1,8 @@
 """Builds of a model, and their logs."""
 
+from collections.abc import Sequence
+from functools import partial
+
 import msgspec
 from quart import Response, request
 
@@ -15,7 +18,7 @@ from gateway.admin.lookup import Lookup
 from gateway.admin.routing import route
 from gateway.admin.routing.downloads import log_text
 from gateway.admin.routing.json_body import FREE_BYTES
-from gateway.admin.routing.paging import PAGED, page
+from gateway.admin.routing.paging import PAGED, Columns, page_of
 from gateway.admin.schemas import (
     AnyJson,
     Json,
@@ -37,6 +40,23 @@ from workers import Network
 
 MANY = "/projects/<project_id>/models/<model_id>/builds"
 ONE = f"{MANY}/<build_id>"
+_TEXTS = {
+    "file_path": "file",
+    "function_name": "function",
+    "runtime_identifier": "interpreter",
+    "creator.username": "creator",
+    "comment": "comment",
+}
+_COLUMNS = Columns(
+    {
+        **_TEXTS,
+        "build_number": "number",
+        "status": "status",
+        "created_at": "created_at",
+        "built_at": "built_at",
+    },
+    _TEXTS,
+)
 
 
 class CreateBuild(msgspec.Struct, kw_only=True):
@@ -74,8 +94,9 @@ class BuildRoutes:
     @route.get(MANY, "project.view", "list the builds of a model", query=PAGED)
     async def list(self, project_id: str, model_id: str) -> Json:
         model = await self._lookup.model(project_id, model_id)
-        builds = await self._records.builds(model)
-        return await page("model_builds", [self._json(each) for each in builds])
+        return await page_of(
+            "model_builds", _COLUMNS, partial(self._records.builds, model), self._items
+        )
 
     @route.post(MANY, "project.edit", "build a model", max_body=FREE_BYTES, audit="build.create")
     async def create(self, project_id: str, model_id: str, body: CreateBuild) -> Json:
@@ -163,6 +184,9 @@ class BuildRoutes:
 
     def _json(self, build: Build) -> Json:
         return build_json(self._views.build(build))
+
+    async def _items(self, builds: Sequence[Build]) -> Sequence[Json]:
+        return [self._json(each) for each in builds]
 
 
 def launched_json(control: Control, launched: Launched) -> Json:

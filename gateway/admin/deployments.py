@@ -1,10 +1,13 @@
 """Deployments of a model and of its builds."""
 
+from collections.abc import Sequence
+from functools import partial
+
 import msgspec
 
 from gateway.admin.lookup import Lookup
 from gateway.admin.routing import route
-from gateway.admin.routing.paging import PAGED, page
+from gateway.admin.routing.paging import PAGED, Columns, page, page_of
 from gateway.admin.schemas import (
     Amount,
     Json,
@@ -25,6 +28,21 @@ from workers import Network
 MODEL = "/projects/<project_id>/models/<model_id>"
 MANY = f"{MODEL}/builds/<build_id>/deployments"
 ONE = f"{MANY}/<deployment_id>"
+_COLUMNS = Columns(
+    {
+        "deployment_number": "number",
+        "build_number": "build_number",
+        "status": "status",
+        "deployed_at": "deployed_at",
+        "stopped_at": "stopped_at",
+        "created_at": "created_at",
+        "deployer.username": "deployer",
+        "replicas": "replicas",
+        "cpu": "cpu_millicores",
+        "memory": "memory_mb",
+    },
+    {"deployer.username": "deployer"},
+)
 
 
 class CreateDeployment(msgspec.Struct, kw_only=True):
@@ -59,8 +77,9 @@ class DeploymentRoutes:
     )
     async def list_of_model(self, project_id: str, model_id: str) -> Json:
         model = await self._lookup.model(project_id, model_id)
-        found = await self._records.deployments(model)
-        return await page("model_deployments", [self._json(each) for each in found])
+        return await page_of(
+            "model_deployments", _COLUMNS, partial(self._records.deployments, model), self._items
+        )
 
     @route.post(
         f"{MODEL}:stop",
@@ -76,8 +95,7 @@ class DeploymentRoutes:
     @route.get(MANY, "project.view", "list the deployments of a build", query=PAGED)
     async def list(self, project_id: str, model_id: str, build_id: str) -> Json:
         model = await self._lookup.model(project_id, model_id)
-        build = await self._records.build(model, build_id)
-        found = await self._records.deployments(model, build)
+        found = await self._records.deployments_of(await self._records.build(model, build_id))
         return await page("model_deployments", [self._json(each) for each in found])
 
     @route.post(MANY, "model.operate", "deploy a build", audit="deployment.create")
@@ -119,6 +137,9 @@ class DeploymentRoutes:
 
     def _json(self, deployment: Deployment) -> Json:
         return shown_deployment(self._control, deployment)
+
+    async def _items(self, found: Sequence[Deployment]) -> Sequence[Json]:
+        return [self._json(each) for each in found]
 
 
 async def deployment_defaults(

@@ -1,7 +1,9 @@
 """Experiments: scripts that run once, with their logs, metrics and files."""
 
 import os
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -13,14 +15,14 @@ from gateway.admin import file_operations, log_stream
 from gateway.admin.lookup import Lookup
 from gateway.admin.routing import route
 from gateway.admin.routing.downloads import download, log_text
-from gateway.admin.routing.paging import PAGED, page
+from gateway.admin.routing.paging import PAGED, Columns, page, page_of
 from gateway.admin.routing.parameters import text
 from gateway.admin.schemas import Amount, Json, creator_json, failure_json, lock_json, scaled
 from gateway.control import Control
 from gateway.control.audit.audit_log import annotate
 from gateway.control.experiments.comparison import BATCH, MOST_EXPERIMENTS, Comparison
 from gateway.control.experiments.experiments import NewExperiment
-from gateway.control.records import Experiment, NotFound
+from gateway.control.records import Experiment, ListPart
 from gateway.control.views import ExperimentView
 from gateway.errors import Refusal
 from gateway.identity.principal import principal
@@ -28,8 +30,26 @@ from workers import Network
 
 MANY = "/projects/<project_id>/experiments"
 ONE = f"{MANY}/<experiment_id>"
+_TEXTS = {
+    "script": "script",
+    "creator.username": "creator",
+    "comment": "comment",
+    "runtime_identifier": "interpreter",
+}
+_COLUMNS = Columns(
+    {
+        **_TEXTS,
+        "experiment_number": "number",
+        "status": "status",
+        "created_at": "created_at",
+        "started_at": "started_at",
+        "ended_at": "ended_at",
+    },
+    _TEXTS,
+)
 # Bytes of a text file that are shown.
 _MOST_TEXT = 64 * 1024
+_NUMBER = re.compile("[1-9][0-9]{0,17}")
 
 
 class CreateExperiment(msgspec.Struct, kw_only=True):
@@ -75,8 +95,9 @@ class ExperimentRoutes:
 
     @route.get(MANY, "project.view", "list the experiments of a project", query=PAGED)
     async def list(self, project_id: str) -> Json:
-        found = await self._records.experiments(project_id)
-        return await page("experiments", [await self._json(each) for each in found])
+        return await page_of(
+            "experiments", _COLUMNS, partial(self._records.experiments, project_id), self._items
+        )
 
     @route.post(MANY, "project.edit", "run a script", audit="experiment.create")
     async def create(self, project_id: str, body: CreateExperiment) -> Json:
@@ -104,7 +125,7 @@ class ExperimentRoutes:
         streams=True,
     )
     async def compare(self, project_id: str) -> Response:
-        chosen = _chosen(await self._records.experiments(project_id))
+        chosen = await self._chosen(project_id)
         comparison = Comparison()
         for each in chosen:
             comparison.begin()
@@ -203,8 +224,28 @@ class ExperimentRoutes:
             raise Refusal("state.conflict", f"experiment {experiment.number} has not ended yet")
         return self._views.experiment_outputs(experiment)
 
+    async def _chosen(self, project_id: str) -> Sequence[Experiment]:
+        """The experiments that the query names by id or number, in its order; else the latest."""
+        wanted = [each for each in text("ids").split(",") if each]
+        if len(wanted) > MOST_EXPERIMENTS:
+            raise Refusal("argument.invalid", f"ids: more than {MOST_EXPERIMENTS} experiments")
+        if not wanted:
+            latest = ListPart(descending=True, limit=MOST_EXPERIMENTS)
+            return (await self._records.experiments(project_id, latest))[::-1]
+        return [await self._named(project_id, each) for each in wanted]
+
+    async def _named(self, project_id: str, name: str) -> Experiment:
+        if _NUMBER.fullmatch(name):
+            numbered = ListPart(equal={"number": int(name)})
+            for found in await self._records.experiments(project_id, numbered):
+                return found
+        return await self._records.experiment(project_id, name)
+
     async def _json(self, experiment: Experiment) -> Json:
         return experiment_json(await self._views.experiment(experiment))
+
+    async def _items(self, found: Sequence[Experiment]) -> Sequence[Json]:
+        return [await self._json(each) for each in found]
 
 
 def _beginning(folder: Path, path: str) -> Json:
@@ -227,20 +268,6 @@ async def _compared(shown: list[bytes], comparison: Comparison) -> AsyncIterator
         yield part
         await trio.lowlevel.checkpoint()
     yield b"}"
-
-
-def _chosen(listed: list[Experiment]) -> list[Experiment]:
-    """The experiments that the query names by id or number, in its order; else the latest."""
-    wanted = [each for each in text("ids").split(",") if each]
-    if len(wanted) > MOST_EXPERIMENTS:
-        raise Refusal("argument.invalid", f"ids: more than {MOST_EXPERIMENTS} experiments")
-    if not wanted:
-        return listed[-MOST_EXPERIMENTS:]
-    known = {str(each.number): each for each in listed} | {each.id: each for each in listed}
-    for each in wanted:
-        if each not in known:
-            raise NotFound("experiment", each)
-    return [known[each] for each in wanted]
 
 
 def experiment_json(view: ExperimentView) -> Json:

@@ -69,7 +69,7 @@ class Control:
         self.uploads = _uploads(foundation)
         self.launcher = Launcher(self.models, self.builds, self.deployments)
         self.cancellation = Cancellation(foundation.database, self.builds, self.deployments)
-        self.usage = ActiveModels(foundation.database, self.deployments)
+        self.usage = ActiveModels(foundation.database, self.deployments, foundation.recorder)
         self.users = _users(foundation)
         self.keys = _keys(foundation)
         self.collaborators = Collaborators(

@@ -22,6 +22,7 @@ from store import (
     Failure,
     Key,
     KeyKind,
+    ListPart,
     MetricSeries,
     Model,
     NotFound,
@@ -47,6 +48,7 @@ __all__ = [
     "Failure",
     "Key",
     "KeyKind",
+    "ListPart",
     "MetricSeries",
     "Model",
     "NotFound",
@@ -113,7 +115,10 @@ class Records:
             return False
         return True
 
-    async def builds(self, model: Model) -> list[Build]:
+    async def builds(self, model: Model, part: ListPart | None = None) -> list[Build]:
+        """Of a model: all, or a part."""
+        if part is not None:
+            return await self._database.read(store.builds.list_part, model.id, part)
         return await self._database.read(store.builds.list_all, model.id)
 
     async def build(self, model: Model, build_id: str) -> Build:
@@ -122,10 +127,15 @@ class Records:
             raise NotFound("build", build_id)
         return build
 
-    async def deployments(self, model: Model, build: Build | None = None) -> list[Deployment]:
-        """Of a model, or of one of its builds."""
-        found = await self._database.read(store.deployments.list_all, model.id)
-        return [each for each in found if build is None or each.build_id == build.id]
+    async def deployments(self, model: Model, part: ListPart | None = None) -> list[Deployment]:
+        """Of a model: all, or a part."""
+        if part is not None:
+            return await self._database.read(store.deployments.list_part, model.id, part)
+        return await self._database.read(store.deployments.list_all, model.id)
+
+    async def deployments_of(self, build: Build) -> list[Deployment]:
+        """Of a build."""
+        return await self._database.read(store.deployments.of_build, build.id)
 
     async def wanted_deployments(self) -> list[Deployment]:
         """Of all models: those that should be served."""
@@ -137,10 +147,14 @@ class Records:
             raise NotFound("deployment", deployment_id)
         return deployment
 
-    async def experiments(self, project_id: str | None = None) -> list[Experiment]:
-        """Of one project, or (None) of all."""
+    async def experiments(
+        self, project_id: str | None = None, part: ListPart | None = None
+    ) -> list[Experiment]:
+        """Of one project, all or a part; or (None) of all projects."""
         if project_id is None:
             return await self._database.read(store.experiments.list_all)
+        if part is not None:
+            return await self._database.read(store.experiments.list_part, project_id, part)
         return await self._database.read(store.experiments.list_all, project_id)
 
     async def experiment(self, project_id: str, experiment_id: str) -> Experiment:

@@ -30,6 +30,23 @@ class Deployments(LifecycleTable[Deployment]):
         """Return the deployments that should be served, ascending by number."""
         return await self.select(connection, "WHERE wanted = 'serve' ORDER BY number")
 
+    async def of_build(self, connection: aiosqlite.Connection, build_id: str) -> list[Deployment]:
+        """Return the deployments of a build, ascending by number."""
+        return await self.select(connection, "WHERE build_id = ? ORDER BY number", build_id)
+
+    async def lived_since(
+        self, connection: aiosqlite.Connection, model_id: str, since: str, most: int
+    ) -> list[Deployment]:
+        """Return the latest `most` deployments of a model that were deployed or have ended since a
+        time, ascending by number."""
+        found = await self.select(
+            connection,
+            "WHERE model_id = ? AND (deployed_at >= ? OR stopped_at >= ?)"
+            " ORDER BY number DESC LIMIT ?",
+            *(model_id, since, since, most),
+        )
+        return found[::-1]
+
     async def switch(self, connection: aiosqlite.Connection, new_id: str) -> list[Deployment]:
         """Make a deploying deployment the one that serves its model, and stop those that did.
 

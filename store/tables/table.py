@@ -13,7 +13,7 @@ accept.
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import aiosqlite
 import msgspec
@@ -42,6 +42,18 @@ JSON_COLUMNS = ("steps", "failure", "arguments", "metrics", "keep")
 
 # Unique columns whose values users choose.
 CHOSEN_COLUMNS = ("name", "path")
+
+
+class ListPart(NamedTuple):
+    """Some rows of a list, by its columns: those that equal a value or have a text in them,
+    ignoring the case of ASCII; sorted by a column, equal ones ascending by number."""
+
+    equal: Mapping[str, object] = {}
+    containing: Mapping[str, str] = {}
+    order: str = "number"
+    descending: bool = False
+    offset: int = 0
+    limit: int = 100
 
 
 class Table(Generic[R]):
@@ -89,6 +101,29 @@ class Table(Generic[R]):
             return await self.select(connection)
         assert self._parent is not None, f"a {self.noun} has no parent"
         return await self.select(connection, f"WHERE {self._parent[1]} = ? ORDER BY number", parent)
+
+    async def list_part(
+        self, connection: aiosqlite.Connection, parent: str, part: ListPart
+    ) -> list[R]:
+        """Return some of the records of a parent. Reads no others where it selects by none but the
+        parent, and sorts by number."""
+        assert self._parent is not None, f"a {self.noun} has no parent"
+        equal = {self._parent[1]: parent, **part.equal}
+        if unknown := {*equal, *part.containing, part.order} - set(self._fields):
+            raise TypeError(f"a {self.noun} has no {', '.join(sorted(unknown))}")
+        conditions = [f"{name} = ?" for name in equal]
+        conditions += [f"instr(lower({name}), lower(?))" for name in part.containing]
+        direction = "DESC" if part.descending else "ASC"
+        tie = "" if part.order == "number" else ", number"
+        return await self.select(
+            connection,
+            f"WHERE {' AND '.join(conditions)} ORDER BY {part.order} {direction}{tie}"
+            " LIMIT ? OFFSET ?",
+            *equal.values(),
+            *part.containing.values(),
+            part.limit,
+            part.offset,
+        )
 
     async def update(self, connection: aiosqlite.Connection, key: str, /, **changes: object) -> R:
         """Change fields and return the new record. Raises NotFound, NameTaken."""

@@ -3,16 +3,20 @@
 A list may have 100,000 items, such as the files of a folder. A page is cut out of it at no cost.
 Filtering and sorting run in a thread, in pieces: one long call into C, such as sorting the whole
 list, would block the loop even from a thread. What a filter may ask of each item is bounded.
+
+Lists that grow with use, such as the builds of a model, are selected by the database (`page_of`).
 """
 
 import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from heapq import merge
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 import trio
 
 from gateway.admin.routing import parameters
+from gateway.control.records import ListPart
 from gateway.errors import Refusal
 
 # The parameters of a list's query.
@@ -24,10 +28,13 @@ _MAX_BYTES = 512 * 1024
 _LONGEST_FILTER, _LONGEST_SORT = 1000, 100
 # Fields in a filter, and how deeply a field may be nested: each costs a look-up for each item.
 MAX_FIELDS, MAX_DEPTH = 10, 5
+_LONGEST_LIST = 10**9
+ID_LENGTH = 36
 # Items that one call sorts.
 _RUN = 1000
 
 Item = dict[str, Any]
+R = TypeVar("R")
 
 
 class _Query(NamedTuple):
@@ -37,23 +44,77 @@ class _Query(NamedTuple):
     sort: str
 
 
-async def page(plural: str, items: list[Item]) -> dict[str, Any]:
+class Columns(NamedTuple):
+    """The columns that fields of a list's items are: those to sort by, and texts to filter by."""
+
+    order: Mapping[str, str]
+    texts: Mapping[str, str]
+
+
+async def page(plural: str, items: Sequence[Item]) -> dict[str, Any]:
     """The page that the request asks for. `items` ascend by creation."""
     query = _Query(_filter(), _sort())
     if query.wanted or query.sort:
         items = await trio.to_thread.run_sync(_apply, items, query)
-    size = parameters.limit("page_size", _DEFAULT_SIZE, least=1, most=_MAX_SIZE)
     start = parameters.limit("page_token", 0, most=len(items))
+    return _page(plural, items[start : start + _size() + 1], start)
+
+
+async def page_of(
+    plural: str,
+    columns: Columns,
+    read: Callable[[ListPart | None], Awaitable[list[R]]],
+    to_items: Callable[[Sequence[R]], Awaitable[Sequence[Item]]],
+) -> dict[str, Any]:
+    """As `page`, of a list in the database. Only the rows of the page are read where the request
+    filters and sorts by columns; `read(None)` returns all rows."""
+    part = _part(_Query(_filter(), _sort()), columns)
+    if part is None:
+        return await page(plural, await to_items(await read(None)))
+    return _page(plural, await to_items(await read(part)), part.offset)
+
+
+def _page(plural: str, items: Sequence[Item], start: int) -> dict[str, Any]:
+    """The page that begins with the first of these items, which are one more than fit on it."""
     shown: list[msgspec.Raw] = []
     left = _MAX_BYTES
-    for item in items[start : start + size]:
+    for item in items[: _size()]:
         encoded = msgspec.json.encode(item)
         left -= len(encoded)
         if shown and left < 0:
             break
         shown.append(msgspec.Raw(encoded))
-    end = start + len(shown)
-    return {plural: shown, "next_page_token": str(end) if len(items) > end else ""}
+    more = str(start + len(shown)) if len(items) > len(shown) else ""
+    return {plural: shown, "next_page_token": more}
+
+
+def _size() -> int:
+    return parameters.limit("page_size", _DEFAULT_SIZE, least=1, most=_MAX_SIZE)
+
+
+def _part(query: _Query, columns: Columns) -> ListPart | None:
+    """The rows that the request asks for; None where the database cannot tell which."""
+    name = query.sort.lstrip("+-")
+    equal, containing = dict[str, object](), dict[str, str]()
+    for field, value in query.wanted.items():
+        if not isinstance(value, str) or not value.isascii():
+            return None
+        if field == "id" and len(value) == ID_LENGTH:
+            equal[field] = value.lower()
+        elif field in columns.texts:
+            containing[columns.texts[field]] = value
+        else:
+            return None
+    if name and name not in columns.order:
+        return None
+    return ListPart(
+        equal=equal,
+        containing=containing,
+        order=columns.order[name] if name else "number",
+        descending=query.sort.startswith("-"),
+        offset=parameters.limit("page_token", 0, most=_LONGEST_LIST),
+        limit=_size() + 1,
+    )
 
 
 def _filter() -> dict[str, Any]:
@@ -93,7 +154,7 @@ def _check_depth(what: str, name: str) -> None:
         raise Refusal("argument.invalid", problem)
 
 
-def _apply(items: list[Item], query: _Query) -> list[Item]:
+def _apply(items: Sequence[Item], query: _Query) -> Sequence[Item]:
     """The items that match the query, sorted. Raises Refusal."""
     if query.wanted:
         wanted = query.wanted.items()
@@ -108,7 +169,7 @@ def _matches(value: object, wanted: object) -> bool:
     return value == wanted
 
 
-def _sorted(items: list[Item], sort: str) -> list[Item]:
+def _sorted(items: Sequence[Item], sort: str) -> Sequence[Item]:
     name, reverse = sort.lstrip("+-"), sort.startswith("-")
     if items and all(_look_up(item, name) is None for item in items):
         raise Refusal("argument.invalid", f"sort: the items have no field {name!r}")

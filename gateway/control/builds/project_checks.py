@@ -9,7 +9,7 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import trio
 
@@ -85,7 +85,11 @@ class ProjectChecks:
     async def functions(self, project: Project) -> list[SourceFile]:
         """The functions of the project's files as they are. Raises UnknownKernel, OSError."""
         interpreter = await self._python(project)
-        run = await self._runner.for_git(project)
+
+        async def run(command: list[str], **more: Any) -> int:
+            # Only where a file is new: what the project keeps is looked up for its limits.
+            return await (await self._runner.for_git(project))(command, **more)
+
         async with self._semaphore.acquire(project.id):
             return await self._snapshots.functions(project, interpreter, run)
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Protocol
 
 from builder import (
+    FunctionCache,
     Interpreter,
     Run,
     Snapshot,
@@ -37,6 +38,7 @@ class Snapshots:
         self._data = data
         self._runner = runner
         self._locks = locks
+        self._functions = FunctionCache()
         self._semaphore = FairSemaphore(_LIMIT, per_holder=1)
 
     async def take(self, project: Project, name: str, log: BuildLog) -> Snapshot:
@@ -69,7 +71,11 @@ class Snapshots:
         above = self._data.snapshots(project.id).parent.absolute()
         with self._locks.reading(project.id):
             return await list_functions(
-                Path(project.path), interpreter=interpreter, run=run, above=above
+                Path(project.path),
+                interpreter=interpreter,
+                run=run,
+                above=above,
+                cache=self._functions,
             )
 
     def find(self, project_id: str, commit: str) -> Snapshot:

@@ -1,10 +1,11 @@
 """The models that are active: what each asked for, and the CPU and memory that it uses now.
 
-The CPU use comes from two samples of the processes, a moment apart. Nothing is measured unless a
-client asks.
+The CPU use comes from two samples of the processes. The earlier one is the last that was taken for
+a client, or for the history; only where there is none, the request waits for a second one.
 """
 
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
 
 import aiosqlite
 import msgspec
@@ -12,11 +13,15 @@ import trio
 
 import store
 from gateway.control.deployments.deployments import Deployments
+from gateway.control.history.recorder import TrafficRecorder
+from gateway.control.history.replica_usage import CpuSample
 from store import Database, Deployment, Model, Project
 from workers import Pool, PoolStatistics, Usage, all_processes
 
 # Seconds between the two samples: the kernel counts CPU time in hundredths of a second.
-_SAMPLE_PAUSE = 0.5
+_SAMPLE_PAUSE, _OLDEST = 0.5, 60.0
+# Samples that are kept for the next clients.
+_KEPT = 8
 
 
 class ResourceUsage(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,15 +47,19 @@ class ActiveModel(msgspec.Struct, frozen=True, kw_only=True):
 class ActiveModels:
     """The active models of all projects."""
 
-    def __init__(self, database: Database, deployments: Deployments) -> None:
+    def __init__(
+        self, database: Database, deployments: Deployments, recorder: TrafficRecorder
+    ) -> None:
         self._database = database
         self._deployments = deployments
+        self._recorder = recorder
+        self._samples: deque[CpuSample] = deque(maxlen=_KEPT)
 
     async def measure(self) -> list[ActiveModel]:
         """All active models, in the order in which they were created."""
         rows = await self._database.read(_active)
         pools = [[p for d in alive if (p := self._deployments.pool(d.id))] for *_, alive in rows]
-        usages = await _measure(pools)
+        usages = await self._measure(pools)
         found = []
         for (model, project, deployment, _), usage in zip(rows, usages, strict=True):
             pool = self._deployments.pool(deployment.id)
@@ -66,6 +75,49 @@ class ActiveModels:
             )
         return found
 
+    async def _measure(self, pools: Sequence[Iterable[Pool]]) -> list[ResourceUsage]:
+        """What the replicas of each group of pools use. One that ends meanwhile is not counted."""
+        monitored = [[each for pool in group for each in pool.monitored] for group in pools]
+        if not any(monitored):
+            return [ResourceUsage(cores=0.0, cpu_seconds=0.0, memory=0) for _ in pools]
+
+        def sample() -> list[dict[int, Usage]]:
+            processes = all_processes()
+            return [{each.pid: each.usage(processes) for each in group} for group in monitored]
+
+        now, after = trio.current_time(), await trio.to_thread.run_sync(sample)
+        before = self._earlier({pid for group in after for pid in group}, now)
+        if before is None:
+            before = _cpu_sample(now, after)
+            await trio.sleep(_SAMPLE_PAUSE)
+            now, after = trio.current_time(), await trio.to_thread.run_sync(sample)
+        self._samples.append(_cpu_sample(now, after))
+        seconds, old = now - before.at, before.seconds
+        return [
+            ResourceUsage(
+                # Less than before if a child ended and its parent did not wait for it.
+                cores=sum(max(0.0, u.cpu - old.get(pid, u.cpu)) for pid, u in new.items())
+                / seconds,
+                cpu_seconds=sum(each.cpu for each in new.values()),
+                memory=sum(each.memory for each in new.values()),
+            )
+            for new in after
+        ]
+
+    def _earlier(self, pids: set[int], now: float) -> CpuSample | None:
+        """The last sample of all these processes that is neither too new nor too old."""
+        for sample in sorted(
+            [*self._samples, self._recorder.cpu_sample], key=lambda each: each.at, reverse=True
+        ):
+            known = pids <= sample.seconds.keys()
+            if known and _SAMPLE_PAUSE <= now - sample.at <= _OLDEST:
+                return sample
+        return None
+
+
+def _cpu_sample(at: float, groups: Iterable[Mapping[int, Usage]]) -> CpuSample:
+    return CpuSample(at, {pid: usage.cpu for group in groups for pid, usage in group.items()})
+
 
 async def _active(
     connection: aiosqlite.Connection,
@@ -75,34 +127,9 @@ async def _active(
     for deployment in await store.deployments.unfinished(connection):
         alive.setdefault(deployment.model_id, []).append(deployment)
     projects = {each.id: each for each in await store.projects.list_all(connection)}
-    found = []
-    for model in await store.models.list_all(connection):
-        current = (
-            await store.deployments.current(connection, model.id) if model.id in alive else None
-        )
-        if current is not None:
-            found.append((model, projects[model.project_id], current, alive[model.id]))
-    return found
-
-
-async def _measure(pools: Sequence[Iterable[Pool]]) -> list[ResourceUsage]:
-    """What the replicas of each group of pools use. One that ends meanwhile is not counted."""
-    monitored = [[each for pool in group for each in pool.monitored] for group in pools]
-
-    def sample() -> list[dict[int, Usage]]:
-        processes = all_processes()
-        return [{each.pid: each.usage(processes) for each in group} for group in monitored]
-
-    began, before = trio.current_time(), await trio.to_thread.run_sync(sample)
-    await trio.sleep(_SAMPLE_PAUSE)
-    after = await trio.to_thread.run_sync(sample)
-    seconds = trio.current_time() - began
+    current = await store.deployments.current_of(connection, list(alive))
     return [
-        ResourceUsage(
-            # Less than before if a child ended and its parent did not wait for it.
-            cores=sum(max(0.0, new[pid].cpu - old[pid].cpu) for pid in new) / seconds,
-            cpu_seconds=sum(each.cpu for each in new.values()),
-            memory=sum(each.memory for each in new.values()),
-        )
-        for old, new in zip(before, after, strict=True)
+        (model, projects[model.project_id], current[model.id], alive[model.id])
+        for model in await store.models.list_all(connection)
+        if model.id in current
     ]

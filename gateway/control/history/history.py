@@ -22,6 +22,8 @@ WINDOWS = {
 }
 # Points that are read in one turn of the loop: less than a millisecond.
 _TURN = 10
+# The latest deployments of a window that are marked.
+_MOST_MARKED = 100
 
 
 class DeploymentMark(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,13 +75,16 @@ class History:
             if number % _TURN == _TURN - 1:
                 await trio.lowlevel.checkpoint()
             found.append(points.merge(groups[at]) if at in groups else None)
-        deployments = await self._database.read(store.deployments.list_all, model.id)
+        since = store.as_text(datetime.fromtimestamp(start, UTC))
+        deployments = await self._database.read(
+            store.deployments.lived_since, model.id, since, _MOST_MARKED
+        )
         return HistoryWindow(
             step=step,
             times=times,
             points=found,
             total=await _total(found),
-            marks=_marks(deployments, start),
+            marks=_marks(deployments, since),
         )
 
     async def requests(self, model: Model, wanted: RequestQuery, most: int) -> list[StoredRequest]:
@@ -108,9 +113,8 @@ async def _total(found: Iterable[Point | None]) -> Point:
     return points.merge([total, *part])
 
 
-def _marks(deployments: Iterable[Deployment], start: int) -> list[DeploymentMark]:
-    """What happened to the deployments from `start` on, ascending."""
-    first = store.as_text(datetime.fromtimestamp(start, UTC))
+def _marks(deployments: Iterable[Deployment], first: str) -> list[DeploymentMark]:
+    """What happened to the deployments from `first` on, ascending."""
     marks = []
     for each in deployments:
         ended = "failed" if each.status == "failed" else "stopped"

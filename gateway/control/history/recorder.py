@@ -23,7 +23,7 @@ import trio
 import store
 from gateway.control.history import points
 from gateway.control.history.points import Point
-from gateway.control.history.replica_usage import PoolUsage, ReplicaUsage
+from gateway.control.history.replica_usage import CpuSample, PoolUsage, ReplicaUsage
 from gateway.control.metrics.retention_clock import RetentionClock
 from gateway.control.runtime_settings import RuntimeSettings
 from gateway.predictions.endpoints import Endpoint, Endpoints
@@ -94,6 +94,11 @@ class TrafficRecorder:
         """What the model's requests have counted since its last point."""
         endpoint = self._endpoints.find(model_id)
         return points.counted(endpoint.traffic) if endpoint else Point()
+
+    @property
+    def cpu_sample(self) -> CpuSample:
+        """The last measurement of the replicas that serve."""
+        return self._usage.sample
 
     async def run(self) -> None:
         """Records until it is cancelled."""

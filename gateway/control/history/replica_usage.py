@@ -1,6 +1,6 @@
 """The CPU and memory that the replicas of pools use, measured again and again by a thread."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import trio
@@ -15,6 +15,13 @@ class PoolUsage(NamedTuple):
     memory: int
 
 
+class CpuSample(NamedTuple):
+    """The CPU seconds of processes at a time, by their ids."""
+
+    at: float
+    seconds: Mapping[int, float]
+
+
 class ReplicaUsage:
     """Each measurement continues from the last one."""
 
@@ -22,6 +29,11 @@ class ReplicaUsage:
         # CPU seconds by process.
         self._cpu: dict[int, float] = {}
         self._at = trio.current_time()
+
+    @property
+    def sample(self) -> CpuSample:
+        """The last measurement."""
+        return CpuSample(self._at, self._cpu)
 
     async def measure(self, pools: Iterable[Pool]) -> dict[Pool, PoolUsage]:
         """What the replicas of each pool use. A process that was not there before has used no

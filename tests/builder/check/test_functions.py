@@ -2,16 +2,21 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
-from builder.check.functions import SourceFile, list_functions
+from builder.check.functions import FoundFunction, FunctionCache, SourceFile, _Found, list_functions
 from builder.interpreters import inspect
 from tests.support.builder import run
 
 
-async def listed(project: Path) -> dict[str, SourceFile]:
+async def listed(project: Path, cache: FunctionCache | None = None) -> dict[str, SourceFile]:
     above = project.parent / "above"
     found = await list_functions(
-        project, interpreter=await inspect(Path(sys.executable)), run=run, above=above
+        project,
+        interpreter=await inspect(Path(sys.executable)),
+        run=run,
+        above=above,
+        cache=cache or FunctionCache(),
     )
     assert not list(above.iterdir())
     return {each.path: each for each in found}
@@ -53,3 +58,48 @@ async def test_what_is_no_source_is_passed_over(tmp_path: Path) -> None:
     write(project / "env" / "pyvenv.cfg", "")
     (project / "link.py").symlink_to(tmp_path / "elsewhere.py")
     assert list(await listed(project)) == ["good.py"]
+
+
+async def test_unchanged_file_is_not_parsed_again(tmp_path: Path) -> None:
+    """Only new and changed files are given to the interpreter; equal files of another project
+    are."""
+    cache, parsed = FunctionCache(), list[int]()
+
+    async def counted(project: Path) -> dict[str, SourceFile]:
+        async def counting(*args: Any, **named: Any) -> Any:
+            (above,) = (project.parent / "above").iterdir()
+            parsed.append(len(list(above.glob("shown/*.py"))))
+            return await run(*args, **named)
+
+        found = await list_functions(
+            project,
+            interpreter=await inspect(Path(sys.executable)),
+            run=counting,
+            above=project.parent / "above",
+            cache=cache,
+        )
+        return {each.path: each for each in found}
+
+    project = tmp_path / "one" / "project"
+    for name in ("a.py", "b.py", "c.py"):
+        write(project / name, f"def {name[0]}(args): pass\n")
+    first = await counted(project)
+    assert await counted(project) == first
+    write(project / "b.py", "def changed(args): pass\n")
+    assert [f.name for f in (await counted(project))["b.py"].functions] == ["changed"]
+    write(tmp_path / "two" / "project" / "a.py", "def a(args): pass\n")
+    assert [f.name for f in (await counted(tmp_path / "two" / "project"))["a.py"].functions] == [
+        "a"
+    ]
+    assert parsed == [3, 1, 1]
+
+
+def test_cache_of_functions_is_bounded() -> None:
+    """The files that were not asked for longest are dropped first."""
+    cache = FunctionCache(most=6)
+    found = _Found("", [FoundFunction("f", "f()", "", 1)])
+    for name in ("a", "b", "c"):
+        cache.put(name, found)
+    assert cache.get("a") == found
+    cache.put("d", found)
+    assert [name for name in "abcd" if cache.get(name)] == ["a", "c", "d"]

@@ -62,8 +62,8 @@ async def test_a_record_is_found_below_its_parent(records: Records, rows: Rows) 
     assert await records.experiment(project.id, rows.experiments[0].id) == rows.experiments[0]
     assert await records.models(project.id) == [model]
     assert await records.builds(model) == [build]
-    assert await records.deployments(model) == await records.deployments(model, build)
-    assert await records.deployments(model, rows.builds[1]) == []
+    assert await records.deployments(model) == await records.deployments_of(build)
+    assert await records.deployments_of(rows.builds[1]) == rows.deployments[1:2]
     assert await records.experiments(project.id) == rows.experiments[:1]
     assert (await records.models(), await records.experiments()) == (rows.models, rows.experiments)
 
