@@ -107,7 +107,7 @@ class ActiveModels:
     def _earlier(self, pids: set[int], now: float) -> CpuSample | None:
         """The last sample of all these processes that is neither too new nor too old."""
         for sample in sorted(
-            [*self._samples, self._recorder.cpu_sample], key=lambda each: each.at, reverse=True
+            [*self._samples, self._recorder.usage.sample], key=lambda each: each.at, reverse=True
         ):
             known = pids <= sample.seconds.keys()
             if known and _SAMPLE_PAUSE <= now - sample.at <= _OLDEST:

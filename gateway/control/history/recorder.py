@@ -23,7 +23,7 @@ import trio
 import store
 from gateway.control.history import points
 from gateway.control.history.points import Point
-from gateway.control.history.replica_usage import CpuSample, PoolUsage, ReplicaUsage
+from gateway.control.history.replica_usage import PoolUsage, ReplicaUsage
 from gateway.control.metrics.retention_clock import RetentionClock
 from gateway.control.runtime_settings import RuntimeSettings
 from gateway.predictions.endpoints import Endpoint, Endpoints
@@ -78,7 +78,7 @@ class TrafficRecorder:
         # Since the start.
         self._not_listed: Counter[str] = Counter()
         self._points: list[tuple[int, dict[str, str]]] = []
-        self._usage = ReplicaUsage()
+        self.usage = ReplicaUsage()
         self._turn = trio.Lock()
         self._warned = float("-inf")
 
@@ -94,11 +94,6 @@ class TrafficRecorder:
         """What the model's requests have counted since its last point."""
         endpoint = self._endpoints.find(model_id)
         return points.counted(endpoint.traffic) if endpoint else Point()
-
-    @property
-    def cpu_sample(self) -> CpuSample:
-        """The last measurement of the replicas that serve."""
-        return self._usage.sample
 
     async def run(self) -> None:
         """Records until it is cancelled."""
@@ -182,7 +177,7 @@ class TrafficRecorder:
         """Writes the points of the step that has ended, and what is due once a minute."""
         at, self._step = self._step * STEP, step
         pools = [each.pool for each in self._endpoints.all() if measure and each.pool]
-        usages = await self._usage.measure(pools)
+        usages = await self.usage.measure(pools)
         # What is taken from the counts and does not wait yet would be lost.
         with trio.CancelScope(shield=True):
             texts = await self._taken(usages)
