@@ -160,7 +160,9 @@ def fields_of(page: Page, kind: str) -> list[str]:
 
 
 def _key(page: Page, name: str) -> str:
-    """`path` is a folder on some pages, a file on others."""
+    """`path` is a folder on some pages, a file on others; `name` is that of a model or setting."""
+    if page.path.startswith("/models/"):
+        return "model_name"
     return "folder" if name == "path" and "/files/" in page.path else name
 
 
@@ -237,6 +239,8 @@ def _project(gateway: Gateway, folder: Path) -> dict[str, tuple[str, ...]]:
     return {
         "project_id": (str(project["id"]),),
         "model_id": (str(model["id"]),),
+        "model_name": (NAME,),
+        "number": (str(model["model_number"]),),
         "build_id": (str(built["id"]), str(failed["id"])),
         "deployment_id": tuple(str(each["id"]) for each in deployments),
         "experiment_id": tuple(str(each["id"]) for each in runs),

@@ -28,7 +28,7 @@ HTML = "text/html; charset=utf-8"
 # They show no text of a user or a program.
 _PLAIN = (
     *("/sign-in", "/open", "/settings", "/settings/password", "/styleguide", "/projects/new"),
-    *("/admin/security", "/admin/settings"),
+    *("/admin/security", "/admin/settings", "/models/<name>", "/m/<number>"),
 )
 _EVENTS = "/events"
 # It archives the whole data folder.
