@@ -68,7 +68,7 @@ class Rendering:
         self._environment.globals["static"] = self._address_of
         self._environment.filters["sentence"] = sentence
         self._environment.filters["shell_word"] = shlex.quote
-        self._environment.filters["regex_of"] = re.escape
+        self._environment.filters["regex_of"] = regex_of
 
     async def page(self, template: str, viewer: Viewer, here: str = "", **values: Any) -> str:
         """The page for this viewer; `here` is its path in the menu."""
@@ -105,6 +105,12 @@ def sentence(message: str) -> str:
     """A message with a capital and a full stop."""
     end = "" if message.endswith((".", "!", "?")) else "."
     return f"{message[:1].upper()}{message[1:]}{end}"
+
+
+def regex_of(text: str) -> str:
+    """The value of an input's `pattern` that only `text` matches. `re.escape` also escapes what
+    browsers refuse to have escaped."""
+    return re.sub(r"[\^$\\.*+?()\[\]{}|/]", r"\\\g<0>", text)
 
 
 def _read_all(folder: Path) -> dict[str, StaticFile]:

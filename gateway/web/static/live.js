@@ -54,6 +54,8 @@ export function follow(enliven) {
   }
 
   document.addEventListener("visibilitychange", show);
+  // The answer of the form is the next page, even where what this page shows is deleted by it.
+  document.addEventListener("submit", (event) => event.defaultPrevented || close());
   addEventListener("pagehide", close);
   addEventListener("pageshow", show);
 }
