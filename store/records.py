@@ -147,6 +147,7 @@ class Build(StatefulRecord, frozen=True, kw_only=True):
     cancelled_by: str = ""  # the user who cancelled it; "": it was not cancelled
     creator: str
     built_at: str | None = None
+    size_bytes: int | None = None  # of its files and its environment; None: not measured
 
 
 class Deployment(StatefulRecord, frozen=True, kw_only=True):

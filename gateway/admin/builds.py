@@ -258,4 +258,5 @@ def build_json(view: BuildView) -> Json:
         "created_at": build.created_at,
         "updated_at": build.updated_at,
         "built_at": build.built_at,
+        "size_bytes": build.size_bytes,
     }

@@ -11,6 +11,7 @@ from gateway.control import Control
 from gateway.errors import API_PREFIX, Refusal
 from gateway.web import routing
 from gateway.web.api import url
+from gateway.web.chart_scales import number
 from gateway.web.frames import Values, model_frame
 from gateway.web.listing import Column, Listing
 from gateway.web.live import SELDOM
@@ -29,6 +30,7 @@ _COLUMNS = (
     Column("Created By", "creator.username"),
     Column("Created At", "created_at"),
     Column("Comment", "comment"),
+    Column("Size", number=True),
     Column("Actions"),
 )
 _LOCK_COLUMNS = (Column("Package"), Column("Version"), Column("Source"))
@@ -58,7 +60,7 @@ class BuildPages:
             tab=path,
             columns=_COLUMNS,
             listing=listing.shown(found),
-            builds=[(build, build_state(build)) for build in found["model_builds"]],
+            builds=[(each, build_state(each), _size(each)) for each in found["model_builds"]],
             latest=latest and _progress(latest, recent, path),
             done=_DONE.get(page.query.get("done", ""), ""),
             refresh=_MOVES if latest and _is_unfinished(latest) else SELDOM,
@@ -87,6 +89,7 @@ class BuildPages:
             "builds/show.html",
             page.viewer,
             **frame | {"build_page": frame["build_base"]},
+            size=_size(build),
             progress=_progress(build, frame["recent"], frame["builds_base"]),
             deployments=deployments,
             done=_DONE.get(page.query.get("done", ""), ""),
@@ -194,6 +197,10 @@ def _built_before(build: dict[str, Any], recent: list[dict[str, Any]]) -> dict[s
     number = build["build_number"]
     earlier = (each for each in recent if each["build_number"] < number)
     return next((each for each in earlier if each["status"] == "built"), None)
+
+
+def _size(build: dict[str, Any]) -> str:
+    return "" if build["size_bytes"] is None else number(build["size_bytes"], "B")
 
 
 def _progress(build: dict[str, Any], recent: list[dict[str, Any]], builds: str) -> Values:

@@ -22,6 +22,7 @@ from gateway.control.builds.build_task import BuildServices, BuildTask
 from gateway.control.builds.project_checks import Checked, check_paths
 from gateway.control.builds.used_builds import UsedBuilds
 from gateway.control.builds.vanished_interpreter import VanishedInterpreters
+from gateway.control.disk.build_sizes import BuildSizes
 from gateway.control.disk.removal_queue import RemovalQueue
 from gateway.control.fair_semaphore import FairSemaphore
 from gateway.control.operation import Operations, ended_log
@@ -76,6 +77,7 @@ class Builds:
         self._operations: Operations[BuildTask] = Operations(tasks)
         self._backlog = Backlog("builds")
         self.used = UsedBuilds()
+        self._sizes = BuildSizes(services.database, services.build_store)
         # Held from the check of a build until its rebuild has begun: else two tasks would rebuild
         # it.
         self._rebuild_lock = trio.Lock()
@@ -162,6 +164,7 @@ class Builds:
             await self._services.environments.prune(project.id)
             folder = self._services.build_store.folder(task.build.id)
             await self._admission.measure(project, folder)
+            await self._sizes.record(task.build.id)
 
     async def wait(self, build_id: str) -> Build:
         """The build at its end. Raises NotFound."""

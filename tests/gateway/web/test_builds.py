@@ -70,7 +70,11 @@ async def test_build_pages_show_a_build(site: Site) -> None:
     (site.folder / "more.py").write_text("")
     (site.folder / "answer.py").write_text(f"{CODE}\n")
     second = await site.built(comment="the second")
+    path = f"{site.model}/builds/{second}"
+    build = await site.gateway.until(path, lambda build: build["size_bytes"] is not None)
+    assert build["size_bytes"] > 100_000  # an environment has more
     page = (await site.get("builds")).text
+    assert re.search(r'data-label="Size"[^>]*>[0-9.]+ MiB<', page)
     assert HOSTILE not in page
     assert "&lt;script&gt;" in page
     for label in ("Build", "Status", "File", "Function", "Kernel", "Created By", "Created At"):
