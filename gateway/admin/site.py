@@ -11,6 +11,7 @@ from gateway.control.records import now
 from gateway.http.context import ConnectionStats
 from gateway.identity.principal import principal
 from gateway.version import version
+from workers.gpus import Gpus, GpuState
 
 
 class SiteRoutes:
@@ -28,6 +29,7 @@ class SiteRoutes:
             "domain": urlsplit(control.urls.public).netloc,
             "url": control.urls.public,
             "machine": control.resources.capacity(),
+            "gpus": control.gpus.totals()._asdict(),
             "isolation": control.workers.confinement.described(),
             "max_replicas": control.settings.current.max_replicas,
             # Of the user who sends this request.
@@ -41,13 +43,29 @@ class SiteRoutes:
         settings = msgspec.to_builtins(control.settings.current, enc_hook=str)
         # The values of variables may be secrets, such as the password of a package index.
         settings["environment"] = sorted(control.settings.current.environment)
+        devices = control.workers.gpus.states()
         return {
             "data": str(control.data.root),
             "traffic": self._connections,
             "metrics": msgspec.structs.asdict(control.metrics_writer.state())
             | await control.metrics.size(),
+            "gpu_devices": [_gpu_json(each, control.workers.gpus) for each in devices],
             "disk": await control.disk.state(),
             "last_collection": control.collection.last,
             "set_aside": control.set_aside.problems,
             "settings": settings,
         }
+
+
+def _gpu_json(state: GpuState, gpus: Gpus) -> Json:
+    """One GPU: what holds it, and how much of it was used at the last measurement."""
+    gpu, use = state.gpu, gpus.uses.get(state.gpu.uuid)
+    return {
+        "uuid": gpu.uuid,
+        "name": gpu.name,
+        "memory_bytes": gpu.memory,
+        "problem": gpu.problem,
+        "holder": state.holder,
+        "busy": use.busy if use else None,
+        "used_bytes": use.memory if use else None,
+    }

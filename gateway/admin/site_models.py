@@ -22,7 +22,7 @@ class SiteModelRoutes:
 
 
 def _json(active: ActiveModel) -> Json:
-    """CPU in cores and memory in bytes, of all replicas together."""
+    """CPU in cores, memory in bytes and GPUs, of all replicas together."""
     model, deployment, statistics = active.model, active.deployment, active.statistics
     return {
         "id": model.id,
@@ -43,10 +43,13 @@ def _json(active: ActiveModel) -> Json:
         "requested": {
             "cpu": deployment.replicas * deployment.cpu_millicores / 1000,
             "memory_bytes": deployment.replicas * deployment.memory_mb * 1024 * 1024,
+            "gpus": deployment.replicas * deployment.nvidia_gpus,
         },
         "used": {
             "cpu": round(active.used.cores, 3),
             "cpu_seconds": round(active.used.cpu_seconds, 2),
             "memory_bytes": active.used.memory,
+            "gpus": round(active.used.gpus_busy, 3),
+            "gpu_memory_bytes": active.used.gpu_memory,
         },
     }

@@ -100,6 +100,7 @@ def _again(build: dict[str, Any], deployment: dict[str, Any]) -> dict[str, Any]:
         raise Refusal("state.conflict", problem, advice=advice)
     copied = ("file_path", "function_name", "kernel", "model_root_dir", "build_script_path")
     config = {name: deployment[name] for name in ("cpu", "memory", "replicas", "network")}
+    config["nvidia_gpus"] = deployment["nvidia_gpu"]
     environment = json.loads(deployment["environment"] or "{}")
     return {
         **{name: build[name] for name in copied},

@@ -15,6 +15,7 @@ from tests.support.skipping import not_here
 from workers.gpus import Gpu, GpuUse, NvmlDriver, Survey
 from workers.gpus.nvml import NO_DRIVER
 
+ROOT = Path(__file__).parents[2]
 # The major and minor number of /dev/null.
 _NULL = os.makedev(1, 3)
 
@@ -48,10 +49,23 @@ class FakeGpus:
     def uuids(self) -> list[str]:
         return [each["uuid"] for each in self.gpus]
 
+    def wrapper(self, folder: Path) -> list[str]:
+        """What to put before the command of a gateway that is to have these GPUs."""
+        call = f"take_over({str(self.dev)!r}, {str(self.path)!r})"
+        text = f"from tests.support.gpus import take_over\n{call}\n"
+        (folder / "sitecustomize.py").write_text(text)
+        return ["/usr/bin/env", f"PYTHONPATH={ROOT}:{folder}"]
+
     def driver(self) -> NvmlDriver:
         """The driver, with `pynvml` over the library."""
         NvmlLibrary(self.path).install()
         return NvmlDriver(self.dev, signs=(str(self.dev / "nvidiactl"),))
+
+
+def take_over(dev: str, state: str) -> None:
+    """Makes the driver of this process the library of `state`, with its nodes in `dev`."""
+    NvmlLibrary(Path(state)).install()
+    NvmlDriver.__init__.__defaults__ = (Path(dev), (f"{dev}/nvidiactl",))
 
 
 @contextmanager

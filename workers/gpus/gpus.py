@@ -150,8 +150,9 @@ class Gpus:
         await self._in_thread(self._look)
 
     async def measure(self, uuids: Iterable[str]) -> Mapping[str, GpuUse]:
-        """How much of these is used now; remembered as `uses`."""
-        self.uses = await self._in_thread(self._driver.measure, list(uuids)) or {}
+        """How much of these is used now; remembered as `uses`. Without GPUs no thread is asked."""
+        wanted = list(uuids)
+        self.uses = (await self._in_thread(self._driver.measure, wanted) or {}) if wanted else {}
         return self.uses
 
     async def _in_thread(self, work: Callable[[*Args], T], *args: *Args) -> T | None:

@@ -26,11 +26,13 @@ _KEPT = 8
 
 class ResourceUsage(msgspec.Struct, frozen=True, kw_only=True):
     """What replicas use: `cores` between the samples, `cpu_seconds` since they started, `memory` in
-    bytes."""
+    bytes; of their GPUs at the last measurement how many were busy, and the memory in bytes."""
 
     cores: float
     cpu_seconds: float
     memory: int
+    gpus_busy: float = 0.0
+    gpu_memory: int = 0
 
 
 class ActiveModel(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,6 +95,8 @@ class ActiveModels:
             now, after = trio.current_time(), await trio.to_thread.run_sync(sample)
         self._samples.append(_cpu_sample(now, after))
         seconds, old = now - before.at, before.seconds
+        held = [[uuid for each in group for uuid in each.gpus] for group in monitored]
+        gpus = map(self._recorder.usage.of_gpus, held)
         return [
             ResourceUsage(
                 # Less than before if a child ended and its parent did not wait for it.
@@ -100,8 +104,10 @@ class ActiveModels:
                 / seconds,
                 cpu_seconds=sum(each.cpu for each in new.values()),
                 memory=sum(each.memory for each in new.values()),
+                gpus_busy=busy,
+                gpu_memory=used,
             )
-            for new in after
+            for new, (busy, used, _) in zip(after, gpus, strict=True)
         ]
 
     def _earlier(self, pids: set[int], now: float) -> CpuSample | None:

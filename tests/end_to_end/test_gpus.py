@@ -1,0 +1,246 @@
+"""Models, experiments and sessions with GPUs, as users and models see them.
+
+The machine is played by a library of NVML and by device nodes of the kind of /dev/null; the
+gateway, its processes and their isolation are real.
+"""
+
+import os
+import signal
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pytest
+
+from gateway.client import ApiError, Json
+from gateway.data_folder import DataFolder
+from tests.support.gpus import FakeGpus, fake_gpus
+from tests.support.polling import until
+from tests.support.seeds import share_seeds
+from tests.support.served_gateway import Gateway, Prober, at, write
+
+FUNCTION = """
+import os, time
+DEV = {dev!r}
+
+def opened():
+    found = []
+    for name in ("nvidia0", "nvidia1", "nvidia2", "nvidiactl", "nvidia-uvm"):
+        try:
+            open(os.path.join(DEV, name), "rb").close()
+            found.append(name)
+        except OSError:
+            pass
+    return found
+
+def seen(args):
+    time.sleep(args.get("seconds", 0))
+    cuda = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return {{"cuda": cuda, "opened": opened(), "nonce": args.get("nonce")}}
+
+if os.environ.get("BROKEN"):
+    raise ImportError("it does not load")
+"""
+SCRIPT = "from gpu import *\nprint(seen({}))\n"
+
+
+@pytest.fixture(scope="module")
+def machine() -> Iterator[FakeGpus]:
+    with fake_gpus(3) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def gateway(machine: FakeGpus, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    data = tmp_path_factory.mktemp("gpus") / "data"
+    share_seeds(data)
+    served = Gateway(data)
+    served.wrapper = machine.wrapper(data.parent)
+    with served:
+        yield served
+
+
+class Made(NamedTuple):
+    """A model with a build."""
+
+    model: Json
+    build: Json
+
+
+@pytest.fixture(scope="module")
+def project(gateway: Gateway, machine: FakeGpus, tmp_path_factory: pytest.TempPathFactory) -> Json:
+    text = FUNCTION.format(dev=str(machine.dev))
+    folder = tmp_path_factory.mktemp("project") / "gpu"
+    return gateway.project(write(folder, {"gpu.py": text, "script.py": SCRIPT}))
+
+
+@pytest.fixture(scope="module")
+def models(gateway: Gateway, project: Json) -> list[Made]:
+    """Two models of one function."""
+    found = []
+    for name in ("first", "second"):
+        model = gateway.model(project, name)
+        build = gateway.build(model, "gpu.py", "seen", example={})
+        assert build["status"] == "built", build["failure"]
+        found.append(Made(model, build))
+    return found
+
+
+@pytest.fixture
+def model(gateway: Gateway, models: list[Made]) -> Iterator[Made]:
+    """The first of them; at the end nothing of both is deployed."""
+    yield models[0]
+    for each in models:
+        gateway.client.post(f"{at(each.model)}:stop")
+
+    def free() -> bool:
+        site = gateway.client.get("/site")
+        return bool(site["gpus"]["free"] == site["gpus"]["usable"])
+
+    until(free, 30)
+
+
+def deploy(gateway: Gateway, made: Made, **more: object) -> Json:
+    """A deployment that serves."""
+    deployed = gateway.deploy(made.model, made.build, **more)
+    assert deployed["status"] == "deployed", deployed["failure"]
+    return deployed
+
+
+def replicas(gateway: Gateway, model: Json) -> list[Json]:
+    found: list[Json] = gateway.client.get(f"{at(model)}/replicas")["replicas"]
+    return found
+
+
+def held(gateway: Gateway, model: Json) -> set[str]:
+    return {uuid for each in replicas(gateway, model) for uuid in each["gpus"]}
+
+
+def called(gateway: Gateway, model: Json) -> Json:
+    reply = gateway.call(model, {})
+    assert reply.status == 200, reply
+    answer: Json = reply.body["response"]
+    return answer
+
+
+def deployments(made: Made) -> str:
+    return f"{at(made.model)}/builds/{made.build['id']}/deployments"
+
+
+def test_each_replica_sees_its_own_gpu(
+    gateway: Gateway, machine: FakeGpus, model: Made, models: list[Made]
+) -> None:
+    """A replica has the UUIDs of its GPUs and opens their nodes and the shared ones, no other's;
+    one without GPUs has none. After a `kill -9` of the gateway it is the same."""
+    assert deploy(gateway, model, replicas=2, nvidia_gpus=1)["nvidia_gpu"] == 1
+    deploy(gateway, models[1])
+    for _ in range(2):
+        both = held(gateway, model.model)
+        assert len(both) == 2
+        assert both <= set(machine.uuids)
+        answer = called(gateway, model.model)
+        number = machine.uuids.index(answer["cuda"])
+        assert answer["cuda"] in both
+        assert answer["opened"] == [f"nvidia{number}", "nvidiactl", "nvidia-uvm"]
+        without = called(gateway, models[1].model)
+        assert without == {"cuda": "", "opened": [], "nonce": None}
+        gateway.end(signal.SIGKILL)
+        gateway.start()
+        until(lambda: all(e["status"] == "idle" for e in replicas(gateway, model.model)), 30)
+
+
+def test_redeployed_model_with_three_replicas_always_serves(
+    gateway: Gateway, machine: FakeGpus, model: Made
+) -> None:
+    """With all GPUs taken a new deployment replaces the old one without a missing answer."""
+    deploy(gateway, model, replicas=3, nvidia_gpus=1)
+    with Prober(gateway, [model.model], {}).running(callers=2, pause=0.01):
+        deploy(gateway, model, replicas=3, nvidia_gpus=1)
+        until(lambda: held(gateway, model.model) == set(machine.uuids), 30)
+
+
+def test_requests_wait_while_the_last_gpu_changes_hands(gateway: Gateway, model: Made) -> None:
+    """One replica that holds all GPUs ends before the next one starts: requests wait, and the
+    status says so."""
+    deploy(gateway, model, nvidia_gpus=3)
+    said: set[str] = set()
+    path = deployments(model)
+    with Prober(gateway, [model.model], {}).running(callers=2, pause=0.01):
+        second = gateway.client.post(path, {"nvidia_gpus": 2})
+
+        def ended() -> bool:
+            now = gateway.client.get(f"{path}/{second['id']}")
+            said.add(now["waiting_for"])
+            return bool(now["status"] == "deployed")
+
+        until(ended, 30)
+    assert any("ended its replicas, and requests wait" in each for each in said), said
+
+
+def test_failed_deployment_gives_the_gpus_back(gateway: Gateway, model: Made) -> None:
+    """If the new deployment does not start, the old one serves again with its GPUs."""
+    deploy(gateway, model, nvidia_gpus=3)
+    path, asked = deployments(model), {"nvidia_gpus": 3, "environment": {"BROKEN": "1"}}
+    failed = gateway.finished(gateway.client.post(path, asked), path)
+    assert failed["status"] == "failed"
+    until(lambda: [e["status"] for e in replicas(gateway, model.model)] == ["idle"], 30)
+    assert len(called(gateway, model.model)["cuda"].split(",")) == 3
+
+
+def test_restart_keeps_the_gpus(gateway: Gateway, machine: FakeGpus, model: Made) -> None:
+    """A restart ends each replica before the next one starts, with the GPU that it gave back."""
+    deployed = deploy(gateway, model, replicas=3, nvidia_gpus=1)
+    before = {each["pid"] for each in replicas(gateway, model.model)}
+    with Prober(gateway, [model.model], {}).running(pause=0.01):
+        gateway.client.post(f"{deployments(model)}/{deployed['id']}:restart")
+        until(lambda: not {e["pid"] for e in replicas(gateway, model.model)} & {*before, None}, 30)
+        until(lambda: held(gateway, model.model) == set(machine.uuids), 30)
+
+
+def test_killed_replica_gives_its_gpu_to_the_next(gateway: Gateway, model: Made) -> None:
+    """A replica that was killed is replaced, and the next one gets its GPUs."""
+    deploy(gateway, model, nvidia_gpus=3)
+    for _ in range(3):
+        [before] = [each["pid"] for each in replicas(gateway, model.model)]
+        os.kill(before, signal.SIGKILL)
+
+        def is_replaced(before: int = before) -> bool:
+            [now] = replicas(gateway, model.model)
+            return now["pid"] not in (None, before) and now["status"] == "idle"
+
+        until(is_replaced, 30)
+        assert len(held(gateway, model.model)) == 3
+
+
+def test_deployment_waits_for_another_model(
+    gateway: Gateway, model: Made, models: list[Made]
+) -> None:
+    """A deployment of another model waits for a free GPU and says so; more than the machine has is
+    refused."""
+    first = deploy(gateway, model, nvidia_gpus=3)
+    path = deployments(models[1])
+    waiting = gateway.client.post(path, {"nvidia_gpus": 1})
+
+    def reason() -> str:
+        return str(gateway.client.get(f"{path}/{waiting['id']}")["waiting_for"])
+
+    until(lambda: reason() == "GPUs: asked 1, 0 of 3 free", 30)
+    with pytest.raises(ApiError, match="asked 4, the machine has 3"):
+        gateway.client.post(path, {"nvidia_gpus": 4})
+    gateway.client.post(f"{deployments(model)}/{first['id']}:stop")
+    assert gateway.finished(waiting, path)["status"] == "deployed"
+
+
+def test_experiment_gets_its_gpus(gateway: Gateway, machine: FakeGpus, project: Json) -> None:
+    """A script sees the GPUs that it asked for."""
+    path = f"/projects/{project['id']}/experiments"
+    asked = gateway.client.post(path, {"script": "script.py", "nvidia_gpus": 2})
+    assert asked["nvidia_gpus"] == 2
+    ended: Json = until(
+        lambda: (now := gateway.client.get(f"{path}/{asked['id']}"))["ended_at"] and now, 60
+    )
+    assert ended["status"] == "succeeded", ended["failure"]
+    printed = DataFolder(gateway.data).experiment_log(asked["id"]).read_text()
+    assert f"{machine.uuids[0]},{machine.uuids[1]}" in printed
+    assert "'nvidia2'" not in printed
+    with pytest.raises(ApiError, match="asked 4, the machine has 3"):
+        gateway.client.post(path, {"script": "script.py", "nvidia_gpus": 4})
