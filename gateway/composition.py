@@ -114,7 +114,9 @@ async def open_control(
         key_index = KeyIndex()
         accounts = Accounts(key_index)
         endpoints = Endpoints(partial(_access_key, secret), accounts.may_call, key_index)
-        recorder = TrafficRecorder(database, endpoints, runtime_settings, retention_clock)
+        recorder = TrafficRecorder(
+            database, endpoints, runtime_settings, retention_clock, workers.gpus
+        )
         # After the last request, and before the replicas are stopped.
         stack.push_async_callback(recorder.finish)
         build_store = BuildStore(data.builds, EnvironmentStore(data.environments))

@@ -14,7 +14,14 @@ from gateway.admin.routing import route
 from gateway.admin.routing.json_body import FREE_BYTES
 from gateway.admin.routing.paging import PAGED, page
 from gateway.admin.routing.parameters import choice, limit, moment, text
-from gateway.admin.schemas import Amount, Json, creator_json, failure_json, json_or_none
+from gateway.admin.schemas import (
+    Amount,
+    Json,
+    creator_json,
+    failure_json,
+    gpu_json,
+    json_or_none,
+)
 from gateway.control import Control
 from gateway.control.projects.models import NewModel
 from gateway.control.records import Build, Deployment, Model, Project, Visibility, as_text
@@ -22,6 +29,7 @@ from gateway.control.views import ModelView
 from gateway.errors import Refusal
 from gateway.identity.principal import principal
 from workers import Pool, process_info
+from workers.gpus import Gpus
 
 MANY = "/projects/<project_id>/models"
 ONE = f"{MANY}/<model_id>"
@@ -190,7 +198,8 @@ class ModelRoutes:
             return {"replicas": [], **counts, "restarts_by_caller": {}, **extra}
         dropped = self._control.metrics_writer.dropped(current.deployment.id)
         restart = self._control.deployments.restart_of(current.deployment.id)
-        return _replicas_json(current.deployment, current.pool) | {
+        gpus = self._control.workers.gpus
+        return _replicas_json(current.deployment, current.pool, gpus) | {
             "restarting": restart.is_running,
             "restart_problem": restart.problem,
             "metrics_dropped": dropped,
@@ -236,13 +245,16 @@ class ModelRoutes:
         return model_json(await self._views.model(model), project)
 
 
-def _replicas_json(deployment: Deployment, pool: Pool) -> Json:
+def _replicas_json(deployment: Deployment, pool: Pool, gpus: Gpus) -> Json:
     statistics = pool.statistics()
     replicas = []
     for slot in statistics.slots:
         resources = process_info(slot.pid) if slot.pid is not None else None
         fields = msgspec.structs.asdict(slot)
         fields["uptime"] = round(slot.uptime, 3)
+        fields["gpus"] = [
+            gpu_json(each, gpus) for each in gpus.states() if each.gpu.uuid in slot.gpus
+        ]
         fields |= {"deployment_number": deployment.number}
         fields |= {"rss_bytes": resources.resident if resources else None}
         fields |= {"cpu_seconds": resources.cpu if resources else None}

@@ -13,6 +13,7 @@ import msgspec
 from gateway.control.records import Build, Experiment, Failure
 from gateway.control.user_variables import ShownVariables
 from gateway.errors import Refusal
+from workers.gpus import Gpus, GpuState
 
 Json = dict[str, Any]
 # Checked to be JSON, and kept as its text.
@@ -67,3 +68,17 @@ def failure_json(failure: Failure | None) -> Json | None:
 def lock_json(locked: Build | Experiment) -> Json | None:
     """Which packages it has, without their names; None without a lock."""
     return {"id": locked.lock_id, "packages": locked.packages} if locked.lock_id else None
+
+
+def gpu_json(state: GpuState, gpus: Gpus) -> Json:
+    """One GPU: what holds it, and how much of it was used at the last measurement."""
+    gpu, use = state.gpu, gpus.uses.get(state.gpu.uuid)
+    return {
+        "uuid": gpu.uuid,
+        "name": gpu.name,
+        "memory_bytes": gpu.memory,
+        "problem": gpu.problem,
+        "holder": state.holder,
+        "busy": use.busy if use else None,
+        "used_bytes": use.memory if use else None,
+    }

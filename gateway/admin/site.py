@@ -5,13 +5,12 @@ from urllib.parse import urlsplit
 import msgspec
 
 from gateway.admin.routing import route
-from gateway.admin.schemas import Json
+from gateway.admin.schemas import Json, gpu_json
 from gateway.control import Control
 from gateway.control.records import now
 from gateway.http.context import ConnectionStats
 from gateway.identity.principal import principal
 from gateway.version import version
-from workers.gpus import Gpus, GpuState
 
 
 class SiteRoutes:
@@ -49,23 +48,9 @@ class SiteRoutes:
             "traffic": self._connections,
             "metrics": msgspec.structs.asdict(control.metrics_writer.state())
             | await control.metrics.size(),
-            "gpu_devices": [_gpu_json(each, control.workers.gpus) for each in devices],
+            "gpu_devices": [gpu_json(each, control.workers.gpus) for each in devices],
             "disk": await control.disk.state(),
             "last_collection": control.collection.last,
             "set_aside": control.set_aside.problems,
             "settings": settings,
         }
-
-
-def _gpu_json(state: GpuState, gpus: Gpus) -> Json:
-    """One GPU: what holds it, and how much of it was used at the last measurement."""
-    gpu, use = state.gpu, gpus.uses.get(state.gpu.uuid)
-    return {
-        "uuid": gpu.uuid,
-        "name": gpu.name,
-        "memory_bytes": gpu.memory,
-        "problem": gpu.problem,
-        "holder": state.holder,
-        "busy": use.busy if use else None,
-        "used_bytes": use.memory if use else None,
-    }

@@ -34,6 +34,13 @@ _GAUGES: dict[str, Callable[[Point], float]] = {
     "memory_bytes": lambda point: point.memory,
     "memory_limit": lambda point: point.memory_limit,
 }
+# Only of a model with GPUs.
+_GPU_GAUGES: dict[str, Callable[[Point], float]] = {
+    "gpus": lambda point: point.gpus,
+    "gpus_busy": lambda point: point.gpus_busy,
+    "gpu_memory_bytes": lambda point: point.gpu_memory,
+    "gpu_memory_limit": lambda point: point.gpu_memory_limit,
+}
 
 
 class TrafficRoutes:
@@ -105,7 +112,8 @@ async def _window_json(found: HistoryWindow) -> Json:
             for column, value in zip(columns, values, strict=True):
                 column.append(value)
         series |= {f"{name}_{p}": column for p, column in zip(_NAMES, columns, strict=True)}
-    for name, gauge in _GAUGES.items():
+    gauges = _GAUGES | (_GPU_GAUGES if found.total.gpus else {})
+    for name, gauge in gauges.items():
         await trio.lowlevel.checkpoint()
         series[name] = [gauge(each) if each and each.samples else None for each in points]
     return {

@@ -69,6 +69,13 @@ def replicas(text: str) -> int:
     return int(text)
 
 
+def gpus(text: str) -> int:
+    """A number of whole GPUs; the gateway checks what the machine has."""
+    if not re.fullmatch(r"[0-9]{1,4}", text):
+        raise ArgumentTypeError(f"{text!r} is not a number of GPUs, such as 1")
+    return int(text)
+
+
 def duration(text: str) -> float:
     """A duration in seconds: `90s`, `10m`, `1.5h`."""
     match = re.fullmatch(r"(\d{1,6}(?:\.\d{1,3})?)([smh])", text)

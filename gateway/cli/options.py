@@ -1,6 +1,6 @@
 """Arguments that several verbs share."""
 
-from gateway.cli.arguments import cpu, duration, json_value, memory, replicas, variable
+from gateway.cli.arguments import cpu, duration, gpus, json_value, memory, replicas, variable
 from gateway.cli.command import Argument, argument
 
 MODEL = argument("model", metavar="MODEL", help="its name, PROJECT/NAME, or id")
@@ -70,6 +70,7 @@ BUILD_OPTIONS = (
     argument("--comment", metavar="TEXT", default="", help="what changed in this build"),
     argument("--example", metavar="JSON", type=json_value, help="an example request"),
 )
+GPUS = argument("--gpus", metavar="N", type=gpus, help="whole GPUs (default 0)")
 # Without defaults: an option that is not given is taken from the current deployment.
 DEPLOYMENT_OPTIONS = (
     argument(
@@ -89,6 +90,9 @@ DEPLOYMENT_OPTIONS = (
         metavar="SIZE",
         type=memory,
         help="memory per replica (default for new models: 2GiB, or less on a small machine)",
+    ),
+    argument(
+        "--gpus", metavar="N", type=gpus, help="whole GPUs per replica (default for new models: 0)"
     ),
     network("default for new models: machine"),
     VARIABLES,

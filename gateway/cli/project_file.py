@@ -36,6 +36,7 @@ class ModelTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     replicas: int | None = None
     cpu: float | None = None
     memory: str | None = None
+    gpus: int | None = None
     network: Literal["none", "outward", "machine", "listen"] | None = None
     auth: bool | None = None
     build_script: str | None = None
@@ -51,6 +52,7 @@ KEYS = {
     "replicas": "a whole number, such as 2",
     "cpu": "a number of CPUs for each replica, such as 0.5",
     "memory": 'an amount of memory for each replica, such as "512MiB"',
+    "gpus": "a number of whole GPUs for each replica, such as 1",
     "network": '"none", "outward", "machine" or "listen"',
     "auth": "true if a Model API key is required, or false",
     "build_script": 'a path in the project (default: "cdsw-build.sh")',
@@ -199,6 +201,7 @@ def _with_defaults(arguments: Namespace, name: str, table: ModelTable) -> Namesp
         "replicas": table.replicas,
         "cpu": table.cpu,
         "memory": memory(table.memory) if table.memory else None,
+        "gpus": table.gpus,
         "network": table.network,
         "auth": table.auth,
         "example": table.example,

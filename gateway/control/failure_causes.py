@@ -185,8 +185,8 @@ _CAUSES: list[tuple[str, Callable[[re.Match[str], SourceFiles], str]]] = [
     (
         r"^[^\n]*(?:CUDA|cuda|NVIDIA|libcu\w+\.so|No GPU|/dev/nvidia)",
         _always(
-            'Models see no GPU and no devices: load on the CPU (`map_location="cpu"`, the CPU '
-            "build of the library)."
+            "Models see only the GPUs that they ask for: deploy with `--gpus 1` if the machine has "
+            'one, or load on the CPU (`map_location="cpu"`, the CPU build of the library).'
         ),
     ),
     (

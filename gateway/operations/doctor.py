@@ -76,6 +76,7 @@ def examine(
         _bash(),
         _isolation(machine.data),
         _limits(),
+        *_gpus(),
         _data_folder(machine.data),
         _set_aside(machine.data),
         _disk(machine.data),
@@ -209,6 +210,30 @@ def _limits() -> Finding:
         "Start the gateway as a service with `Delegate=yes`, or by `systemd-run --user --scope "
         "-p Delegate=yes predictd serve`, so that it has its own cgroup.",
     )
+
+
+def _gpus() -> Iterable[Finding]:
+    """What the driver says; nothing on a machine without one."""
+    from workers.gpus import NO_DRIVER, NvmlDriver
+
+    driver = NvmlDriver()
+    survey = driver.survey()
+    driver.close()
+    if survey.problem == NO_DRIVER:
+        return
+    if not survey.gpus:
+        advice = "Mend the driver, or install predictd[gpu]. Models without GPUs are not affected."
+        yield Finding("GPUs", "warning", survey.problem, advice)
+        return
+    usable = [each for each in survey.gpus if not each.problem]
+    found = f"driver {survey.driver}; {len(usable)} of {len(survey.gpus)} can be assigned"
+    found += "".join(f"; {each.name} ({each.node or each.uuid})" for each in usable)
+    wrong = [f"{each.uuid or each.name}: {each.problem}" for each in survey.gpus if each.problem]
+    if not any(node.endswith("/nvidia-uvm") for node in survey.nodes):
+        wrong.append("/dev/nvidia-uvm is missing, so no model can use CUDA")
+    advice = "Run `nvidia-smi` to see the state of the GPUs, and `nvidia-modprobe -u -c=0` at boot."
+    text = "; ".join([found, *wrong])
+    yield Finding("GPUs", "warning", text, advice) if wrong else Finding("GPUs", "ok", found)
 
 
 def _data_folder(data: Path) -> Finding:

@@ -43,6 +43,8 @@ def totals(models: list[dict[str, Any]]) -> dict[str, Any]:
         "used_cpu": sum(each["used"]["cpu"] for each in models),
         "requested_memory": sum(each["requested"]["memory_bytes"] for each in models),
         "used_memory": sum(each["used"]["memory_bytes"] for each in models),
+        "requested_gpus": sum(each["requested"]["gpus"] for each in models),
+        "used_gpus": sum(each["used"]["gpus"] for each in models),
     }
 
 

@@ -198,3 +198,9 @@ async def _events(body: AsyncIterable[bytes]) -> AsyncGenerator[tuple[str, Any],
             name, _, content = event.partition(b"\ndata: ")
             if content:
                 yield name.removeprefix(b"event: ").decode(), msgspec.json.decode(content)
+
+
+async def usable_gpus(api: Api) -> int:
+    """How many GPUs of the machine can be assigned; forms without any do not ask for them."""
+    site = await api.get("/site")
+    return int(site["gpus"]["usable"])

@@ -10,7 +10,7 @@ from gateway.control import Control
 from gateway.control.records import NotFound
 from gateway.errors import Refusal
 from gateway.web import routing
-from gateway.web.api import url
+from gateway.web.api import url, usable_gpus
 from gateway.web.frames import model_frame
 from gateway.web.listing import Column, Listing
 from gateway.web.redeploy import before_current, deployment_asked, differences, form_values
@@ -162,6 +162,7 @@ class DeploymentPages:
             tab=path,
             deployments_base=path,
             build=build,
+            gpus=await usable_gpus(page.api),
             based_on=based_on,
             values=values,
             errors={name: problem if name == field else "" for name in values},

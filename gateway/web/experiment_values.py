@@ -135,6 +135,10 @@ def asked_run(given: Mapping[str, str]) -> dict[str, Any]:
     cpu, _, memory = given["profile"].partition("/")
     if memory and given["profile"] in dict(PROFILES):
         asked |= {"cpu": float(cpu), "memory": float(memory)}
+    if gpus := given["nvidia_gpus"].strip():
+        if not (gpus.isascii() and gpus.isdigit() and len(gpus) < 5):
+            raise Refusal("argument.invalid", f"nvidia_gpus: {gpus!r} is not a whole number")
+        asked["nvidia_gpus"] = int(gpus)
     return asked
 
 

@@ -7,7 +7,7 @@ from quart import Response, request
 from gateway.control import Control
 from gateway.errors import API_PREFIX, Refusal
 from gateway.web import routing
-from gateway.web.api import url
+from gateway.web.api import url, usable_gpus
 from gateway.web.chart_figure import Series
 from gateway.web.experiment_values import (
     KINDS,
@@ -42,7 +42,7 @@ _COLUMNS = (
     Column("Duration", number=True),
     Column("Comment", "comment"),
 )
-_FIELDS = ("script", "arguments", "kernel", "profile", "comment")
+_FIELDS = ("script", "arguments", "kernel", "profile", "nvidia_gpus", "comment")
 _DONE = {
     "added": "The chosen files are in the project.",
     "stopped": "The experiment is stopped.",
@@ -242,6 +242,7 @@ class ExperimentPages:
             errors=field_errors(refused, _FIELDS),
             kernels=kernels(runtimes),
             profiles=PROFILES,
+            gpus=await usable_gpus(page.api),
         )
 
     async def _frame(self, page: PageRequest, project_id: str, experiment_id: str = "") -> Values:

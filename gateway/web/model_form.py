@@ -11,7 +11,7 @@ from gateway.web.form_errors import field_errors
 FIELDS = (
     *("name", "description", "file_path", "function_name", "build_script_path"),
     *("example", "example_output", "runtime_identifier", "comment"),
-    *("cpu", "memory", "replicas", "environment"),
+    *("cpu", "memory", "nvidia_gpus", "replicas", "environment"),
 )
 # What the form keeps of the last build and deployment without showing it.
 KEPT = ("model_root_dir", "build_script_path", "network", "deployment_network")
@@ -45,7 +45,7 @@ class ModelForm:
         first = {"file_path": query.get("file", file), "auth_enabled": "on"}
         if first["file_path"] == file:
             first["function_name"] = function
-        return cls(files, {"cpu": "1", "memory": "2", "replicas": "1", **first})
+        return cls(files, {"cpu": "1", "memory": "2", "nvidia_gpus": "0", "replicas": "1", **first})
 
     @classmethod
     def of_model(
@@ -70,7 +70,8 @@ class ModelForm:
         cpu = deployment.get("cpu", resources["cpu_millicores"] / 1000)
         memory = deployment.get("memory", resources["memory_mb"] / 1024)
         usual = model["default_replication_policy"]["num_replicas"]
-        typed |= {"cpu": f"{cpu:g}", "memory": f"{memory:g}"}
+        gpus = deployment.get("nvidia_gpu", resources["nvidia_gpus"])
+        typed |= {"cpu": f"{cpu:g}", "memory": f"{memory:g}", "nvidia_gpus": str(gpus)}
         typed["replicas"] = str(deployment.get("replicas", usual))
         variables = msgspec.json.decode(deployment.get("environment", "{}"))
         typed["secrets"] = ", ".join(deployment.get("secrets", ()))
@@ -108,8 +109,9 @@ class ModelForm:
         }
 
     def tried(self) -> dict[str, Any]:
-        """The body of a session that tries the function."""
-        return {**self.checked(), **_named("network", self.value("deployment_network"))}
+        """The body of a session that tries the function. Raises Refusal."""
+        network = _named("network", self.value("deployment_network"))
+        return {**self.checked(), **network, **self._gpus()}
 
     def example(self) -> Any:
         """The example of a request; None without one. Raises Refusal."""
@@ -121,10 +123,16 @@ class ModelForm:
         return {
             "cpu": _number("cpu", self.value("cpu")),
             "memory": _number("memory", self.value("memory")),
+            **self._gpus(),
             "replicas": None if replicas is None else int(replicas),
             "environment": variables_of(self.value("environment")),
             **_named("network", self.value("deployment_network")),
         }
+
+    def _gpus(self) -> dict[str, int]:
+        """Nothing from the form of a machine without GPUs. Raises Refusal."""
+        number = _number("nvidia_gpus", self.value("nvidia_gpus"))
+        return {} if number is None else {"nvidia_gpus": int(number)}
 
     def build(self) -> dict[str, Any]:
         """The build with its deployment. Raises Refusal."""

@@ -11,7 +11,7 @@ from quart import Response
 from gateway.control import Control
 from gateway.errors import Refusal
 from gateway.web import routing
-from gateway.web.api import url
+from gateway.web.api import url, usable_gpus
 from gateway.web.frames import Values, model_frame, project_frame
 from gateway.web.model_deployments import latest_deployment
 from gateway.web.model_form import FIELDS, ModelForm, errors_of
@@ -126,6 +126,7 @@ class NewModelPages:
             **frame,
             typed=typed,
             errors=dict.fromkeys(FIELDS, "") | errors,
+            gpus=await usable_gpus(page.api),
             runtimes=_runtimes(runtimes, typed.value("runtime_identifier")),
         )
 

@@ -13,6 +13,7 @@ _COMPARED = {
     "replicas": "Replicas",
     "cpu": "CPU (cores)",
     "memory": "Memory (GB)",
+    "nvidia_gpu": "GPUs",
     "network": "Network",
 }
 
@@ -68,6 +69,7 @@ def form_values(model: Json, based_on: Json | None) -> dict[str, str]:
             "replicas": str(model["default_replication_policy"]["num_replicas"]),
             "cpu": _text(resources["cpu_millicores"] / 1000),
             "memory": _text(resources["memory_mb"] / 1024),
+            "nvidia_gpus": str(resources["nvidia_gpus"]),
             "network": "machine",
             "environment": "",
             "secrets": "",
@@ -77,6 +79,7 @@ def form_values(model: Json, based_on: Json | None) -> dict[str, str]:
         "replicas": str(based_on["replicas"]),
         "cpu": _text(based_on["cpu"]),
         "memory": _text(based_on["memory"]),
+        "nvidia_gpus": str(based_on["nvidia_gpu"]),
         "network": based_on["network"],
         "environment": variables_text(json.loads(based_on["environment"] or "{}")),
         "secrets": "",
@@ -91,6 +94,8 @@ def deployment_asked(form: Mapping[str, str], *, edits: bool) -> Json:
         "cpu": _number(form, "cpu", float),
         "memory": _number(form, "memory", float),
     }
+    if "nvidia_gpus" in form:  # the form of a machine without GPUs does not have it
+        asked["nvidia_gpus"] = _number(form, "nvidia_gpus", int)
     if edits:
         asked["environment"] = variables_in(form, "environment")
         asked["secrets"] = variables_in(form, "secrets")

@@ -39,8 +39,8 @@ def overview_charts(history: dict[str, Any]) -> list[tuple[str, str, Markup]]:
 
 
 def traffic_charts(history: dict[str, Any]) -> list[Markup]:
-    """Requests by outcome, latency, queue, CPU and memory over one time axis, with the deployments
-    marked."""
+    """Requests by outcome, latency, queue, CPU, memory and GPUs over one time axis, with the
+    deployments marked."""
     series, step = history["series"], history["step"]
     merged = -(-len(history["times"]) // _MOST_POINTS)
     x = [1000.0 * at for at in history["times"][::merged]]
@@ -76,7 +76,7 @@ def traffic_charts(history: dict[str, Any]) -> list[Markup]:
         cpu.append(Series("limit", highest(series["cpu_limit"]), "quiet"))
     if any(series["memory_limit"]):
         memory.append(Series("limit", highest(series["memory_limit"], 1 / _MIB), "quiet"))
-    return [
+    charts = [
         chart("Requests per second", outcomes, "/s", stacked=True),
         chart("Latency", latency, "ms", log=True),
         chart("Longest queue", [Series("waiting", highest(series["waiting"]))], ""),
@@ -84,6 +84,13 @@ def traffic_charts(history: dict[str, Any]) -> list[Markup]:
         chart("CPU", cpu, "cores"),
         chart("Memory", memory, "MiB"),
     ]
+    if "gpus" in series:
+        busy = [Series("busy", highest(series["gpus_busy"]))]
+        busy.append(Series("all", highest(series["gpus"]), "quiet"))
+        used = [Series("memory", highest(series["gpu_memory_bytes"], 1 / _MIB))]
+        used.append(Series("limit", highest(series["gpu_memory_limit"], 1 / _MIB), "quiet"))
+        charts += [chart("GPUs", busy, ""), chart("GPU memory", used, "MiB")]
+    return charts
 
 
 def _merged(values: Values, size: int, merge: Callable[[list[float]], float]) -> list[float | None]:

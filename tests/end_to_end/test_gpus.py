@@ -112,7 +112,7 @@ def replicas(gateway: Gateway, model: Json) -> list[Json]:
 
 
 def held(gateway: Gateway, model: Json) -> set[str]:
-    return {uuid for each in replicas(gateway, model) for uuid in each["gpus"]}
+    return {gpu["uuid"] for each in replicas(gateway, model) for gpu in each["gpus"]}
 
 
 def called(gateway: Gateway, model: Json) -> Json:

@@ -148,7 +148,7 @@ class State:
         build = {
             "id": identity, "model_id": model["id"], "build_number": number, "status": "queued",
             "failure": None, "cancelled_by": "", "kernel": "Python 3.11", "example": None,
-            "model_root_dir": "", "lock": {"id": "ab", "packages": 23},
+            "example_output": None, "model_root_dir": "", "lock": {"id": "ab", "packages": 23},
             "build_script_path": "cdsw-build.sh", "created_at": NOW, **wish,
         }  # fmt: skip
         model["example"] = build["example"]
@@ -166,7 +166,7 @@ class State:
             **wish, "id": identity, "deployment_number": len(self.deployments) + 1,
             "model_id": model["id"], "build_id": build["id"], "build_number": build["build_number"],
             "status": "pending", "failure": None, "replicas_ready": 0, "deployed_at": None,
-            "waiting_for": "",
+            "waiting_for": "", "nvidia_gpu": wish.get("nvidia_gpus") or 0,
             "environment": json.dumps(wish["environment"]), "created_at": NOW, "stopped_at": None,
             "deployer": {"username": "admin"},
         }  # fmt: skip
@@ -215,10 +215,10 @@ class State:
 
     def replicas(self, model: Json) -> Json:
         counters = ("received", "processed", "success", "failure", "error", "restart")
-        replica = {
+        replica: Json = {
             "name": f"{model['name']}-1-1-abc-x", "status": "idle", "pid": 4711, "last_exit": None,
             "rss_bytes": 64 << 20, "cpu_seconds": 1.5, **dict.fromkeys(counters, 0),
-            "limits_met": {"memory": 1, "processes": 0}, "recycled": 17,
+            "limits_met": {"memory": 1, "processes": 0}, "recycled": 17, "gpus": [],
         }  # fmt: skip
         found = [replica] * model["replicas_ready"]
         return {

@@ -2,6 +2,6 @@
 
 from workers.gpus.driver import Gpu, GpuDriver, GpuUse, Survey
 from workers.gpus.gpus import Gpus, GpuState
-from workers.gpus.nvml import NvmlDriver
+from workers.gpus.nvml import NO_DRIVER, NvmlDriver
 
-__all__ = ["Gpu", "GpuDriver", "GpuState", "GpuUse", "Gpus", "NvmlDriver", "Survey"]
+__all__ = ["NO_DRIVER", "Gpu", "GpuDriver", "GpuState", "GpuUse", "Gpus", "NvmlDriver", "Survey"]

@@ -194,7 +194,7 @@ def rollback(context: Context) -> None:
             f"{suggested('model redeploy', name, *options)}."
         )
     build = client.get(build_path(model, previous["build_id"]))
-    sizes = {size: previous[size] for size in SIZES}
+    sizes = {size: previous[size] for size in SIZES} | {"nvidia_gpus": previous["nvidia_gpu"]}
     deploy_build(context, model, build, {**sizes, "environment": given}, was=True)
 
 
@@ -289,6 +289,8 @@ def deployment_options(context: Context, model: Json | None) -> Json:
         for size in SIZES
     }
     network = context.arguments.network or current.get("network", "machine")
+    gpus = context.arguments.gpus
+    sizes["nvidia_gpus"] = current.get("nvidia_gpu", 0) if gpus is None else gpus
     return {**sizes, "network": network, "environment": dict(context.arguments.env)}
 
 

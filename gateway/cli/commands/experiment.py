@@ -15,7 +15,7 @@ from gateway.cli.arguments import cpu, memory
 from gateway.cli.command import argument, command
 from gateway.cli.context import CommandFailed, Context, Exit
 from gateway.cli.lookup import experiment_path, find_experiment, find_project
-from gateway.cli.options import FRESH, KERNEL, OF_PROJECT, TIMEOUT, UPLOAD, WAIT, YES, network
+from gateway.cli.options import FRESH, GPUS, KERNEL, OF_PROJECT, TIMEOUT, UPLOAD, WAIT, YES, network
 from gateway.cli.project_of_folder import current_project, uploads_here
 from gateway.cli.terminal import plural, printable, table, when
 from gateway.cli.uploading import amount
@@ -26,7 +26,7 @@ from gateway.suggested_command import sentences, suggested
 # The most files of an experiment that are named; the others are counted.
 _LISTED_FILES = 10
 # These are also recognized after SCRIPT. Others, such as --data, are common options of scripts.
-_RECOGNIZED = ("--kernel", "--cpu", "--memory", "--comment", "--network", "--keep")
+_RECOGNIZED = ("--kernel", "--cpu", "--memory", "--gpus", "--comment", "--network", "--keep")
 _FLAGS = ("--fresh",)
 _EXPERIMENT = argument("experiment", metavar="EXPERIMENT", help="its number or id")
 
@@ -84,6 +84,7 @@ def split_script_arguments(words: list[str]) -> tuple[list[str], list[str]]:
         type=memory,
         help="memory limit (default 2GiB, or less on a small machine)",
     ),
+    GPUS,
     argument("--comment", metavar="TEXT", help="what changed in this run"),
     argument(
         "--keep",
@@ -107,6 +108,7 @@ def run(context: Context) -> None:
     for name in ("kernel", "comment", "cpu", "memory", "network", "keep", "fresh"):
         if (value := getattr(arguments, name)) is not None:
             asked[name] = value
+    asked["nvidia_gpus"] = arguments.gpus or 0
     experiment = client.post(f"/projects/{project['id']}/experiments", asked)
     number = experiment["experiment_number"]
     look = suggested("experiment log", number)

@@ -21,7 +21,7 @@ from gateway.cli.arguments import count
 from gateway.cli.command import Group, argument, command
 from gateway.cli.context import CommandFailed, Context, Exit
 from gateway.cli.lookup import find_build, find_model
-from gateway.cli.options import KERNEL
+from gateway.cli.options import GPUS, KERNEL
 from gateway.cli.project_of_folder import current_project
 from gateway.cli.sessions import FollowedSession
 from gateway.client import ClientError, Json
@@ -41,6 +41,7 @@ _PAUSE = 0.1  # seconds between two looks at whether the shell has ended
         help="what a model serves, or the files of a project (default: of the current folder)",
     ),
     argument("--build", metavar="N", type=count, help="build of MODEL (default: what it serves)"),
+    GPUS,
     argument("--python", action="store_true", help="open Python instead of bash"),
     argument("--r", action="store_true", help="open R instead of bash"),
     KERNEL,
@@ -64,6 +65,7 @@ def shell(context: Context) -> int:
     asked = {
         "kind": kind,
         "kernel": context.arguments.kernel or ("r" if kind == "r" and not model else ""),
+        "nvidia_gpus": context.arguments.gpus or 0,
         "model_id": model["id"] if model else "",
         "build_id": build["id"] if build else "",
         "rows": size.lines,

@@ -110,6 +110,7 @@ def _model_status(context: Context) -> None:
     if replicas["replicas"]:
         parts += [_replica_table(replicas["replicas"]), _pool_line(replicas)]
         lines = (
+            _gpus_line(replicas["replicas"]),
             _limits_line(replicas["replicas"]),
             _callers_line(replicas),
             _dropped_line(replicas),
@@ -179,6 +180,19 @@ def _pool_line(replicas: Json) -> str:
         f"not ready: {replicas['not_ready']}   abandoned: {replicas['abandoned']}   "
         f"timed out: {replicas['timed_out']}"
     )
+
+
+def _gpus_line(replicas: Sequence[Json]) -> str:
+    """What each replica holds, and how much of it was used at the last measurement."""
+    held = [
+        f"{each['name']}: {gpu['uuid']} ({gpu['name']}"
+        + (f", {100 * gpu['busy']:.0f} % busy" if gpu["busy"] is not None else "")
+        + (f", {mib(gpu['used_bytes'], 0)}" if gpu["used_bytes"] is not None else "")
+        + ")"
+        for each in replicas
+        for gpu in each["gpus"]
+    ]
+    return "\n".join(["GPUs:", *(f"  {each}" for each in held)]) if held else ""
 
 
 def _limits_line(replicas: Sequence[Json]) -> str:

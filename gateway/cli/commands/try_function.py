@@ -10,7 +10,7 @@ from gateway.cli.arguments import file_and_function, json_value
 from gateway.cli.command import Group, argument, command
 from gateway.cli.context import CommandFailed, Context, Exit
 from gateway.cli.file_changes import changes
-from gateway.cli.options import KERNEL, OF_PROJECT, UPLOAD
+from gateway.cli.options import GPUS, KERNEL, OF_PROJECT, UPLOAD
 from gateway.cli.project_of_folder import current_project
 from gateway.cli.sessions import FollowedSession, open_session
 from gateway.client import ClientError, Json
@@ -33,6 +33,7 @@ _NO_ANSWER = "the traceback is above"
     OF_PROJECT,
     UPLOAD,
     KERNEL,
+    GPUS,
     argument("--watch", action="store_true", help="serve it here, and reload it on each change"),
     argument("--port", metavar="PORT", type=int, default=0, help="with --watch (default: any)"),
     examples=[
@@ -85,6 +86,7 @@ def _asked(context: Context) -> tuple[Json, Json]:
         "file_path": file,
         "function_name": function,
         "kernel": context.arguments.kernel or "",
+        "nvidia_gpus": context.arguments.gpus or 0,
     }
     return project, asked
 

@@ -2,7 +2,7 @@
 
 A point is stored as JSON. Its histograms are sparse: pairs of a bucket and a count. Counts are
 added. Of the gauges the worst is kept: the longest queue, the most memory, the fewest ready
-replicas; of the CPU use the mean.
+replicas; of the use of CPU and GPUs the mean.
 """
 
 from collections import Counter
@@ -18,7 +18,8 @@ Histogram = dict[int, int]
 class Point(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     """`waiting` is the longest queue. All replicas use `cores` and `memory` (bytes), and the limits
     are theirs together, 0 for none; `samples` says how many measurements `cores` is the
-    mean of. Without a sample there was no pool."""
+    mean of. Without a sample there was no pool. Of their `gpus`, so many on average were
+    busy, and `gpu_memory` bytes were used."""
 
     success: int = 0
     failures: dict[str, int] = {}
@@ -32,6 +33,10 @@ class Point(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     memory: int = 0
     cores_limit: float = 0.0
     memory_limit: int = 0
+    gpus: int = 0
+    gpus_busy: float = 0.0
+    gpu_memory: int = 0
+    gpu_memory_limit: int = 0
 
     @property
     def requests(self) -> int:
@@ -78,7 +83,12 @@ def _merge_gauges(merged: Point, each: Point) -> None:
     merged.ready = min(merged.ready, each.ready) if merged.samples else each.ready
     samples = merged.samples + each.samples
     cores = (merged.cores * merged.samples + each.cores * each.samples) / samples
+    busy = (merged.gpus_busy * merged.samples + each.gpus_busy * each.samples) / samples
+    merged.gpus_busy = round(busy, 4)
     merged.cores, merged.samples = round(cores, 4), samples
+    merged.gpus = max(merged.gpus, each.gpus)
+    merged.gpu_memory = max(merged.gpu_memory, each.gpu_memory)
+    merged.gpu_memory_limit = max(merged.gpu_memory_limit, each.gpu_memory_limit)
     merged.memory = max(merged.memory, each.memory)
     merged.replicas, merged.cores_limit = each.replicas, each.cores_limit
     merged.memory_limit = each.memory_limit

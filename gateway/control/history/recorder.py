@@ -9,7 +9,7 @@ The laws:
 - No turn on the loop takes a millisecond: models are looked at in batches, and text is written by
   the store's thread.
 
-CPU and memory are measured every 10 s, by a thread, of the replicas of the pool that serves.
+CPU, memory and GPUs are measured every 10 s, by a thread, of the replicas of the pool that serves.
 """
 
 import logging
@@ -30,6 +30,7 @@ from gateway.predictions.endpoints import Endpoint, Endpoints
 from gateway.predictions.traffic import MOST_KEPT, RequestRecord
 from store import Database, StoredRequest
 from workers import Pool
+from workers.gpus import Gpus
 
 # Seconds between two looks.
 PERIOD = 1.0
@@ -59,6 +60,7 @@ class TrafficRecorder:
         endpoints: Endpoints,
         settings: RuntimeSettings,
         clock: RetentionClock,
+        gpus: Gpus,
         *,
         wall: Callable[[], float] = time.time,
     ) -> None:
@@ -78,7 +80,7 @@ class TrafficRecorder:
         # Since the start.
         self._not_listed: Counter[str] = Counter()
         self._points: list[tuple[int, dict[str, str]]] = []
-        self.usage = ReplicaUsage()
+        self.usage = ReplicaUsage(gpus)
         self._turn = trio.Lock()
         self._warned = float("-inf")
 
@@ -214,9 +216,9 @@ class TrafficRecorder:
         point.waiting = self._waiting.get(model_id, 0)
         if pool in usages:
             assert pool is not None
+            usages[pool].put_into(point)
             limits, count = pool.spec.replica.limits, pool.spec.replicas
-            cores, point.memory = usages[pool]
-            point.cores, point.samples = round(cores, 4), 1
+            point.gpus = pool.spec.replica.gpus * count
             point.ready, point.replicas = pool.ready, count
             point.cores_limit = limits.cpu * count / 1000
             point.memory_limit = limits.memory * count

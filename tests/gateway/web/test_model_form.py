@@ -85,7 +85,7 @@ def test_variables_are_lines() -> None:
 def test_next_build_is_as_the_last() -> None:
     """The form of the next build has what the last build and deployment have, also the network,
     and names the secrets, which cannot be kept."""
-    resources = {"cpu_millicores": 1000, "memory_mb": 2048}
+    resources = {"cpu_millicores": 1000, "memory_mb": 2048, "nvidia_gpus": 1}
     model = {"default_resources": resources, "default_replication_policy": {"num_replicas": 1}}
     build: dict[str, Any] = {"file_path": "a.py", "function_name": "f", "network": "none"}
     build |= {
@@ -95,13 +95,13 @@ def test_next_build_is_as_the_last() -> None:
         "kernel": "",
     }
     deployment: dict[str, Any] = {"cpu": 0.5, "memory": 1.0, "replicas": 3, "network": "outward"}
-    deployment |= {"environment": '{"A":"b"}', "secrets": ["TOKEN"]}
+    deployment |= {"environment": '{"A":"b"}', "secrets": ["TOKEN"], "nvidia_gpu": 2}
     form = ModelForm.of_model(FILES, model, build, deployment)
     sent = form.build()
     kept = ("file_path", "function_name", "model_root_dir", "build_script_path", "network")
     assert {name: sent[name] for name in kept} == {name: build[name] for name in kept}
     assert sent["example"] == {"a": 1}
-    deployed = {"cpu": 0.5, "memory": 1.0, "replicas": 3, "network": "outward"}
+    deployed = {"cpu": 0.5, "memory": 1.0, "replicas": 3, "network": "outward", "nvidia_gpus": 2}
     assert sent["auto_deployment_config"] == {**deployed, "environment": {"A": "b"}}
     assert form.value("secrets") == "TOKEN"
     assert ModelForm.of_model([], model, {}, {}).value("cpu") == "1"

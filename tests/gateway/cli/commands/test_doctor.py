@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
+import pynvml
 import pytest
 import trustme
 
@@ -16,6 +17,7 @@ from gateway.operations import doctor
 from gateway.operations.doctor import DoctorInput, Finding, examine
 from tests.gateway.cli.conftest import Predictd
 from tests.support.fake_admin_api import State
+from tests.support.gpus import fake_gpus
 from workers.kernel_limits import Bound
 
 
@@ -111,6 +113,27 @@ def test_limits_are_told_honestly(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert "memory is checked once a second" in finding.found
     assert "CPU is not limited" in finding.found
     assert "Delegate=yes" in finding.advice
+
+
+def test_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine without the driver has no finding; else what can be assigned, and what not."""
+    with fake_gpus(2) as gpus:
+        driver = gpus.driver()
+        monkeypatch.setattr("workers.gpus.NvmlDriver", lambda: driver)
+        found = look(machine(tmp_path), "GPUs")
+        assert found.state == "ok"
+        assert found.found.startswith("driver 550.54.15; 2 of 2 can be assigned; NVIDIA A2 (/dev/")
+        gpus.change(0, mig=1)
+        (gpus.dev / "nvidia-uvm").unlink()
+        found = look(machine(tmp_path), "GPUs")
+        assert found.state == "warning"
+        assert "1 of 2 can be assigned" in found.found
+        assert "MIG mode" in found.found
+        assert "nvidia-uvm is missing" in found.found
+        gpus.load = pynvml.NVML_ERROR_DRIVER_NOT_LOADED
+        gpus.write()
+        driver.close()
+        assert look(machine(tmp_path), "GPUs").found == "NVML: Driver Not Loaded"
 
 
 def test_data_folder(tmp_path: Path) -> None:
