@@ -18,8 +18,12 @@ if TYPE_CHECKING:
     from typing import Any
 
 MOST_FUNCTIONS, LONGEST = 100, 300
+# What is assigned at the left margin: a function, or one that a decorator of the SDK gets.
 R_FUNCTION = re.compile(
-    r"^([A-Za-z.][\w.]*)[ \t]*(?:<-|=)[ \t]*function[ \t]*\(([^)]*)\)", re.MULTILINE
+    r"^([A-Za-z.][\w.]*)[ \t]*(?:<-|=)[ \t]*"
+    r"(?:(?:\w+::)?(?:cml_model|model_metrics)\((?:[^()]*\)\()?[ \t\n]*)?"
+    r"function[ \t]*\(([^)]*)\)",
+    re.MULTILINE,
 )
 
 

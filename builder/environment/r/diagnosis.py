@@ -7,11 +7,12 @@
 import re
 from collections.abc import Iterator, Sequence
 
-UNREACHED = (
-    "A repository of R could not be reached. Check its address and the network, set the variable "
-    "CRAN to a mirror that can be reached, or ask the operator to install the packages on the "
-    "machine (`r-cran-NAME`), where builds find them."
+_UNREACHED_ADVICE = (
+    "Check its address and the network, set the variable CRAN to a mirror that can be reached, or "
+    "ask the operator to install the packages on the machine (`r-cran-NAME`), where builds find "
+    "them."
 )
+UNREACHED = f"A repository of R could not be reached. {_UNREACHED_ADVICE}"
 _NO_COMPILER = (
     "A compiler is missing. Ask the operator to install `r-base-dev` (Debian, Ubuntu) or "
     "`R-core-devel` (Fedora), or the compiled package itself (`r-cran-NAME`), which builds find."
@@ -75,7 +76,7 @@ _NO_INDEX = re.compile(r"unable to access index for repository (\S+?):?$")
 def notes_of_r(lines: Sequence[str]) -> Iterator[str]:
     """Yield what R has not installed while its script continued."""
     for address in _found(_NO_INDEX, lines):
-        yield f"R could not reach {address.removesuffix('/src/contrib')}. {UNREACHED}"
+        yield f"R could not reach {address.removesuffix('/src/contrib')}. {_UNREACHED_ADVICE}"
         return  # the others follow from it
     for name in _found(_FAILED, lines):
         yield f"R could not install {name}, and the script continued"

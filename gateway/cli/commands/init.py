@@ -18,7 +18,10 @@ _IGNORED = ".*\n!.gitignore\n__pycache__/\n*.pyc\nnode_modules/\n"
 _DECORATORS = {"model_metrics", "cml_model"}
 _LIKELY = ("predict", "infer", "score", "serve", "classify", "forecast")
 _R_FUNCTION = re.compile(
-    r"^([A-Za-z.][\w.]*)[ \t]*(?:<-|=)[ \t]*function[ \t]*\(([^()]*)\)", re.MULTILINE
+    r"^([A-Za-z.][\w.]*)[ \t]*(?:<-|=)[ \t]*"
+    r"((?:\w+::)?(?:cml_model|model_metrics)\((?:[^()]*\)\()?[ \t\n]*)?"
+    r"function[ \t]*\(([^()]*)\)",
+    re.MULTILINE,
 )
 # By whether all functions are of R.
 _WHERE = {
@@ -105,10 +108,10 @@ def is_r(file: str) -> bool:
 def _r_functions(path: Path) -> Iterator[tuple[str, bool]]:
     """The functions that are assigned at the left margin."""
     for found in _R_FUNCTION.finditer(path.read_text("utf-8", "replace")):
-        parameters = [each.strip() for each in found[2].split(",")]
+        parameters = [each.strip() for each in found[3].split(",")]
         required = [each for each in parameters if each and "=" not in each and each != "..."]
         if len(required) == 1 and not found[1].startswith("."):
-            yield found[1], any(word in found[1].lower() for word in _LIKELY)
+            yield found[1], bool(found[2]) or any(word in found[1].lower() for word in _LIKELY)
 
 
 def _functions(path: Path) -> Iterator[tuple[str, bool]]:

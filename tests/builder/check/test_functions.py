@@ -8,6 +8,8 @@ from builder.check.functions import FoundFunction, FunctionCache, SourceFile, _F
 from builder.interpreters import inspect
 from tests.support.builder import run
 
+R = "served <- cml::cml_model(metrics = TRUE)(function(args) {\n})\n"
+
 
 async def listed(project: Path, cache: FunctionCache | None = None) -> dict[str, SourceFile]:
     above = project.parent / "above"
@@ -37,15 +39,16 @@ async def test_functions_are_listed_with_signature_and_summary(tmp_path: Path) -
         "class C:\n    def method(self): pass\ntry:\n    async def late(*all, **named): pass\n"
         "except ImportError: pass\n",
     )
-    write(project / "inner" / "model.R", "# Adds two numbers.\nadd <- function(args) {\n}\n")
+    write(project / "inner" / "model.R", "# Adds two numbers.\nadd <- function(args) {\n}\n" + R)
     write(project / "bad.py", "def (")
     found = await listed(project)
     assert [(f.name, f.signature, f.summary, f.line) for f in found["a.py"].functions] == [
         ("add", "add(args, b=..., *, c)", "Adds.", 2),
         ("late", "late(*all, **named)", "", 9),
     ]
-    (r,) = found["inner/model.R"].functions
+    r, decorated = found["inner/model.R"].functions
     assert (r.signature, r.summary, r.line) == ("add(args)", "Adds two numbers.", 2)
+    assert (decorated.signature, decorated.line) == ("served(args)", 4)
     assert found["bad.py"].problem.startswith("line 1: ")
 
 

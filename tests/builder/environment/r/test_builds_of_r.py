@@ -218,6 +218,20 @@ async def test_libraries_of_variables_come_behind_the_builds(
     assert f"{home / 'lib'} " in bench.log
 
 
+async def test_mirror_takes_the_place_of_cran(bench: Bench, repository: Repository) -> None:
+    """With the variable CRAN packages come from that mirror, also where a script names CRAN."""
+    repository.add("hello")
+    repository.add("world")
+    bench.write(
+        "install.R",
+        'install.packages("hello", repos = "https://cran.example.org")\n'
+        'install.packages("world")\n',
+    )
+    bench.write("cdsw-build.sh", SCRIPT)
+    report = await build(bench, variables={"CRAN": repository.url})
+    assert locked(report) == {"hello": "1.0", "world": "1.0"}, bench.log.lines
+
+
 async def test_python_and_r_are_both_there(bench: Bench, repository: Repository) -> None:
     """The script of a Python build may install packages of R, for a project of both."""
     repository.add("hello")

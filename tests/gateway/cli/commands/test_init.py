@@ -14,12 +14,14 @@ def test_functions_of_r_are_candidates(tmp_path: Path) -> None:
         "score = function(args, digits = 2, ...) args\n"
         ".hidden <- function(args) args\n"
         "  inner <- function(args) args\n"
+        "served <- cml_model(metrics = TRUE)(function(args) args)\n"
     )
     (tmp_path / "model.py").write_text("def predict(args): ...\n")
     found = [(each.file, each.function, each.is_likely) for each in candidates(tmp_path)]
     assert found == [
         ("model.R", "predict.cars", True),
         ("model.R", "score", True),
+        ("model.R", "served", True),
         ("model.py", "predict", True),
     ]
 
