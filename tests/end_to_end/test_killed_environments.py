@@ -67,7 +67,7 @@ def check(gateway: Gateway) -> None:
         assert (folder / "sealed").is_file(), folder
         assert not (folder / "sealed.new").exists()
         assert not (folder / "compiling").exists()
-        assert not list(folder.rglob(".predictd-link"))
+        assert not list(folder.rglob(".predictd-link*"))
     for entry in (data / "files").glob("*/*/*"):
         digest, size, _ = f"{entry.parent.name}{entry.name}".split("-")
         content = entry.read_bytes()

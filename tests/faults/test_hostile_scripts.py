@@ -159,7 +159,7 @@ LEFT = {
     "a sparse file": 'truncate -s 100M "$VIRTUAL_ENV/sparse" sparse',
     "a device": 'mknod "$VIRTUAL_ENV/device" c 1 3',
     "links": 'ln -s / "$VIRTUAL_ENV/lib/root"; ln -s /dev/zero "$VIRTUAL_ENV/zero"; ln -s . loop',
-    "names of links": 'touch "$VIRTUAL_ENV/.predictd-link" .predictd-link',
+    "names of links": 'touch {"$VIRTUAL_ENV/",}.predictd-link-{0,1}',
     "another package under the same name": 'echo \'VERSION = "poison"\' >"$(python -c "import '
     'greeting; print(greeting.__file__)")"',
     "bytecode of something else": "python -c 'import greeting' && python - <<'END'\n"
