@@ -1,4 +1,6 @@
-"""/events: the live regions of a page, for the script of that page."""
+"""/events: the live regions of a page, or the lines of a try, for the script of that page."""
+
+from collections.abc import AsyncIterable
 
 from quart import Response
 
@@ -17,12 +19,18 @@ class EventPages:
         records = control.records
         self._live = LivePages(lambda: records.changes, control.tasks)
 
-    @routing.get(PATH, "follow the live regions of a page")
+    @routing.get(PATH, "follow the live regions of a page, or the lines of a try")
     async def follow(self, page: PageRequest) -> Response:
+        if name := page.query.get("try", ""):
+            return _streamed(self._router.try_lines.follow(page.user.name, name))
         path = local_path(page.query.get("page", "/"))
         if not self._live.has_room(page.user.name):
             raise Refusal("gateway.overloaded", "too many live pages are open")
         events = self._live.events(page.user.name, self._router.rendering_of(path))
-        response = Response(events, content_type="text/event-stream")
-        response.timeout = None
-        return response
+        return _streamed(events)
+
+
+def _streamed(events: AsyncIterable[bytes]) -> Response:
+    response = Response(events, content_type="text/event-stream")
+    response.timeout = None
+    return response

@@ -91,7 +91,9 @@ class NewModelPages:
                 return redirect(await deploy())
             checked = await _check(page, project_id, typed)
             if act == "try" and checked["passed"]:
-                tried = await try_function(page, project_id, typed)
+                name = page.form.get("try", "")
+                with self._router.try_lines.printing(page.user.name, name) as show:
+                    tried = await try_function(page, project_id, typed, show)
         except Refusal as error:
             refused = error
             if error.code == "build.refused":

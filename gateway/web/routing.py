@@ -48,6 +48,7 @@ from gateway.web.csrf import SAFE_METHODS, TOKEN_FIELD, check_origin, check_toke
 from gateway.web.inner_request import inner_request
 from gateway.web.live import SELDOM, PageGone, Rendered
 from gateway.web.rendering import Rendering, Viewer
+from gateway.web.try_lines import TryLines
 
 HTML = "text/html; charset=utf-8"
 SIGN_IN = "/sign-in"
@@ -162,6 +163,7 @@ class PageRouter:
     def __init__(self, control: Control, rendering: Rendering) -> None:
         self._control = control
         self._rendering = rendering
+        self.try_lines = TryLines()
         self._table: RouteTable[Page] = RouteTable(())
         self._app: QuartTrio
         self._api: Api

@@ -1,5 +1,6 @@
 """[Try]: runs a function on its example in a session, before anything is deployed."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from gateway.web.api import url
@@ -21,8 +22,11 @@ class Tried(NamedTuple):
     expected: bool | None = None
 
 
-async def try_function(page: PageRequest, project_id: str, typed: ModelForm) -> Tried:
-    """Runs the function once. It waits until the environment is made. Raises Refusal."""
+async def try_function(
+    page: PageRequest, project_id: str, typed: ModelForm, show: Callable[[str], None]
+) -> Tried:
+    """Runs the function once. It waits until the environment is made. `show` gets each line as it
+    comes. Raises Refusal."""
     example, wanted = typed.example(), typed.example_output
     sessions = url("projects", project_id, "sessions")
     session = await page.api.post(sessions, {"kind": "function", **typed.tried()})
@@ -35,6 +39,7 @@ async def try_function(page: PageRequest, project_id: str, typed: ModelForm) -> 
         async for name, data in events:
             if name == "line":
                 lines.append(str(data))
+                show(str(data))
             elif name == "ready":
                 ready = len(lines)
                 answer = await page.api.post(f"{path}:call", {"request": example})

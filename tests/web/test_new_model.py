@@ -2,12 +2,13 @@
 
 import json
 import secrets
+from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
 from tests.support.chromium import Person
 from tests.support.polling import until
-from tests.support.served_gateway import Gateway
+from tests.support.served_gateway import Gateway, write
 
 EXAMPLE = {"months": 3, "monthly_charge": 70.5, "support_calls": 4}
 
@@ -44,3 +45,24 @@ def test_model_from_template_to_answer(gateway: Gateway, signed_in: Page, person
     expect(page.get_by_role("region", name="Sample Code: Python")).to_be_visible()
     expect(page.get_by_role("region", name="Sample Code: Shell")).to_be_hidden()
     assert said == []
+
+
+def test_lines_of_a_try_are_shown_while_it_runs(
+    gateway: Gateway, signed_in: Page, person: Person, tmp_path: Path
+) -> None:
+    """What a build script prints is there before the script ends, and the answer after."""
+    gate = tmp_path / "gate"
+    script = f"echo '<b>waiting</b>'\nwhile [ ! -e {gate} ]; do sleep 0.05; done\n"
+    code = "def answer(args):\n    return 42\n"
+    folder = write(tmp_path / "code", {"answer.py": code, "cdsw-build.sh": script})
+    project = gateway.project(folder)
+    path = f"/projects/{project['id']}"
+    gateway.client.put(f"{path}/collaborators/{person.name}", {"permission": "contributor"})
+    signed_in.goto(f"{path}/models/new")
+    signed_in.get_by_role("button", name="Try").click()
+    log = signed_in.get_by_role("log", name="Log of the try")
+    expect(log).to_contain_text("<b>waiting</b>", timeout=30_000)
+    expect(signed_in.get_by_role("region", name="Answer")).to_have_count(0)
+    gate.touch()
+    expect(signed_in.get_by_role("region", name="Answer")).to_contain_text("42", timeout=30_000)
+    expect(log).to_have_count(0)

@@ -26,6 +26,7 @@ async function send(form, button, into, enliven) {
   busy.textContent = button.dataset.busy ?? "";
   if (busy.textContent) button.parentElement.after(busy);
   part.setAttribute("aria-busy", "true");
+  if (button.dataset.lines !== undefined) followLines(body, busy, enliven);
   const turn = (part.dataset.turn = String(Number(part.dataset.turn ?? 0) + 1));
   const focused = document.activeElement?.id;
   const at = button.textContent;
@@ -46,4 +47,21 @@ async function send(form, button, into, enliven) {
     button.parentElement.after(busy);
     part.removeAttribute("aria-busy");
   }
+}
+
+// The lines that are printed until the answer is there: the gateway knows them by a name.
+function followLines(body, after, enliven) {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  const name = [...bytes].map((each) => each.toString(16).padStart(2, "0")).join("");
+  body.set("try", name);
+  const pane = document.createElement("div");
+  const text = document.createElement("pre");
+  pane.className = "log trying";
+  pane.dataset.log = `/events?try=${name}`;
+  text.tabIndex = 0;
+  text.setAttribute("role", "log");
+  text.setAttribute("aria-label", "Log of the try");
+  pane.append(text);
+  after.after(pane);
+  enliven(pane.parentElement);
 }

@@ -92,7 +92,7 @@ class Pane {
   }
 
   follow() {
-    if (this.box?.checked) this.text.scrollTop = this.text.scrollHeight;
+    if (this.box?.checked ?? true) this.text.scrollTop = this.text.scrollHeight;
   }
 
   elementOf(line) {

@@ -1,5 +1,6 @@
 """Create a Model, Test Model and the settings of a model, over HTTP as without scripts."""
 
+import json
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -7,8 +8,9 @@ from typing import NamedTuple
 
 import httpx
 import pytest
+import trio
 
-from tests.support.browsers import Browser
+from tests.support.browsers import OURS, Browser
 from tests.support.gateway import Gateway, copy_of
 
 ADD = {"name": "add", "file_path": "add.py", "function_name": "add", "auth_enabled": "on"}
@@ -75,6 +77,24 @@ async def test_check_and_try_make_nothing(visitor: Visitor) -> None:
     example["example"] = '{"a": 3}'
     assert "KeyError" in (await visitor.post(new, act="try", **ADD, **example)).text
     assert "No models yet" in await visitor.get(visitor.project)
+
+
+async def test_lines_of_a_try_come_while_it_runs(visitor: Visitor, browser: Browser) -> None:
+    """The lines that are followed by the name of a try are those in the reply, in their order."""
+    name, lines = "ab" * 16, list[str]()
+
+    async def follow() -> None:
+        async with browser.client.stream("GET", f"/events?try={name}", headers=OURS) as answer:
+            events = [each async for each in answer.aiter_lines() if each]
+        assert events[-2] == "event: end"
+        lines.extend(json.loads(e[6:]) for e in events[:-2] if e.startswith("data: "))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(follow)
+        form = {"act": "try", "try": name, "example": '{"a": 3, "b": 5}'}
+        tried = await visitor.post(f"{visitor.project}/models/new", **ADD, **form)
+    assert (lines[0][:7], lines[-1]) == ("2 files", "Model ready")
+    assert "success" in tried.text
 
 
 async def test_model_from_form_to_answer(shared: Gateway, visitor: Visitor) -> None:
