@@ -3,8 +3,8 @@
 A frame is a 13-byte header (little-endian: u32 length of the body, u8 kind, u64 id) and a body of
 JSON. Frames travel on two dedicated pipes, never on fd 0, 1 or 2: what a model prints must not
 touch the wire. The id of a PREDICT frame comes back in the frame that answers it; every other
-frame has id 0. `inside/` speaks the same with `struct` and `json` alone; the golden frames in
-`tests/workers/golden/` are replayed against both.
+frame has id 0. `inside/` speaks the same, in Python with `struct` and `json` alone and in R; the
+golden frames in `tests/workers/golden/` are replayed against all of them.
 
 The laws:
 - For any bytes, the reader either yields a message or raises WireError; after a WireError

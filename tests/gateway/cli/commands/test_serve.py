@@ -165,3 +165,5 @@ def test_the_path_of_the_sdk(predictd: Predictd) -> None:
         "predictd_inside",
     }
     assert predictd("sdk-path", "--json").json == {"path": str(path)}
+    path = Path(predictd("sdk-path", "--language", "r").out.removesuffix("\n"))
+    assert {entry.name for entry in path.iterdir()} == {"cdsw", "cml", "predictd.inside"}
