@@ -6,6 +6,7 @@ from gateway.admin.collaborators import CollaboratorRoutes
 from gateway.admin.deployments import DeploymentRoutes
 from gateway.admin.experiments import ExperimentRoutes
 from gateway.admin.files import FileRoutes
+from gateway.admin.findings import FindingRoutes
 from gateway.admin.keys import KeyRoutes
 from gateway.admin.locks import LockRoutes
 from gateway.admin.maintenance import MaintenanceRoutes
@@ -33,6 +34,7 @@ NOUNS = (
     *(DeploymentRoutes, SessionRoutes, ExperimentRoutes, TrafficRoutes, MetricRoutes),
     MetricAnalysisRoutes,
     *(UserRoutes, KeyRoutes, MaintenanceRoutes, AuditRoutes, RuntimeRoutes, SiteModelRoutes),
+    FindingRoutes,
     *(SiteSettingRoutes, VariableRoutes),
 )
 ROUTES = routes_of(AdminRoute, *NOUNS, SiteRoutes)

@@ -50,6 +50,7 @@ class SiteRoutes:
             | await control.metrics.size(),
             "gpu_devices": [gpu_json(each, control.workers.gpus) for each in devices],
             "disk": await control.disk.state(),
+            "projects_bytes": control.project_usage.total(),
             "last_collection": control.collection.last,
             "set_aside": control.set_aside.problems,
             "settings": settings,

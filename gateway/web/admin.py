@@ -10,7 +10,7 @@ from quart import Response
 
 from gateway.control import Control
 from gateway.web import routing
-from gateway.web.routing import PageRequest, PageRouter
+from gateway.web.routing import PageRequest, PageRouter, redirect
 from gateway.web.states import state_of
 
 PATH = "/admin"
@@ -25,7 +25,9 @@ TABS = (
     (f"{PATH}/settings", "Settings"),
 )
 _REFRESH = 5.0  # seconds; the use of CPU and memory changes without the database
+_CHECKING = 1.0
 _LATEST = 10
+_WORST = ("missing", "warning", "ok")
 
 
 def admin_frame(tab: str) -> dict[str, Any]:
@@ -74,11 +76,24 @@ class AdminPages:
         frame = admin_frame(f"{PATH}/security")
         site = await page.api.get("/site")
         runtimes = await page.api.items("/runtimes", "runtimes")
+        check = await page.api.get("/site/findings")
         return await self._router.reply(
             "admin/security.html",
             page.viewer,
             **frame,
             site=site,
             interpreters=[each for each in runtimes if not each["version"]],
-            refresh=_REFRESH,
+            check=check,
+            findings=sorted(check["findings"], key=lambda each: _WORST.index(each["state"])),
+            refresh=_CHECKING if check["checking"] else _REFRESH,
         )
+
+    @routing.post(
+        f"{PATH}/security/check",
+        "check the machine of the gateway",
+        audit="site.check",
+        needs="site.administer",
+    )
+    async def check(self, page: PageRequest) -> Response:
+        await page.api.post("/site/findings:check")
+        return redirect(f"{PATH}/security")

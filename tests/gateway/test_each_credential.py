@@ -164,6 +164,8 @@ ROUTES = {
         PATCH  /runtimes/<runtime_identifier>
         DELETE /runtimes/<runtime_identifier>
         GET    /runtimes/<runtime_identifier>/log
+        GET    /site/findings
+        POST   /site/findings:check
         GET    /site/models
         GET    /site/settings
         GET    /site/variables

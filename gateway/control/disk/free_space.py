@@ -40,6 +40,7 @@ class DiskState(msgspec.Struct, frozen=True):
     level is `low` below `warn_below`, and `full` below the reserve."""
 
     free_bytes: int
+    total_bytes: int
     free_inodes: int | None
     reserve: int
     ballast: bool
@@ -73,6 +74,7 @@ class FreeSpace:
         found = os.statvfs(self._folder)
         state = DiskState(
             free_bytes=found.f_bavail * found.f_frsize,
+            total_bytes=found.f_blocks * found.f_frsize,
             free_inodes=found.f_favail if found.f_files else None,
             reserve=self.reserve,
             ballast=self._ballast.allocated,

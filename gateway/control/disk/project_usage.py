@@ -93,6 +93,10 @@ class ProjectUsage:
             used[kind] = sum(sizes.get(path, 0) for path in paths)
         return used
 
+    def total(self) -> int:
+        """The bytes that all projects keep, as far as has been looked at."""
+        return sum(size for sizes in self._sizes.values() for size in sizes.values())
+
     def add(self, project: Project, more: int) -> None:
         """Records that so many bytes were added to the project's own files."""
         sizes, path = self._sizes.setdefault(project.id, {}), Path(project.path)

@@ -12,7 +12,7 @@ from gateway.web.routing import Page
 from gateway.web.site import PAGES
 from tests.gateway.conftest import Samples
 from tests.support.browsers import OURS, Browser
-from tests.support.gateway import Gateway
+from tests.support.gateway import Gateway, until
 
 ADMIN_PAGES = [page for page in PAGES if page.path.startswith("/admin")]
 
@@ -190,3 +190,16 @@ async def test_user_ends_sessions_on_a_page(shared: Gateway, browser: Browser) -
     assert (await browser.get("/settings/sessions")).status_code == 303
     entries = (await shared.get("/audit", who=browser.name, action="user.end"))["entries"]
     assert [each["outcome"] for each in entries] == ["session.notfound", "done"]
+
+
+async def test_page_shows_findings(shared: Gateway, administrator: Browser) -> None:
+    """The page of administrators has what the real command finds here; programs get the same."""
+    await administrator.get("/admin/security")
+    state = await until(
+        lambda: shared.get("/site/findings"), lambda found: not found["checking"], pause=0.1
+    )
+    assert {"git", "isolation", "disk", "gateway"} <= {each["name"] for each in state["findings"]}
+    page = (await administrator.get("/admin/security")).text
+    assert page.count('id="finding-') == len(state["findings"])
+    assert (await administrator.post("/admin/security/check")).status_code == 303
+    assert (await shared.get("/site/findings"))["checking"]
