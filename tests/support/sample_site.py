@@ -92,8 +92,9 @@ _QUERIES = {_OUTPUT: "?path=residuals.csv"}
 NO_PAGES = ("/events", "/admin/activity/export")
 
 
-def populate(gateway: Gateway, folder: Path, requests: int = 30) -> SampleSite:
-    """Projects, models, builds, experiments, traffic and users, on a gateway that has none."""
+def populate(gateway: Gateway, folder: Path, requests: int = 30, *, long: str = LONG) -> SampleSite:
+    """Projects, models, builds, experiments, traffic and users, on a gateway that has none. `long`
+    is a word in some of their names."""
     client = gateway.client
     ada = Person("ada", "correct horse battery")
     client.post(
@@ -105,11 +106,11 @@ def populate(gateway: Gateway, folder: Path, requests: int = 30) -> SampleSite:
         "predict.py": _PREDICT,
         "fit.py": _FIT,
         "data/notes.txt": "Fisher and Anderson\n",
-        f"data/{LONG}.txt": "x\n",
+        f"data/{long}.txt": "x\n",
     }
     project = gateway.project(write(folder / "iris", files), "Iris Project")
     base = f"/projects/{project['id']}"
-    about = {"description": f"Petal width by petal length. {LONG}", "visibility": "public"}
+    about = {"description": f"Petal width by petal length. {long}", "visibility": "public"}
     client.patch(base, about)
     client.put(f"{base}/collaborators/grace", {"permission": "contributor"})
     experiments = [
@@ -121,10 +122,10 @@ def populate(gateway: Gateway, folder: Path, requests: int = 30) -> SampleSite:
     _deployed(gateway, model, "Initial revision.")
     _call(gateway, model, requests // 2)
     write(folder / "iris", {"predict.py": _PREDICT.replace("-0.3665", "-0.3631")})
-    second = _deployed(gateway, model, f"Fitted again. {LONG}", replicas=2)
+    second = _deployed(gateway, model, f"Fitted again. {long}", replicas=2)
     _call(gateway, model, requests)
-    empty = client.post("/projects", {"name": LONG, "template": "blank"})
-    broken = gateway.model(project, LONG)
+    empty = client.post("/projects", {"name": long, "template": "blank"})
+    broken = gateway.model(project, long)
     failed = gateway.build(broken, "fit.py", "no_such_function")
     runtime = client.post("/runtimes", {"name": "bare", "description": "No packages."})
     return SampleSite(

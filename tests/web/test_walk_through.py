@@ -2,12 +2,13 @@
 columns have the labels of the procedures."""
 
 import re
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.support.chromium import Complaints
-from tests.support.served_gateway import Gateway
+from tests.support.served_gateway import Gateway, copy
 
 _ADD_NUMBERS = """\
 def add(args):
@@ -166,3 +167,91 @@ def part(page: Page, name: str) -> Locator:
     """A tab of an experiment."""
     parts = page.get_by_role("navigation", name="Parts of the experiment")
     return parts.get_by_role("link", name=name, exact=True)
+
+
+def test_procedures_of_an_active_model(
+    gateway: Gateway, administrator: Page, tmp_path: Path
+) -> None:
+    """Updating Active Models, Securing Models, Model Monitoring and Administration."""
+    page = administrator
+    model = gateway.model(gateway.project(copy("add", tmp_path / "sums")), "Sum")
+    build = gateway.build(model, "add.py", "add", example={"a": 3, "b": 5})
+    assert gateway.deploy(model, build)["status"] == "deployed"
+    _open_model(page)
+    # Deploy a New Build for a Model.
+    page.get_by_role("link", name="Deploy New Build").click()
+    page.get_by_label("Comment").fill("Second revision.")
+    page.get_by_role("button", name="Deploy Model").click()
+    expect(page.get_by_text("1 of 1 replicas ready, build 2")).to_be_visible(timeout=60_000)
+    # Re-deploy an Existing Build.
+    tab(page, "Deployments").click()
+    page.get_by_role("row").filter(has_text="Stopped").get_by_role(
+        "link", name="Re-deploy this Build"
+    ).click()
+    page.get_by_label("Replicas").fill("2")
+    page.get_by_role("button", name="Deploy Model").click()
+    expect(page.get_by_text("2 of 2 replicas ready, build 1")).to_be_visible(timeout=60_000)
+    # Enabling Authentication.
+    tab(page, "Settings").click()
+    page.get_by_label("Enable Authentication").check()
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("status")).to_be_visible()
+    # Generating a Model API Key.
+    page.locator(".menu > summary").click()
+    page.get_by_role("link", name="User Settings").click()
+    expect(page.get_by_role("heading", name="User Settings")).to_be_visible()
+    page.get_by_role("link", name="API Keys").click()
+    page.get_by_label("Expires in").select_option("30 days")
+    page.get_by_role("button", name="Create API keys").click()
+    key = page.locator(".secret").inner_text()
+    _open_model(page)
+    page.get_by_label("Model API Key", exact=True).fill(key)
+    page.get_by_role("button", name="Test", exact=True).click()
+    expect(page.locator(".result").get_by_role("region", name="Response")).to_have_text("8")
+    # Managing Model API Keys.
+    page.get_by_role("link", name="Admin", exact=True).click()
+    expect(page.get_by_role("heading", name="Site Administration")).to_be_visible()
+    _part_of_admin(page, "Users")
+    page.get_by_role("main").get_by_role("link", name="admin", exact=True).click()
+    expect(page.get_by_role("columnheader", name="Action")).to_be_visible()
+    page.locator("summary", has_text="Delete all keys").click()
+    page.get_by_role("button", name="Delete all keys").click()
+    expect(page.get_by_role("cell", name=key[:8])).to_have_count(0)
+    # Monitoring All Active Models.
+    _part_of_admin(page, "Models")
+    for total in ("Active Models", "Active Model Replicas", "Total Requested CPU"):
+        expect(page.get_by_role("term").get_by_text(total, exact=True)).to_be_visible()
+    expect(page.get_by_role("row", name="Sum")).to_contain_text("2 / 2")
+    page.get_by_role("button", name="Stop Sum").click()
+    expect(page.get_by_role("row", name="Sum")).to_have_count(0)
+    # Deleting a Model.
+    _open_model(page)
+    tab(page, "Settings").click()
+    page.locator("summary", has_text="Delete Model").click()
+    page.get_by_label("Type").fill("Sum")
+    page.get_by_role("button", name="Delete Model").click()
+    expect(page.get_by_text("No models yet")).to_be_visible()
+    # Disabling the Models Feature.
+    page.get_by_role("link", name="Admin", exact=True).click()
+    _part_of_admin(page, "Settings")
+    expect(page.get_by_role("heading", name="Feature Flags")).to_be_visible()
+    flag = page.get_by_label("Enable users to create models.")
+    flag.uncheck()
+    page.get_by_role("button", name="Save users_may_create_models").click()
+    expect(flag).not_to_be_checked()
+    flag.check()
+    page.get_by_role("button", name="Save users_may_create_models").click()
+    expect(flag).to_be_checked()
+
+
+def _open_model(page: Page) -> None:
+    """By the links of the procedures: the project, its Models, the model."""
+    page.get_by_role("link", name="Projects", exact=True).first.click()
+    page.get_by_role("link", name="sums", exact=True).click()
+    tab(page, "Models").click()
+    page.get_by_role("link", name="Sum", exact=True).click()
+
+
+def _part_of_admin(page: Page, name: str) -> None:
+    parts = page.get_by_role("navigation", name="Pages of the administration")
+    parts.get_by_role("link", name=name, exact=True).click()
