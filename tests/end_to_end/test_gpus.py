@@ -4,15 +4,18 @@ The machine is played by a library of NVML and by device nodes of the kind of /d
 gateway, its processes and their isolation are real.
 """
 
+import json
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 from gateway.client import ApiError, Json
 from gateway.data_folder import DataFolder
+from tests.faults.matrix import fault
 from tests.support.gpus import FakeGpus, fake_gpus
 from tests.support.polling import until
 from tests.support.seeds import share_seeds
@@ -67,10 +70,15 @@ class Made(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def project(gateway: Gateway, machine: FakeGpus, tmp_path_factory: pytest.TempPathFactory) -> Json:
+def folder(machine: FakeGpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
     text = FUNCTION.format(dev=str(machine.dev))
     folder = tmp_path_factory.mktemp("project") / "gpu"
-    return gateway.project(write(folder, {"gpu.py": text, "script.py": SCRIPT}))
+    return write(folder, {"gpu.py": text, "script.py": SCRIPT})
+
+
+@pytest.fixture(scope="module")
+def project(gateway: Gateway, folder: Path) -> Json:
+    return gateway.project(folder)
 
 
 @pytest.fixture(scope="module")
@@ -209,6 +217,56 @@ def test_killed_replica_gives_its_gpu_to_the_next(gateway: Gateway, model: Made)
 
         until(is_replaced, 30)
         assert len(held(gateway, model.model)) == 3
+
+
+@fault(
+    "a GPU that is lost",
+    injection="NVML says `GPU is lost` of the GPU that a replica holds; the replica ends",
+    bound="the next replica gets another GPU; without one it waits, and says so",
+)
+def test_lost_gpu_is_not_given_again(gateway: Gateway, machine: FakeGpus, model: Made) -> None:
+    """The next replica gets a GPU that works; if none does it waits until one does."""
+    deploy(gateway, model, nvidia_gpus=1)
+    [first] = held(gateway, model.model)
+
+    def lose(lost: set[str]) -> None:
+        """These are lost, and the replica ends."""
+        for number, uuid in enumerate(machine.uuids):
+            machine.change(number, lost=uuid in lost)
+        [pid] = [each["pid"] for each in replicas(gateway, model.model)]
+        os.kill(pid, signal.SIGKILL)
+
+    def has_another() -> bool:
+        now = held(gateway, model.model)
+        return bool(now) and first not in now and is_idle()
+
+    def is_idle() -> bool:
+        return bool(replicas(gateway, model.model)[0]["status"] == "idle")
+
+    try:
+        lose({first})
+        until(has_another, 30)
+        lose(set(machine.uuids))
+        waits = "waiting for a GPU"
+        until(lambda: replicas(gateway, model.model)[0]["status"] == waits, 30)
+    finally:
+        for number in range(3):
+            machine.change(number, lost=False)
+    until(is_idle, 30)
+
+
+def test_session_gets_a_gpu_or_fails_at_once(gateway: Gateway, model: Made, folder: Path) -> None:
+    """`predictd try --gpus` calls the function with a GPU; if all are held it says so."""
+    tried = gateway.cli("try", "gpu.py:seen", "{}", "--gpus", "1", cwd=folder)
+    assert tried.code == 0, tried.err
+    assert json.loads(tried.out)["cuda"].startswith("GPU-")
+    deploy(gateway, model, nvidia_gpus=3)
+    tried = gateway.cli("try", "gpu.py:seen", "{}", "--gpus", "1", cwd=folder)
+    assert tried.code != 0
+    assert "No GPU is free for the session" in tried.err
+    status = gateway.cli("status", at(model.model).split("/")[-1])
+    assert "GPUs:" in status.out
+    assert "0 of 3 GPUs free" in gateway.cli("status").out
 
 
 def test_deployment_waits_for_another_model(

@@ -537,7 +537,15 @@ class Handler(BaseHTTPRequestHandler):
 
     def site(self, body: bytes) -> None:
         site = {"version": "0.1.0", "data": "/data", "started_at": NOW, "url": self.state.url}
-        self._json({**site, "machine": MACHINE, "disk": DISK, "last_collection": None})
+        self._json(
+            {
+                **site,
+                "machine": MACHINE,
+                "gpus": {"total": 0},
+                "disk": DISK,
+                "last_collection": None,
+            }
+        )
 
     def site_settings(self, body: bytes) -> None:
         self._json({"settings": list(self.state.settings.values())})

@@ -26,6 +26,7 @@ import trio
 
 from workers.errors import StartFailed
 from workers.log import Line, Log, in_order
+from workers.pool.memory_check import MemoryCheck
 from workers.pool.slot import Slot
 from workers.pool.statistics import SlotStatistics
 from workers.reactor.timers import Timer
@@ -38,9 +39,6 @@ from workers.spec import PoolSpec
 
 # A replica that ends by itself sooner than this after it was ready has failed to start.
 _STEADY = 5.0
-# How often the memory of replicas is checked, where it is bounded, and from which age on.
-_MEMORY_INTERVAL = 1.0
-_MEMORY_CHECK_AGE = 10.0
 # How long predictions may continue after the model is stopped, in seconds.
 STOP_GRACE = 1.0
 
@@ -87,25 +85,18 @@ class ReplicaSlots:
         # Successors that failed to start, in a row, and when the next may start by itself.
         self._failed_successors = 0
         self._recycle_from = 0.0
-        self._memory_timer: Timer | None = None
         # Kills what does not end by itself at the end.
         self._killer: Timer | None = None
         self._slots = [self._new_slot() for _ in range(spec.replicas)]
+        self._memory = MemoryCheck(loop, self._slots, self.recycle)
         for slot in self:
             self._fill(slot)
-        if spec.recycle_above_memory:
-            self._check_memory_later()
+        self._memory.set_bound(spec.recycle_above_memory)
 
     def adjust(self, spec: PoolSpec) -> None:
         """Applies other bounds; see `Pool.adjust`."""
         self._spec = spec
-        if self._memory_timer is not None:
-            self._memory_timer.cancel()
-            self._memory_timer = None
-        if spec.recycle_above_memory and not self._ending:
-            self._check_memory_later()
-        for slot in self:
-            slot.over_memory = False
+        self._memory.set_bound(0 if self._ending else spec.recycle_above_memory)
 
     def __iter__(self) -> Iterator[Slot]:
         return iter(self._slots)
@@ -148,8 +139,7 @@ class ReplicaSlots:
         elif slot.restarted is not None and slot.successor is None and not slot.renewing:
             slot.recycled += slot.restarted_because is not StopReason.STOPPED
             slot.restart_ended()
-        if self._spec.recycle_above_memory:
-            slot.over_memory = _memory_of(replica) > self._spec.recycle_above_memory
+        slot.over_memory = self._memory.exceeds(replica)
         self._start_seconds = self._loop.now() - replica.started_at
         if self.ready >= (self._spec.first_ready or len(self._slots)):
             self._settled.set()
@@ -340,21 +330,6 @@ class ReplicaSlots:
         else:
             self.begin_restart(slot, why)
 
-    def _check_memory_later(self) -> None:
-        due = self._loop.now() + _MEMORY_INTERVAL
-        self._memory_timer = self._loop.call_at(due, self._check_memory)
-
-    def _check_memory(self) -> None:
-        now = self._loop.now()
-        for slot in self:
-            replica = slot.replica
-            if replica is None or slot.over_memory or replica.ready_at is None:
-                continue
-            old_enough = now - replica.ready_at >= _MEMORY_CHECK_AGE
-            if old_enough and _memory_of(replica) > self._spec.recycle_above_memory:
-                self.recycle(replica, StopReason.MEMORY_GROWTH)
-        self._check_memory_later()
-
     # The end.
 
     def end(self) -> None:
@@ -363,8 +338,7 @@ class ReplicaSlots:
         if not self._settled.is_set():
             self.failure = StartFailed("the model was stopped before it was ready")
             self._settled.set()
-        if self._memory_timer is not None:
-            self._memory_timer.cancel()
+        self._memory.stop()
         for slot in self:
             slot.cancel_timer()
             for replica in (slot.replica, slot.successor):
@@ -418,13 +392,9 @@ class ReplicaSlots:
             assert self._ending or filled, f"{slot.name} will stay empty"
             assert not (self._ending and slot.timer), f"{slot.name} would be filled after the end"
         if self._spec.recycle_above_memory and not self._ending:
-            assert self._memory_timer, "memory is not checked"
+            assert self._memory.is_running, "memory is not checked"
         assert self.slot_of.keys() <= self._uncleaned, "a replica that lives counts as cleaned up"
         assert not (self.closed.is_set() and self._uncleaned), "closed, and something is left"
-
-
-def _memory_of(replica: Replica) -> int:
-    return replica.process.resident() if replica.process else 0
 
 
 def _random_suffix() -> str:

@@ -70,7 +70,7 @@ def _gateway_status(context: Context) -> None:
             "at": site["url"],
             "data": site.get("data"),  # shown to site administrators
             "since": f"{when(site['started_at'])} UTC",
-            "machine": _machine_line(site["machine"]),
+            "machine": _machine_line(site),
         }
     )
     parts = [about, set_aside_lines(site.get("set_aside", [])), model_table(models)]
@@ -86,15 +86,24 @@ def set_aside_lines(problems: Sequence[Json]) -> str:
     return "\n  ".join(["The gateway runs without:", *lines])
 
 
-def _machine_line(machine: Json) -> str:
+def _machine_line(site: Json) -> str:
     """The machine's resources for models, and how they are limited."""
+    machine = site["machine"]
     cores, free = machine["cores"], machine["memory_free"] / GIB
     limited = [_LIMITED[each] for each in machine["holds"] if each in _LIMITED]
     by = f"cgroups ({machine['cgroups']}) limit {', '.join(limited)}" if limited else "no cgroups"
     return (
         f"{plural(cores, 'core')}, {machine['memory'] / GIB:.1f} GiB; free for models "
-        f"{free:.1f} of {machine['memory_for_models'] / GIB:.1f} GiB; {by}"
+        f"{free:.1f} of {machine['memory_for_models'] / GIB:.1f} GiB; {by}{_gpus_of(site['gpus'])}"
     )
+
+
+def _gpus_of(gpus: Json) -> str:
+    if not gpus["total"]:
+        return ""
+    broken = gpus["total"] - gpus["usable"]
+    note = f" ({broken} cannot be assigned)" if broken else ""
+    return f"; {gpus['free']} of {gpus['usable']} GPUs free{note}"
 
 
 def _model_status(context: Context) -> None:

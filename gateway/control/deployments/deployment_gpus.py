@@ -41,7 +41,7 @@ class DeploymentGpus:
 
     def keep(self) -> None:
         """It served before a restart: nothing is checked."""
-        if self._count and self._reserved is None:
+        if self._count:
             self._reserved = self._reservations.keep(self._deployment.project_id, self._count)
 
     async def take(

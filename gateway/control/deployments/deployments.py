@@ -88,6 +88,8 @@ class Deployments:
         # What served comes first: a rollout that was cut short follows it, as it would have.
         for deployment in sorted(wanted, key=lambda d: d.status != "deployed"):
             rollout = self._start(deployment)
+            if deployment.status == "deployed":
+                rollout.gpus.keep()  # before others reserve some
             sealed = deployment.build_id is not None and self._services.builds.is_sealed_here(
                 deployment.build_id
             )

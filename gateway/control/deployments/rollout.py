@@ -138,7 +138,6 @@ class Rollout:
         if build.status != "built":
             return failures.build_failed(build)
         if self.deployment.status == "deployed":
-            self.gpus.keep()
             await self._open(build, start_tries=0)
             return None
         if await database.read(store.deployments.overtaken, self.deployment):

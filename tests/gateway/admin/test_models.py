@@ -284,7 +284,7 @@ async def test_runtimes_and_site(shared: Gateway) -> None:
     secret."""
     runtimes = (await shared.get("/runtimes", page_size=100))["runtimes"]
     assert [r["default"] for r in runtimes].count(True) == 1
-    assert all(r["kernel"].startswith("Python 3.") for r in runtimes)
+    assert all(r["kernel"].startswith(("Python 3.", "R ")) for r in runtimes)
     answer = await shared.admin.get("/site")
     assert answer.json()["settings"]["model_request_timeout"] == 30.0
     assert (shared.data / "admin.key").read_text().strip() not in answer.text

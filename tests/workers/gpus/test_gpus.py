@@ -9,6 +9,7 @@ import pytest
 import trio
 import trio.testing
 
+from tests.faults.matrix import fault
 from tests.support.gpus import FakeGpus, fake_gpus
 from workers.gpus import Gpu, Gpus, GpuUse, Survey
 from workers.gpus import gpus as module
@@ -145,6 +146,11 @@ class _Hanging:
         self.works.wait()
 
 
+@fault(
+    "a GPU driver that hangs",
+    injection="no call of the driver returns",
+    bound="no GPU is assigned, and nothing else waits",
+)
 async def test_hanging_driver_holds_up_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

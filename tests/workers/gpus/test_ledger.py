@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.matrix import fault
 from workers.gpus.ledger import Holder, Ledger
 from workers.process.process import MARK, kill_tree, marked
 
@@ -89,6 +90,11 @@ def _wait_until(done: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
+@fault(
+    "kill -9 of a gateway whose processes hold GPUs",
+    injection="SIGKILL to the gateway, while a process of it lives on",
+    bound="the living keeps its GPU, the dead one's is free",
+)
 def test_living_process_keeps_its_gpu_past_a_kill_of_the_gateway(tmp_path: Path) -> None:
     """After a `kill -9` of the gateway the next one frees what the dead held, and only that."""
     record = tmp_path / "gpus"
