@@ -1,4 +1,4 @@
-"""Makes the pictures of the README anew: `python -m tests.web.readme_pictures`.
+"""Makes the pictures of the README: `python -m tests.web.readme_pictures`.
 
 It takes a quarter of an hour, in which the model on the pictures is really called.
 """
