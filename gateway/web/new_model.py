@@ -172,7 +172,7 @@ async def _check(page: PageRequest, project_id: str, typed: ModelForm) -> dict[s
 def _runtimes(found: list[dict[str, Any]], chosen: str) -> list[tuple[str, str]]:
     """The options of the field Runtime."""
     ready = [each for each in found if each["status"] == "ready"]
-    options = [("", "The project's")]
+    options = [("", "By the file: the project's, or R")]
     for each in ready:
         name = each["runtime_identifier"]
         label = each["kernel"] if each["name"] == name else f"{each['kernel']}, {name}"

@@ -48,7 +48,9 @@ async def test_snapshot_of_the_check_is_that_of_the_first_build(
     gateway: Gateway, tmp_path: Path
 ) -> None:
     """The files that were checked before the model was created are the files of its build."""
-    project = await gateway.project(copy_of("add", tmp_path))
+    folder = copy_of("add", tmp_path)
+    (folder / "add.R").unlink()
+    project = await gateway.project(folder)
     config = {"file_path": "add.py", "function_name": "add"}
     asked = {"name": "m", "auto_build_model": True, "auto_build_config": config}
     build = (await gateway.post(f"{project}/models", asked))["model_build"]
