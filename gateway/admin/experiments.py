@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -16,11 +16,17 @@ from gateway.admin.lookup import Lookup
 from gateway.admin.routing import route
 from gateway.admin.routing.downloads import download, log_text
 from gateway.admin.routing.paging import PAGED, Columns, page, page_of
-from gateway.admin.routing.parameters import text
+from gateway.admin.routing.parameters import limit, text
 from gateway.admin.schemas import Amount, Json, creator_json, failure_json, lock_json, scaled
 from gateway.control import Control
 from gateway.control.audit.audit_log import annotate
-from gateway.control.experiments.comparison import BATCH, MOST_EXPERIMENTS, Comparison
+from gateway.control.experiments.comparison import (
+    BATCH,
+    MOST_DRAWN,
+    MOST_EXPERIMENTS,
+    MOST_KEYS,
+    Comparison,
+)
 from gateway.control.experiments.experiments import NewExperiment
 from gateway.control.records import Experiment, ListPart
 from gateway.control.views import ExperimentView
@@ -120,11 +126,14 @@ class ExperimentRoutes:
     @route.get(
         f"{MANY}:compare",
         "project.view",
-        f"compare up to {MOST_EXPERIMENTS} experiments: those in `ids`, or the latest",
-        query=("ids",),
+        f"compare up to {MOST_EXPERIMENTS} experiments: those in `ids`, or the latest; at most"
+        " `series` metrics over time, of at most `points` values each",
+        query=("ids", "series", "points"),
         streams=True,
     )
     async def compare(self, project_id: str) -> Response:
+        most_series = limit("series", MOST_KEYS, most=MOST_KEYS)
+        most_drawn = limit("points", MOST_DRAWN, least=2, most=MOST_DRAWN)
         chosen = await self._chosen(project_id)
         comparison = Comparison()
         for each in chosen:
@@ -134,7 +143,8 @@ class ExperimentRoutes:
                 comparison.add(points[first : first + BATCH])
                 await trio.lowlevel.checkpoint()
         shown = [msgspec.json.encode(await self._json(each)) for each in chosen]
-        return Response(_compared(shown, comparison), content_type="application/json")
+        parts = comparison.parts(most_series, most_drawn)
+        return Response(_compared(shown, parts), content_type="application/json")
 
     @route.get(ONE, "project.view", "show an experiment")
     async def show(self, project_id: str, experiment_id: str) -> Json:
@@ -262,9 +272,9 @@ def _beginning(folder: Path, path: str) -> Json:
     }
 
 
-async def _compared(shown: list[bytes], comparison: Comparison) -> AsyncIterator[bytes]:
+async def _compared(shown: list[bytes], parts: Iterator[bytes]) -> AsyncIterator[bytes]:
     yield b'{"experiments":[%b],' % b",".join(shown)
-    for part in comparison.parts():
+    for part in parts:
         yield part
         await trio.lowlevel.checkpoint()
     yield b"}"

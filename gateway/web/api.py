@@ -13,7 +13,7 @@ a file (`files/x:download`), which is not data of the API and can be larger than
 
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeVar, cast
 from urllib.parse import quote, unquote, urlencode
 
 import msgspec
@@ -31,6 +31,9 @@ from gateway.web.inner_request import inner_request
 
 _JSON, _JSON_LINES, _TEXT = "application/json", "application/x-ndjson", "text/plain"
 _TEST = "X-Predictd-Test"  # marks the call in the requests of the model
+
+
+T = TypeVar("T")
 
 
 class ModelAnswer(NamedTuple):
@@ -51,6 +54,10 @@ class Api:
     async def get(self, path: str, **query: object) -> Any:
         """What a route returns. Raises Refusal or NotFound, as the route does."""
         return await self._call("GET", path, query=query)
+
+    async def get_as(self, kind: type[T], path: str, **query: object) -> T:
+        """As `get`, in the types of `kind`: for what takes too long to decode at once."""
+        return msgspec.json.decode(await self._data("GET", path, query=query), type=kind)
 
     async def text(self, path: str, **query: object) -> str:
         """The text that a route returns, such as a log."""
@@ -164,6 +171,8 @@ class Api:
         finally:
             # The page's own check of its rights begins the sending, not one of a part.
             grant().sending = sending
+        # Several calls without a wait would be one step of the loop.
+        await trio.lowlevel.checkpoint()
         return data
 
     def _request(

@@ -6,7 +6,8 @@ picture that is stretched, so texts keep their size on a phone. Colours and dash
 (`s1` to `s6`, or a tone such as `bad`), since no inline style is permitted. `chart.js` shows the
 values under the pointer, which are in the attribute, and zooms a time axis by the page's query.
 
-Drawing 200 points of four series takes one or two milliseconds: give a chart no more.
+Drawing 200 points of four series takes one or two milliseconds: give a chart no more, and draw it
+in a thread, so that the event loop answers others meanwhile.
 """
 
 import math

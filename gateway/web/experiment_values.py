@@ -29,6 +29,7 @@ KINDS = {
 # Metrics that are columns of the table or axes of a chart, and cells of a table of CSV.
 _MOST_METRICS = 8
 _MOST_ROWS, _MOST_CELLS = 200, 50
+_LONGEST_TEXT = 200
 
 
 def chosen_metrics(runs: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -58,7 +59,8 @@ def text_of(value: Any) -> str:
     """A tracked value, short enough for a table."""
     if value is None:
         return ""
-    return number(value) if is_number(value) else str(value)
+    text = number(value) if is_number(value) else str(value)
+    return text if len(text) <= _LONGEST_TEXT else f"{text[: _LONGEST_TEXT - 1]}…"
 
 
 def duration(run: Mapping[str, Any]) -> str:

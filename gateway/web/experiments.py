@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 
+import trio
 from quart import Response, request
 
 from gateway.control import Control
 from gateway.errors import API_PREFIX, Refusal
 from gateway.web import routing
 from gateway.web.api import url, usable_gpus
-from gateway.web.chart_figure import Series
+from gateway.web.experiment_comparison import ASKED, ComparedRuns, drawn
 from gateway.web.experiment_values import (
     KINDS,
     PROFILES,
@@ -16,15 +17,12 @@ from gateway.web.experiment_values import (
     chosen_metrics,
     duration,
     kernels,
-    over_time,
     preview,
-    ranked,
     text_of,
 )
 from gateway.web.form_errors import field_errors
 from gateway.web.frames import Values, project_frame
 from gateway.web.listing import Column, Listing
-from gateway.web.parallel_chart import parallel_chart
 from gateway.web.routing import PageRequest, PageRouter, redirect
 from gateway.web.states import state_of
 
@@ -49,7 +47,6 @@ _DONE = {
     "deleted": "The experiment is deleted.",
 }
 _REFRESH = 2.0  # seconds; metrics of a running script are only in memory
-_MOST_SERIES = 12
 
 
 class ExperimentPages:
@@ -107,22 +104,13 @@ class ExperimentPages:
     async def compare(self, page: PageRequest, project_id: str) -> Response:
         frame = await self._frame(page, project_id)
         ids = ",".join(request.args.getlist("ids"))
-        found = await page.api.get(f"{frame['base']}:compare", ids=ids)
-        runs, metrics = found["experiments"], found["metrics"]
-        axes = ranked(metrics)
-        labels = [f"Run-{run['experiment_number']}" for run in runs]
-        items = [
-            Series(label, [metrics[axis][n] for axis in axes]) for n, label in enumerate(labels)
-        ]
-        keys = sorted(found["series"])[:_MOST_SERIES]
+        found = await page.api.get_as(ComparedRuns, f"{frame['base']}:compare", ids=ids, **ASKED)
         return await self._router.reply(
             "experiments/compare.html",
             page.viewer,
             **frame,
-            runs=[(run, state_of(run["status"]), duration(run)) for run in runs],
-            metrics=[(key, [text_of(value) for value in metrics[key]]) for key in metrics],
-            parallel=parallel_chart("Metrics of each run", axes, items) if len(axes) > 1 else "",
-            series=[over_time(key, labels, found["series"][key]) for key in keys],
+            runs=[(run, state_of(run["status"]), duration(run)) for run in found.experiments],
+            **await trio.to_thread.run_sync(drawn, found),
         )
 
     @routing.get(ONE, "show an experiment")

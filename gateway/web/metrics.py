@@ -137,7 +137,7 @@ class MetricPages:
             x=x,
             y=y,
             pairs=pairs,
-            charts=pair_charts(pairs, x, y) if pairs else [],
+            charts=await trio.to_thread.run_sync(pair_charts, pairs, x, y) if pairs else [],
             cross=crosstab(pairs["cells"]) if pairs and pairs["cells"] else None,
         )
 
@@ -157,7 +157,7 @@ class MetricPages:
             **frame,
             columns=columns,
             rows=rows,
-            charts=aggregate_charts(found["metrics"]),
+            charts=await trio.to_thread.run_sync(aggregate_charts, found["metrics"]),
             more=bool(found["next_page_token"]),
         )
 
@@ -219,8 +219,7 @@ async def _charts_of(
         over = await page.api.get("/metrics/series", **query.window, spans=spans, name=name)
     else:
         over = {**over, "numbers": [by_name[name]] if name in by_name else []}
-    await trio.lowlevel.checkpoint()
-    return value_charts(value, over)
+    return await trio.to_thread.run_sync(value_charts, value, over)
 
 
 def _spans(records: int) -> int:

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import trio
 from quart import Response
 
 from gateway.client.snippets import samples
@@ -128,7 +129,7 @@ class ModelPages:
             "models/show.html",
             page.viewer,
             **frame,
-            traffic=overview_charts(history) if history["total"]["requests"] else [],
+            traffic=await trio.to_thread.run_sync(overview_charts, history),
             build=build,
             deployment=await latest_deployment(page.api, frame["model_base"]),
             build_state=state_of(build["status"]) if build else None,

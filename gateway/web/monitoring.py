@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import trio
 from quart import Response
 
 from gateway.control import Control
@@ -40,7 +41,7 @@ class MonitoringPages:
             window_links=[(f"?window={name}", text) for name, text in _WINDOWS.items()],
             here_window=f"?window={window}",
             total=history["total"],
-            charts=traffic_charts(history),
+            charts=await trio.to_thread.run_sync(traffic_charts, history),
             pool=pool,
             sum=_sum(pool),
             refresh=_REFRESH,

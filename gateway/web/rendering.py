@@ -1,7 +1,8 @@
 """Renders the pages as HTML, and holds their static files.
 
 Templates escape all values, and a missing value is an error. A page is rendered in steps, and other
-tasks run in between: a table of a thousand rows takes longer than a millisecond.
+tasks run in between: a table of a thousand rows takes longer than a millisecond. A macro is one
+step, so long tables are in the template of their page, or in one that is included.
 
 Static files are read once. Their URLs contain a hash of the content, so browsers may cache them
 forever and still get a new version at once. That holds for the modules that a module imports, too.
@@ -33,7 +34,7 @@ _KINDS = {
 }
 _IMPORT = re.compile(rb'(?<=from "\./)([\w-]+\.js)(?=")')
 # Seconds of rendering before other tasks run.
-_STEP = 0.0005
+_STEP = 0.0002
 
 
 class StaticFile(NamedTuple):

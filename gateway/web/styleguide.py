@@ -2,6 +2,7 @@
 
 import math
 
+import trio
 from markupsafe import Markup
 from quart import Response
 
@@ -28,7 +29,7 @@ class StyleguidePages:
             columns=_COLUMNS,
             listing=Listing(page.query, sort="name"),
             sample=sample,
-            charts=_charts(),
+            charts=await trio.to_thread.run_sync(_charts),
             sparkline=charts.sparkline(
                 "Requests per second", [3, 5, 2, 8, None, 6, 9, 12.4], unit="/s"
             ),

@@ -19,7 +19,9 @@ _MIB = 1024 * 1024
 
 def overview_charts(history: dict[str, Any]) -> list[tuple[str, str, Markup]]:
     """What a model's overview shows of its traffic: a label, the value of the whole window, and a
-    small chart."""
+    small chart. Nothing of a model without traffic."""
+    if not history["total"]["requests"]:
+        return []
     series, total, step = history["series"], history["total"], history["step"]
     seconds = step * max(1, len(history["times"]))
     rates = [count / step for count in series["requests"]]

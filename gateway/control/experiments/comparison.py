@@ -62,11 +62,11 @@ class Comparison:
                     series[key] = array("d")
                 series[key].extend(((point.time - began) / 1000, value))
 
-    def parts(self) -> Iterator[bytes]:
+    def parts(self, most_series: int = MOST_KEYS, most_drawn: int = MOST_DRAWN) -> Iterator[bytes]:
         """`"metrics":{...},"series":{...},"left_out_keys":0` as JSON, in parts. Call it once.
 
         `metrics` has, for each key, the last value in each experiment, null for none. `series` has
-        the keys of which an experiment tracked several numbers.
+        the first keys of which an experiment tracked several numbers.
         """
         keys = sorted(self._keys)
         yield b'"metrics":{'
@@ -74,24 +74,24 @@ class Comparison:
             values = [each.get(key) for each in self._latest]
             yield b"%b%b:%b" % (b"," if number else b"", _write(key), _write(values))
         yield b'},"series":{'
-        first = True
+        sent = 0
         for key in keys:
             # Freed here: to free all at once would take 10 ms.
             drawn = [each.pop(key, _NOTHING) for each in self._series]
-            if max(map(len, drawn), default=0) < 4:
+            if max(map(len, drawn), default=0) < 4 or sent == most_series:
                 continue
-            yield b"%b%b:[" % (b"" if first else b",", _write(key))
-            first = False
+            yield b"%b%b:[" % (b"," if sent else b"", _write(key))
+            sent += 1
             for number, each in enumerate(drawn):
-                yield (b"," if number else b"") + _write(_thinned(each))
+                yield (b"," if number else b"") + _write(_thinned(each, most_drawn))
             yield b"]"
         yield b'},"left_out_keys":%d' % len(self._left_out)
 
 
-def _thinned(series: Series) -> list[tuple[float, float]]:
-    """At most MOST_DRAWN of the values, evenly chosen, the first and the last among them."""
+def _thinned(series: Series, most: int) -> list[tuple[float, float]]:
+    """At most so many of the values, evenly chosen, the first and the last among them."""
     last = len(series) // 2 - 1
-    if last < MOST_DRAWN:
+    if last < most:
         return list(zip(series[::2], series[1::2], strict=True))
-    chosen = (2 * (number * last // (MOST_DRAWN - 1)) for number in range(MOST_DRAWN))
+    chosen = (2 * (number * last // (most - 1)) for number in range(most))
     return [(series[each], series[each + 1]) for each in chosen]

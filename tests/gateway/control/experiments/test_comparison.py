@@ -11,7 +11,7 @@ from store import RunMetric
 from tests.support.gateway import Json
 
 
-def compared(*experiments: list[tuple[str, object, int]], turn: int = 2) -> Json:
+def compared(*experiments: list[tuple[str, object, int]], turn: int = 2, **most: int) -> Json:
     """What is told of these, added in turns."""
     made = Comparison()
     for each in experiments:
@@ -19,7 +19,7 @@ def compared(*experiments: list[tuple[str, object, int]], turn: int = 2) -> Json
         made.begin()
         for first in range(0, len(points), turn):
             made.add(points[first : first + turn])
-    return dict(json.loads(b"{%b}" % b"".join(made.parts())))
+    return dict(json.loads(b"{%b}" % b"".join(made.parts(**most))))
 
 
 def test_series_has_numbers_only() -> None:
@@ -41,11 +41,21 @@ def test_comparison_of_nothing_is_empty() -> None:
     assert compared([], []) == nothing
 
 
-def test_series_is_thinned(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_series_is_thinned() -> None:
     """As many of its values as can be drawn, evenly, the first and the last among them."""
-    monkeypatch.setattr(comparison, "MOST_DRAWN", 5)
-    [drawn] = compared([("a", number, number * 1000) for number in range(1001)])["series"]["a"]
+    points: list[tuple[str, object, int]] = [("a", n, n * 1000) for n in range(1001)]
+    [drawn] = compared(points, most_drawn=5)["series"]["a"]
     assert [value for _, value in drawn] == [0, 250, 500, 750, 1000]
+
+
+def test_only_the_first_series_are_sent() -> None:
+    """As many as are asked for; their metrics are all there."""
+    points: list[tuple[str, object, int]] = [
+        (key, n, n) for n in range(3) for key in ("c", "a", "b")
+    ]
+    told = compared(points, most_series=2)
+    assert list(told["series"]) == ["a", "b"]
+    assert list(told["metrics"]) == ["a", "b", "c"]
 
 
 def test_comparison_has_the_first_keys_only(monkeypatch: pytest.MonkeyPatch) -> None:
