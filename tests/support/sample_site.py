@@ -86,8 +86,9 @@ class SampleSite(NamedTuple):
 
 _FOLDER = "/projects/<project_id>/files/<path:path>"
 _OUTPUT = "/projects/<project_id>/experiments/<experiment_id>/file"
+_CHANGES = "/projects/<project_id>/models/<model_id>/builds/<build_id>/changes"
 _PATHS = {_FOLDER: "data"}
-_QUERIES = {_OUTPUT: "?path=residuals.csv"}
+_QUERIES = {_OUTPUT: "?path=residuals.csv", _CHANGES: "?file=predict.py"}
 # A stream of events, and a download.
 NO_PAGES = ("/events", "/admin/activity/export")
 
@@ -124,6 +125,7 @@ def populate(gateway: Gateway, folder: Path, requests: int = 30, *, long: str = 
     write(folder / "iris", {"predict.py": _PREDICT.replace("-0.3665", "-0.3631")})
     second = _deployed(gateway, model, f"Fitted again. {long}", replicas=2)
     _call(gateway, model, requests)
+    _aggregate(gateway, second)
     empty = client.post("/projects", {"name": long, "template": "blank"})
     broken = gateway.model(project, long)
     failed = gateway.build(broken, "fit.py", "no_such_function")
@@ -167,4 +169,15 @@ def _call(gateway: Gateway, model: Json, count: int) -> None:
     """Some of the calls fail in the model."""
     for number in range(count):
         length = 99.0 if number % 13 == 5 else 1 + number % 50 / 10
-        gateway.call(model, {"petal_length": length})
+        reply = gateway.call(model, {"petal_length": length})
+        if reply.status == 200:
+            truth = {"actual_width": length * 0.4 - 0.3, "flower": "iris"}
+            measured = {"prediction_uuid": reply.body["response"]["uuid"], "metrics": truth}
+            gateway.client.post("/metrics/delayed", measured)
+
+
+def _aggregate(gateway: Gateway, deployment: Json) -> None:
+    for n in range(5):
+        metrics = {"mean_sq_err": 0.02 + n / 100, "predictions": 10}
+        aggregate = {"model_deployment_crn": deployment["crn"], "metrics": metrics}
+        gateway.client.post("/metrics/aggregate", aggregate)
