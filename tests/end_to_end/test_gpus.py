@@ -288,6 +288,34 @@ def test_deployment_waits_for_another_model(
     assert gateway.finished(waiting, path)["status"] == "deployed"
 
 
+def test_build_does_not_wait_for_a_gpu(
+    gateway: Gateway, model: Made, models: list[Made], project: Json
+) -> None:
+    """While all GPUs are held a build leaves its probe out and says so, its deployment waits, and
+    an experiment waits without taking its turn."""
+    deploy(gateway, model, nvidia_gpus=3)
+    path = f"{at(models[1].model)}/builds"
+    asked = {"file_path": "gpu.py", "function_name": "seen", "example": {}, "fresh": True}
+    config = {"nvidia_gpus": 1}
+    build = gateway.client.post(
+        path, {**asked, "auto_deploy_model": True, "auto_deployment_config": config}
+    )
+    assert gateway.finished(build, path, pause=0.1)["status"] == "built"
+    log = DataFolder(gateway.data).build_log(build["id"]).read_text()
+    assert "The model is not tested: not enough GPUs: asked 1, 0 of 3 free" in log
+    experiments = f"/projects/{project['id']}/experiments"
+    waiting = gateway.client.post(experiments, {"script": "script.py", "nvidia_gpus": 1})
+    other = gateway.client.post(experiments, {"script": "script.py"})
+
+    def state(experiment: Json) -> Json:
+        return gateway.client.get(f"{experiments}/{experiment['id']}")
+
+    until(lambda: state(other)["status"] == "succeeded", 60)
+    assert state(waiting)["waiting_for"].startswith("GPUs: asked 1, 0 of 3 free")
+    gateway.client.post(f"{experiments}/{waiting['id']}:stop")
+    assert state(waiting)["status"] == "stopped"
+
+
 def test_experiment_gets_its_gpus(gateway: Gateway, machine: FakeGpus, project: Json) -> None:
     """A script sees the GPUs that it asked for."""
     path = f"/projects/{project['id']}/experiments"

@@ -566,8 +566,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def site_models(self, body: bytes) -> None:
         active = [each for each in self.state.models.values() if each["status"]]
-        takes: Json = {"requested": {"cpu": 2.0, "memory_bytes": 1 << 30}}
-        takes |= {"used": {"cpu": 0.257, "memory_bytes": 64 << 20}, "build_number": 1}
+        takes: Json = {"requested": {"cpu": 2.0, "memory_bytes": 1 << 30, "gpus": 2}}
+        takes |= {"used": {"cpu": 0.257, "memory_bytes": 64 << 20, "gpus": 0.5}}
+        takes |= {"build_number": 1}
         about = {"deployer": {"username": "ada"}, "deployed_at": NOW, "waiting": 3}
         same = ("id", "name", "project", "status", "replicas_ready", "replicas_wanted")
         of_model = [{name: each[name] for name in same} for each in active]

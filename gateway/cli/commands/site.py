@@ -136,6 +136,7 @@ def _models_table(models: Sequence[Json]) -> str:
             f"{each['used']['cpu']:.2f} of {each['requested']['cpu']:g}",
             f"{each['used']['memory_bytes'] / MIB:.0f} of "
             f"{mib(each['requested']['memory_bytes'], 0)}",
+            f"{each['used']['gpus']:.2f} of {each['requested']['gpus']}",
             each["waiting"],
             each["build_number"],
             each["deployer"].get("username", ""),
@@ -143,5 +144,5 @@ def _models_table(models: Sequence[Json]) -> str:
         )
         for each in models
     ]
-    asked = ("CPU", "MEMORY", "WAITING", "BUILD", "BY", "DEPLOYED (UTC)")
+    asked = ("CPU", "MEMORY", "GPUS", "WAITING", "BUILD", "BY", "DEPLOYED (UTC)")
     return table(("MODEL", "STATUS", "REPLICAS", *asked), rows)

@@ -22,6 +22,7 @@ kernel = "python3.11"
 replicas = 3
 cpu = 0.5
 memory = "512MiB"
+gpus = 1
 network = "outward"
 auth = false
 build_script = "build.sh"
@@ -55,6 +56,7 @@ def test_deploy_takes_all_keys_of_the_file(state: State, folder: Path, predictd:
     first, second = state.deployments.values()
     sizes = (first["replicas"], first["cpu"], first["memory"], first["network"])
     assert sizes == (3, 0.5, 0.5, "outward")
+    assert (first["nvidia_gpus"], second["nvidia_gpus"]) == (1, 0)
     assert first["environment"] == '{"STAGE": "test", "MORE": "x"}'
     assert [model["auth_enabled"] for model in state.models.values()] == [False, True]
     assert second["replicas"] == 2

@@ -32,7 +32,7 @@ async def test_pages_show_gpus(gateway: Gateway, browser: Browser, tmp_path: Pat
     build = await gateway.built(model, "badly.py:behave")
 
     new = (await browser.get(f"{project}/models/new")).text
-    assert "the machine has 2" in new
+    assert "per replica, of 2" in new
     experiment = (await browser.get(f"{project}/experiments/new")).text
     assert "The machine has 2." in experiment
     form = (await browser.get(f"{build}/deploy")).text

@@ -43,11 +43,13 @@ def test_deploy_uploads_the_folder_and_answers(
 
 def test_deploy_again_adds_a_build(state: State, folder: Path, predictd: Predictd) -> None:
     """The same folder and function is the same model: it gets one more build, sized as before."""
-    predictd("deploy", "model.py:add", "--replicas", "3", "--memory", "512MiB", "--env", "A=1")
+    sizes = ("--replicas", "3", "--memory", "512MiB", "--gpus", "2")
+    predictd("deploy", "model.py:add", *sizes, "--env", "A=1")
     assert predictd("deploy", "model.py:add", "--comment", "better").code == 0
     assert len(state.projects) == len(state.models) == 1
     first, second = state.deployments.values()
     assert (second["build_number"], second["replicas"], second["memory"]) == (2, 3, 0.5)
+    assert (first["nvidia_gpus"], second["nvidia_gpus"]) == (2, 2)
     assert (first["environment"], second["environment"]) == ('{"A": "1"}', "{}")
     assert (first["status"], second["status"]) == ("stopped", "deployed")
 

@@ -83,6 +83,6 @@ def test_models(state: State, folder: Path, predictd: Predictd) -> None:
     predictd("deploy", "model.py:add")
     headings, line = predictd("site", "models").out.splitlines()
     assert headings.split("  ")[0] == "MODEL"
-    row = "sums/add deployed 2/2 0.26 of 2 64 of 1,024 MiB 3 1 ada 2026-11-21 02:35:00"
+    row = "sums/add deployed 2/2 0.26 of 2 64 of 1,024 MiB 0.50 of 2 3 1 ada 2026-11-21 02:35:00"
     assert " ".join(line.split()) == row
     assert predictd("site", "models", "--json").json["models"][0]["waiting"] == 3
