@@ -72,7 +72,7 @@ def make_app(control: Control, services: Services, hosts: AllowedHosts) -> Quart
     app.asgi_http_class = _under_a_grant(control.accounts.grants)
     router = admin_router(control, services.connections)
     router.register(app)
-    website = Website(control)
+    website = Website(control, services.connections.answers.total)
     website.register(app)
     app.request_class = _request_class(app, router, website, control.settings)
     _add_health(app, control, services.health, cache(lambda: msgspec.json.encode(openapi(ROUTES))))

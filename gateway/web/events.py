@@ -17,7 +17,7 @@ class EventPages:
     def __init__(self, control: Control, router: PageRouter) -> None:
         self._router = router
         records = control.records
-        self._live = LivePages(lambda: records.changes, control.tasks)
+        self._live = LivePages(lambda: records.changes, router.calls, control.tasks)
 
     @routing.get(PATH, "follow the live regions of a page, or the lines of a try")
     async def follow(self, page: PageRequest) -> Response:

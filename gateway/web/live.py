@@ -7,8 +7,9 @@ So a page that is live needs no code of its own, and shows what it shows when it
 
 Something may have changed when the database has changed, and after the seconds that the handler
 states where it shows what only memory knows (`refresh`). All open pages together take a bounded
-share of the event loop: they are rendered one after another, with pauses that are `_REST` times as
-long as the rendering. With many open pages each is refreshed less often.
+share of the event loop, a tenth where no model is called and a hundredth where many are: they are
+rendered one after another, with pauses that are as much longer than the rendering. With many open
+pages each is refreshed less often.
 """
 
 import re
@@ -29,8 +30,9 @@ MOST_STREAMS, MOST_STREAMS_OF_ONE = 1000, 32
 SELDOM = 30.0
 # Seconds between two looks at whether the database has changed.
 _LOOK = 0.25
-# A pause after a rendering, in multiples of its time.
-_REST = 9.0
+# A pause after a rendering, in multiples of its time: the more calls of models are answered a
+# second, the longer it is, between these.
+_REST, _LONGEST_REST = 9.0, 99.0
 # A comment, so that proxies and browsers keep the connection.
 _ALIVE = b": \n\n"
 _REGION = re.compile(r'<div id="([\w-]+)" data-live>(.*?)</div><!--live-->', re.DOTALL)
@@ -68,10 +70,14 @@ class PageGone(Exception):
 
 
 class LivePages:
-    """All open pages; `changes` is a number that grows when the database changes."""
+    """All open pages. `changes` is a number that grows when the database changes; `calls` is the
+    number of calls of models that were answered."""
 
-    def __init__(self, changes: Callable[[], int], tasks: Tasks) -> None:
+    def __init__(self, changes: Callable[[], int], calls: Callable[[], int], tasks: Tasks) -> None:
         self._changes = changes
+        self._calls = calls
+        # When the last rendering ended, and the calls until then.
+        self._last: tuple[float, int] = (0.0, 0)
         self._tasks = tasks
         self._open: dict[object, str] = {}
         self._changed = trio.Event()
@@ -117,8 +123,14 @@ class LivePages:
             began = trio.current_time()
             page = await render()
             ended = trio.current_time()
-            self._next_turn = ended + _REST * (ended - began)
+            self._next_turn = ended + self._rest(ended) * (ended - began)
         return page
+
+    def _rest(self, now: float) -> float:
+        """As many renderings as there were calls of models a second since the last one."""
+        (then, before), self._last = self._last, (now, self._calls())
+        calls = (self._last[1] - before) / max(now - then, 0.001)
+        return min(_LONGEST_REST, max(_REST, calls))
 
     def _watch(self) -> None:
         if not self._watching:

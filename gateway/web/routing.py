@@ -160,10 +160,11 @@ def _declare(**stated: Any) -> Callable[[H], H]:
 class PageRouter:
     """Registers the pages and runs their handlers; makes the replies that all pages share."""
 
-    def __init__(self, control: Control, rendering: Rendering) -> None:
+    def __init__(self, control: Control, rendering: Rendering, calls: Callable[[], int]) -> None:
         self._control = control
         self._rendering = rendering
         self.try_lines = TryLines()
+        self.calls = calls
         self._table: RouteTable[Page] = RouteTable(())
         self._app: QuartTrio
         self._api: Api

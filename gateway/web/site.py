@@ -1,5 +1,7 @@
 """The website as a whole: its pages and static files, its error pages, the check of sessions."""
 
+from collections.abc import Callable
+
 from quart import Request, Response, request
 from quart_trio import QuartTrio
 
@@ -76,9 +78,10 @@ PAGES = routes_of(Page, *NOUNS)
 class Website:
     """All pages."""
 
-    def __init__(self, control: Control) -> None:
+    def __init__(self, control: Control, calls: Callable[[], int]) -> None:
+        """`calls` returns how many calls of models were answered."""
         self._rendering = Rendering()
-        self.router = PageRouter(control, self._rendering)
+        self.router = PageRouter(control, self._rendering, calls)
         self._nouns = [noun(control, self.router) for noun in NOUNS]
 
     def register(self, app: QuartTrio) -> None:
