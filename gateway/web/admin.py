@@ -10,8 +10,8 @@ from quart import Response
 
 from gateway.control import Control
 from gateway.web import routing
+from gateway.web.home_items import attention
 from gateway.web.routing import PageRequest, PageRouter, redirect
-from gateway.web.states import state_of
 
 PATH = "/admin"
 # In the order of CDSW.
@@ -27,6 +27,7 @@ TABS = (
 _REFRESH = 5.0  # seconds; the use of CPU and memory changes without the database
 _CHECKING = 1.0
 _LATEST = 10
+_MOST = 1000  # models that are looked at
 _WORST = ("missing", "warning", "ok")
 
 
@@ -59,6 +60,7 @@ class AdminPages:
         frame = admin_frame(PATH)
         site = await page.api.get("/site")
         models = await page.api.items("/site/models", "models")
+        all_models = await page.api.get("/models", page_size=_MOST, sort="-updated_at")
         entries = (await page.api.get("/audit", page_size=_LATEST))["entries"]
         return await self._router.reply(
             "admin/overview.html",
@@ -66,7 +68,7 @@ class AdminPages:
             **frame,
             site=site,
             totals=totals(models),
-            failed=[(m, state_of(m["status"])) for m in models if m["status"] == "failed"],
+            attention=[each for each in attention(all_models["models"]) if each.tone != "busy"],
             entries=entries[::-1],
             refresh=_REFRESH,
         )

@@ -15,7 +15,8 @@ _WORST: tuple[Tone, ...] = ("bad", "warn", "busy")
 _PAGE = re.compile(
     r"/projects/[\w-]+(?:/models/[\w-]+(?:/builds/[\w-]+(?=/|$))?|/experiments/[\w-]+)?(?=/|:|$)"
 )
-_NO_ACTIVITY = ("sign_in", "sign_out", "link.redeem")
+_NO_ACTIVITY = ("sign_in", "sign_out", "link.create", "link.redeem")
+_LONGEST = 100
 
 
 class Attention(NamedTuple):
@@ -86,9 +87,11 @@ def own_entries(entries: Sequence[dict[str, Any]]) -> list[OwnEntry]:
 
 
 def _shown(entry: dict[str, Any]) -> OwnEntry:
-    # The notes of the lookup name the object: `project iris; model petals`.
-    by, _, notes = entry["detail"].partition("; ")
-    detail = notes if by.startswith("by ") else entry["detail"]
+    # The last notes name the object: `by session; name, file_path; project iris; petals`.
+    notes = entry["detail"].split("; ")
+    name = "" if notes[-1].startswith("by ") else notes[-1]
+    if len(notes) > 1 and notes[-2].startswith("project "):
+        name = f"{name} ({notes[-2]})"
     found = _PAGE.match(entry["object"])
     gone = entry["action"].endswith(".delete") and entry["outcome"] == "done"
     path = found[0] if found and not gone else ""
@@ -97,6 +100,6 @@ def _shown(entry: dict[str, Any]) -> OwnEntry:
         entry["created_at"],
         entry["action"],
         entry["outcome"],
-        detail or entry["object"],
+        name[:_LONGEST] or entry["object"],
         path,
     )
