@@ -11,7 +11,7 @@ from workers.log import Line, Log
 from workers.pool.fair_queue import QueueBudget
 from workers.pool.pool import Pool
 from workers.pool.slots import STOP_GRACE
-from workers.pool.statistics import PoolStatistics, SlotStatistics
+from workers.pool.statistics import WAITING_FOR_GPU, PoolStatistics, SlotStatistics
 from workers.process.command import Ended
 from workers.process.experiment import clear_run
 from workers.process.languages import PACKAGES, R_PACKAGES
@@ -41,6 +41,7 @@ __all__ = [
     "READABLE",
     "R_PACKAGES",
     "STOP_GRACE",
+    "WAITING_FOR_GPU",
     "WRITABLE",
     "Answered",
     "Busy",

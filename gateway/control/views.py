@@ -22,7 +22,7 @@ from gateway.crn import crn
 from gateway.data_folder import DataFolder
 from gateway.predictions.endpoints import Endpoints
 from store import Build, Database, Deployment, Experiment, Model
-from workers import Pool, PoolStatistics
+from workers import WAITING_FOR_GPU, Pool, PoolStatistics
 
 # Models that are read in one transaction; between two of them other tasks run.
 _BATCH = 50
@@ -168,10 +168,12 @@ class Views:
     def deployment(self, deployment: Deployment) -> DeploymentView:
         """The view of one deployment."""
         pool = self._deployments.pool(deployment.id)
+        statistics = pool.statistics() if pool else None
+        waiting_for = self._deployments.waiting_for(deployment.id)
         return DeploymentView(
             deployment=deployment,
-            statistics=pool.statistics() if pool else None,
-            waiting_for=self._deployments.waiting_for(deployment.id),
+            statistics=statistics,
+            waiting_for=waiting_for or (_gpus_lacking(statistics) if statistics else ""),
             crn=crn(self._instance_id, deployment.id),
         )
 
@@ -201,3 +203,10 @@ async def _facts(connection: aiosqlite.Connection, model_ids: list[str]) -> _Sto
         builds=await store.builds.latest_of(connection, model_ids),
         examples=await store.builds.examples(connection, model_ids),
     )
+
+
+def _gpus_lacking(statistics: PoolStatistics) -> str:
+    """How many replicas of a pool wait for GPUs, as after one was lost."""
+    slots = statistics.slots
+    waiting = sum(slot.status == WAITING_FOR_GPU for slot in slots)
+    return f"GPUs, for {waiting} of {len(slots)} replicas" if waiting else ""

@@ -226,7 +226,7 @@ def test_killed_replica_gives_its_gpu_to_the_next(gateway: Gateway, model: Made)
 )
 def test_lost_gpu_is_not_given_again(gateway: Gateway, machine: FakeGpus, model: Made) -> None:
     """The next replica gets a GPU that works; if none does it waits until one does."""
-    deploy(gateway, model, nvidia_gpus=1)
+    deployed = deploy(gateway, model, nvidia_gpus=1)
     [first] = held(gateway, model.model)
 
     def lose(lost: set[str]) -> None:
@@ -249,6 +249,8 @@ def test_lost_gpu_is_not_given_again(gateway: Gateway, machine: FakeGpus, model:
         lose(set(machine.uuids))
         waits = "waiting for a GPU"
         until(lambda: replicas(gateway, model.model)[0]["status"] == waits, 30)
+        deployment = gateway.client.get(f"{deployments(model)}/{deployed['id']}")
+        assert deployment["waiting_for"] == "GPUs, for 1 of 1 replicas"
     finally:
         for number in range(3):
             machine.change(number, lost=False)

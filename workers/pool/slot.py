@@ -9,7 +9,7 @@ import trio
 from workers.errors import StartFailed
 from workers.limits import Cause
 from workers.log import Log
-from workers.pool.statistics import SlotStatistics
+from workers.pool.statistics import WAITING_FOR_GPU, SlotStatistics
 from workers.reactor.timers import Timer
 from workers.replica.lifecycle import StopReason
 from workers.replica.replica import Replica
@@ -69,7 +69,7 @@ class Slot:
         replica = self.replica
         return SlotStatistics(
             name=self.name,
-            status="waiting for a GPU" if self.vacant else _status(replica),
+            status=WAITING_FOR_GPU if self.vacant else _status(replica),
             pid=replica.process.command_pid if replica and replica.process else None,
             uptime=now - replica.started_at if replica else 0.0,
             received=self.received,
@@ -89,4 +89,4 @@ class Slot:
 def _status(replica: Replica | None) -> str:
     if replica is None:
         return "waiting to start"
-    return "waiting for a GPU" if replica.waiting else replica.state.value
+    return WAITING_FOR_GPU if replica.waiting else replica.state.value

@@ -2,6 +2,9 @@
 
 import msgspec
 
+# The status of a slot whose replica waits for a GPU, or that is vacant.
+WAITING_FOR_GPU = "waiting for a GPU"
+
 
 class SlotStatistics(msgspec.Struct, frozen=True, kw_only=True):
     """One slot as it is now. Counts are since the pool was opened; `uptime` in seconds.
