@@ -8,7 +8,7 @@ from tests.support.served_gateway import Gateway
 
 def test_actions_are_a_menu_on_a_phone(gateway: Gateway, signed_in: Page, person: Person) -> None:
     """On a phone the actions of a model open by a button, without scripts; on a wide screen they
-    stand beside the heading."""
+    are beside the heading."""
     client = gateway.client
     project = client.post("/projects", {"name": f"phone-{person.name}", "template": "blank"})
     base = f"/projects/{project['id']}"
