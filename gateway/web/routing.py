@@ -93,18 +93,6 @@ class PageRequest(msgspec.Struct, frozen=True, kw_only=True):
         """Whether the user may do something, so that a page offers it."""
         return is_allowed(self.accounts, needs, project_id)
 
-    def audit_event(self, action: str, path: str, *, makes: bool = False) -> AuditEvent:
-        """The audit event of a change by this user."""
-        mark_audited()
-        return AuditEvent(
-            user=self.user.name,
-            address=self.browser.address,
-            action=action,
-            object=path,
-            detail="by session",
-            makes=makes,
-        )
-
 
 class Page(route_declaration.Route, frozen=True, kw_only=True):
     """The route of a page, or of a form on one, which has at most `max_form` bytes. A `public` page

@@ -9,11 +9,11 @@ import pytest
 from gateway.errors import CATALOGUE, Code, Refusal
 from gateway.web.csrf import form_token
 from gateway.web.home_items import attention, counts, own_entries
-from gateway.web.keys import KINDS, LIFETIMES, new_key
+from gateway.web.keys import KINDS, LIFETIMES, asked_key
 from gateway.web.rendering import Rendering, Viewer, sentence
 from gateway.web.routing import local_path
 from gateway.web.states import model_state
-from store import User
+from store import User, as_text
 
 RENDERING = Rendering()
 HOSTILE = """</pre><script>alert(1)</script><img src=x onerror='alert("1")'>"""
@@ -180,13 +180,14 @@ def test_local_path_drops_other_sites(text: str) -> None:
 
 
 def test_what_the_form_of_keys_offers() -> None:
-    """Each kind and each lifetime of the page can be made; anything else is refused."""
+    """Each kind and each lifetime of the page can be asked for; anything else is refused."""
     now = datetime(2026, 11, 21, tzinfo=UTC)
     for kind in KINDS:
         for name, life in LIFETIMES.items():
-            asked = new_key({"kind": kind, "expires": name, "comment": " ci "}, now)
-            assert (asked.kind, asked.comment, asked.never) == (kind, "ci", life is None)
-            assert asked.expires == (now + life if life else None)
+            asked = asked_key({"kind": kind, "expires": name, "comment": " ci "}, now)
+            assert (asked.kind, asked.body["comment"]) == (kind, "ci")
+            expires = as_text(now + life) if life else "never"
+            assert asked.body["expiry_date"] == expires
     for form in ({}, {"kind": "admin", "expires": "never"}, {"kind": "api", "expires": "9 years"}):
         with pytest.raises(Refusal):
-            new_key(form, now)
+            asked_key(form, now)
