@@ -217,6 +217,32 @@ def test_file_runs_from_its_folder_in_the_global_environment(
     assert replica.predict(None).body == [10, "source('src/more.R')", True]
 
 
+def test_libraries_of_the_project_do_not_hide_ours(converse: Converse, tmp_path: Path) -> None:
+    """The library of the build comes first and `cml` is found, also where `.Renviron` names other
+    libraries."""
+    (tmp_path / ".Renviron").write_text("R_LIBS_USER=/nowhere\nR_LIBS=/also/nowhere\n")
+    (tmp_path / "build" / "library").mkdir(parents=True)
+    (tmp_path / "model.R").write_text("library(cml)\npredict <- function(args) .libPaths()[[1]]\n")
+    replica = converse(HOME=str(tmp_path), VIRTUAL_ENV=str(tmp_path / "build"))
+    assert replica.start(tmp_path, "model.R", "predict").kind == READY
+    assert replica.predict(None).body == str(tmp_path / "build" / "library")
+
+
+def test_forked_workers_compute_for_the_function(load: Load) -> None:
+    """parallel::mclapply, which forks, works in a function."""
+    squares = "unlist(parallel::mclapply(args, function(n) n^2, mc.cores = 2))"
+    replica = load(f"predict <- function(args) {squares}\n")
+    for _ in range(3):
+        assert replica.predict([1, 2, 3, 4]).body == [1, 4, 9, 16]
+
+
+def test_refused_port_has_a_hint(load: Load) -> None:
+    """The error of a cluster of sockets, which needs a port by number, says what allows it."""
+    failed = "creation of server socket failed: port 11157 cannot be opened"
+    raised = load(f"predict <- function(args) stop('{failed}')").predict(None)
+    assert raised.body["message"].startswith(f"{failed} (it may listen on TCP ports by `--network")
+
+
 def test_file_in_latin1_is_read(load: Load) -> None:
     """A file that is not UTF-8 is read as latin1, and one in UTF-8 as that."""
     source = 'predict <- function(args) c("Größe", nchar("Größe"))\n'

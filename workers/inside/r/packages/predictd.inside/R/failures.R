@@ -8,10 +8,18 @@
 # The type and text of a condition, ready to be sent.
 describe <- function(problem) {
     message <- tryCatch(
-        .cut(as_utf8(paste(conditionMessage(problem), collapse = "\n")), .LONGEST_MESSAGE),
+        .hinted(.cut(as_utf8(paste(conditionMessage(problem), collapse = "\n")), .LONGEST_MESSAGE)),
         error = function(e) "(no text: its conditionMessage raised an error)"
     )
     list(type = substr(as_utf8(class(problem)[[1L]]), 1L, .LONGEST_NAME), message = message)
+}
+
+# The next step, where R's text does not say it: a model may listen on a TCP port by number, as a
+# cluster of sockets does, only with `network: listen`.
+.hinted <- function(text) {
+    if (!grepl("creation of server socket failed", text, fixed = TRUE))
+        return(text)
+    paste(text, "(it may listen on TCP ports by `--network listen`; parallel::mclapply needs none)")
 }
 
 .cut <- function(text, most) {

@@ -11,7 +11,7 @@
 
 # Serves one model by the wire on these two descriptors until the gateway closes it.
 serve <- function(descriptors, packages) {
-    .libPaths(c(Sys.getenv("R_LIBS"), strsplit(Sys.getenv("R_LIBS_USER"), ":", fixed = TRUE)[[1L]]))
+    .find_packages(packages)
     open_wire(descriptors)
     # At once, as they happen: R itself keeps them until it is back at its prompt, which is never.
     options(warn = 1L)
@@ -37,6 +37,13 @@ serve <- function(descriptors, packages) {
         return()
     message <- sub("\n$", "", sub("^Error( in .*?)? : |^Error: ", "", geterrmessage(), perl = TRUE))
     send(frame(.RAISED, book$id, encode(describe(simpleError(message)))))
+}
+
+# Packages of the build come first, then ours. A project's `.Renviron` may name other libraries in
+# the variables that say so at the start.
+.find_packages <- function(packages) {
+    named <- strsplit(Sys.getenv(c("R_LIBS", "R_LIBS_USER")), ":", fixed = TRUE)
+    .libPaths(c(file.path(Sys.getenv("VIRTUAL_ENV"), "library"), unlist(named), packages))
 }
 
 .text_of <- function(body) {
