@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -39,6 +40,7 @@ async def model(shared: Gateway, made: dict[str, str]) -> str:
         key = await shared.key(made["model"])
         for n in range(30):
             request = {"predicted": n + 0.5, "kind": "<b>odd</b>" if n % 3 else "plain"}
+            request["<i>name</i>"] = n
             uuid = (await shared.call(key, request)).json()["response"]["uuid"]
             truth = {"actual": 2.0 * n, "actual_kind": "plain"}
             await shared.post("/metrics/delayed", {"prediction_uuid": uuid, "metrics": truth})
@@ -107,6 +109,14 @@ async def test_predictions_beside_their_truth(administrator: Browser, model: str
     assert "Equal over time" in labels
     odd = (await administrator.get(f"{model}/metrics/compare?x=nothing&y=%3Ci%3E")).text
     assert ("<i>" in odd, "No prediction has both" in odd) == (False, True)
+
+
+async def test_names_of_values_stay_text(administrator: Browser, model: str) -> None:
+    """Markup in the name of a value is shown as what it is, in tables, charts and forms."""
+    name = quote("input.<i>name</i>")
+    for path in ("", f"?value={name}", "/predictions", "/compare", f"/compare?x={name}&y={name}"):
+        page = (await administrator.get(f"{model}/metrics{path}")).text
+        assert ("<i>" in page, "&lt;i&gt;name&lt;/i&gt;" in page) == (False, True), path
 
 
 async def test_aggregates_of_a_model(administrator: Browser, model: str) -> None:
