@@ -43,6 +43,23 @@ def half(shelf: BuildStore, name: str) -> Path:
     return folder
 
 
+def test_environment_of_r_needs_its_r(shelf: BuildStore, tmp_path: Path) -> None:
+    """An environment whose Python or R was removed has to be made again."""
+    python, rscript = tmp_path / "python3", tmp_path / "Rscript"
+    programs = shelf.environments.virtualenv("one") / "bin"
+    programs.mkdir(parents=True)
+    for program, name in ((python, "python"), (rscript, "Rscript")):
+        program.touch(0o755)
+        (programs / name).symlink_to(program)
+    assert shelf.environments.has_interpreter("one")
+    rscript.unlink()
+    assert not shelf.environments.has_interpreter("one")
+    (programs / "Rscript").unlink()
+    assert shelf.environments.has_interpreter("one")
+    python.unlink()
+    assert not shelf.environments.has_interpreter("one")
+
+
 async def test_build_is_sealed_once(shelf: BuildStore) -> None:
     """A build is sealed with its manifest, once."""
     folder = half(shelf, "one")
