@@ -3,7 +3,7 @@
 from typing import Any
 
 import trio
-from quart import Response
+from quart import Response, request
 
 from gateway.control import Control
 from gateway.errors import API_PREFIX, Refusal
@@ -72,7 +72,9 @@ class MonitoringPages:
     @routing.get(f"{PATH}/logs", "show the logs of a model's replicas")
     async def logs(self, page: PageRequest, project_id: str, model_id: str) -> Response:
         frame = await _frame(page, project_id, model_id)
-        wanted = {name: page.query.get(name, "") for name in ("stream", "replica", "request")}
+        wanted = {name: page.query.get(name, "") for name in ("replica", "request")}
+        streams = request.args.getlist("stream")
+        wanted["stream"] = streams[0] if len(streams) == 1 else ""
         model = url("projects", project_id, "models", model_id)
         refused, text = None, ""
         try:

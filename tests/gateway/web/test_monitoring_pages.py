@@ -39,6 +39,9 @@ async def test_pages_show_real_traffic(
     assert "Traceback" in logs
     assert "data-log" not in logs
     assert "data-log" in (await administrator.get(f"{model}/monitoring/logs")).text
+    streams = (await administrator.get(f"{model}/monitoring/logs?stream=stderr")).text
+    assert "stream=stderr" in streams
+    assert streams.count(" checked> std") == 1
     odd = await administrator.get(f"{model}/monitoring/logs?replica=%3Cb%3E")
     assert (odd.status_code, "<b>" in odd.text) == (400, False)
 
