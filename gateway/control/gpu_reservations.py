@@ -158,11 +158,12 @@ class GpuReservations:
 
     def _missing(self, asked: GpuReservation, before: GpuReservation | None) -> int | None:
         """How many of `before` it needs to take: 0 if enough are free, None if it has to wait."""
-        own = before.count if before else 0
-        if self._over_limit(asked, own):
-            return None
-        free = max(0, self._free()) if self._is_next(asked) else 0
-        taken = max(0, asked.count - free)
+        free = self._free() if self._is_next(asked) else 0
+        if most := self._settings.current.project_gpus:
+            free = min(free, most - self._of_project(asked.project_id))
+        taken = max(0, asked.count - max(0, free))
+        # What this replaces may have ended meanwhile.
+        own = before.count if before is not None and before in self._reserved else 0
         return taken if taken <= own else None
 
     def _free(self) -> int:
@@ -171,9 +172,9 @@ class GpuReservations:
     def _of_project(self, project_id: str) -> int:
         return sum(each.count for each in self._reserved if each.project_id == project_id)
 
-    def _over_limit(self, asked: GpuReservation, own: int = 0) -> bool:
+    def _over_limit(self, asked: GpuReservation) -> bool:
         most = self._settings.current.project_gpus
-        return most > 0 and self._of_project(asked.project_id) - own + asked.count > most
+        return most > 0 and self._of_project(asked.project_id) + asked.count > most
 
     def _is_next(self, asked: GpuReservation) -> bool:
         """Whether nothing that waits comes before it."""

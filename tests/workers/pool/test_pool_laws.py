@@ -5,7 +5,7 @@ import msgspec
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from tests.support.reactor_stage import Actor, Caller, Stage, counts
+from tests.support.reactor_stage import REPLICA, Actor, Caller, Stage, counts
 from workers.pool.fair_queue import QueueBudget
 from workers.pool.pool import Pool
 from workers.replica import wire
@@ -15,6 +15,8 @@ from workers.replica.ticket import Abandoned, Busy, NotReady
 
 class AnyOrder(RuleBasedStateMachine):
     """Callers, processes, an operator and time, each doing anything that it may do."""
+
+    replica = REPLICA
 
     def __init__(self) -> None:
         super().__init__()
@@ -26,6 +28,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     def open(self) -> Pool:
         pool = self.stage.open_pool(
+            self.replica,
             replicas=2,
             request_timeout=3.0,
             start_tries=0,
@@ -215,7 +218,43 @@ class AnyOrder(RuleBasedStateMachine):
             self.stage.close()
 
 
+class AnyOrderWithGpus(AnyOrder):
+    """The same where replicas hold GPUs: they are restarted in place, and slots become vacant."""
+
+    replica = msgspec.structs.replace(REPLICA, gpus=1)
+
+    @rule(slot=st.integers(0, 1))
+    def restart(self, slot: int) -> None:
+        pool = self.pools[-1]
+        if not pool._closing and not list(pool._slots)[slot].vacant:
+            pool._slots._renew(list(pool._slots)[slot], StopReason.STOPPED)
+
+    @rule(count=st.integers(1, 2))
+    def vacate(self, count: int) -> None:
+        if not self.pools[-1]._closing:
+            self.pools[-1].vacate(count)
+
+    @rule()
+    def fill_vacant(self) -> None:
+        self.pools[-1].fill_vacant()
+
+    @invariant()
+    def who_is_recycled_serves_until_its_successor_does(self) -> None:
+        """Here it ends first; no slot ever has a successor."""
+        assert not any(slot.successor for pool in self.pools for slot in pool._slots)
+
+    @invariant()
+    def a_slot_has_one_replica_that_does_not_leave(self) -> None:
+        leaving = (State.DRAINING, State.STOPPING, State.GONE)
+        for pool in self.pools:
+            stay = [slot for r, slot in pool._slot_of.items() if r.state not in leaving]
+            assert len(set(stay)) == len(stay)
+            assert not any(slot.vacant for slot in stay), "a replica serves in a vacant slot"
+
+
 TestAnyOrder = AnyOrder.TestCase
 TestAnyOrder.settings = settings(
     max_examples=150, stateful_step_count=40, deadline=None, derandomize=True
 )
+TestAnyOrderWithGpus = AnyOrderWithGpus.TestCase
+TestAnyOrderWithGpus.settings = TestAnyOrder.settings
