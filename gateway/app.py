@@ -133,6 +133,8 @@ def _request_class(
             elif route is None:
                 page = website.router.route(endpoint)
                 most = page.max_form if page else FORM_LIMIT
+                if page is not None and page.upload:
+                    most = now.max_upload_size
             else:
                 most = (
                     route.max_body
@@ -142,7 +144,10 @@ def _request_class(
             named["max_content_length"] = self.max_content_length = most
             super().__init__(method, scheme, path, *rest, **named)
             assert isinstance(self.body, StreamedBody)
-            self.body.streamed = route is not None and route.is_upload
+            page = website.router.route(endpoint)
+            self.body.streamed = (route is not None and route.is_upload) or (
+                page is not None and page.upload
+            )
 
     return LimitedRequest
 

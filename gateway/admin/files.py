@@ -40,7 +40,7 @@ class FileRoutes:
     @route.put(
         "/projects/<project_id>/files",
         "project.edit",
-        "upload files: each form field is named by its target path",
+        "upload files: each form field is named by its target path, or by a folder with `/`",
         max_body="max_upload_size",
         audit="file.upload",
     )
@@ -48,13 +48,14 @@ class FileRoutes:
         if not body:
             raise Refusal("argument.invalid", "send each file as a form field named by its path")
         project = await self._lookup.project(project_id)
-        for name in body:
+        files = [(_target(name, part), part) for name, part in body.items(multi=True)]
+        for name, _ in files:
             file_operations.names_of(name)  # all paths are checked before a file is written
         await self._disk.check_free("an upload")
-        size = sum(_size(part) for _, part in body.items(multi=True))
+        size = sum(_size(part) for _, part in files)
         await self._usage.admit(project, "an upload", size)
         async with self._locks.changing(project.id):
-            for name, part in body.items(multi=True):
+            for name, part in files:
                 await trio.to_thread.run_sync(
                     file_operations.save, part.stream, Path(project.path), name
                 )
@@ -120,6 +121,16 @@ class FileRoutes:
         return await page(
             "files", await trio.to_thread.run_sync(file_operations.listing, root, path)
         )
+
+
+def _target(name: str, part: FileStorage) -> str:
+    """Where a file goes: in a folder, such as `data/` or `/`, it keeps its name."""
+    if not name.endswith("/"):
+        return name
+    own = (part.filename or "").replace("\\", "/").rpartition("/")[2]
+    if not own:
+        raise Refusal("argument.invalid", "choose at least one file")
+    return f"{name.lstrip('/')}{own}"
 
 
 def _size(part: FileStorage) -> int:

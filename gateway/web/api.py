@@ -92,6 +92,17 @@ class Api:
     async def put(self, path: str, body: object) -> Any:
         return await self._call("PUT", path, body)
 
+    async def upload(self, path: str) -> None:
+        """Has the files of the running request's form read by a route that takes uploads."""
+        headers = Headers({"Accept": _JSON, "Host": request.host})
+        for name in ("Content-Type", "Content-Length"):
+            if value := request.headers.get(name):
+                headers[name] = value
+        target = API_PREFIX + unquote(path)
+        inner = inner_request(self._app, request, "PUT", target, headers=headers)
+        inner.body = request.body
+        await self._answer(inner, f"PUT {path}")
+
     async def delete(self, path: str, **query: object) -> Any:
         return await self._call("DELETE", path, query=query)
 
@@ -148,7 +159,11 @@ class Api:
         *,
         accept: str = _JSON,
     ) -> bytes:
-        inner = self._request(method, path, body, query or {}, accept)
+        return await self._answer(
+            self._request(method, path, body, query or {}, accept), f"{method} {path}", accept
+        )
+
+    async def _answer(self, inner: TrioRequest, what: str, accept: str = _JSON) -> bytes:
         sending = grant().sending
         try:
             async with self._app.request_context(inner) as context:
@@ -156,10 +171,10 @@ class Api:
                     response = cast(Response, await self._app.dispatch_request(context))
                     if response.mimetype != accept:
                         async with response.response:  # closes a file, which is not read
-                            raise Refusal("route.notfound", f"{method} {path}: no {accept}")
+                            raise Refusal("route.notfound", f"{what}: no {accept}")
                     data: bytes = await response.get_data(as_text=False)
                 except HTTPException as error:
-                    problem = f"{method} {path}: {error.name}"
+                    problem = f"{what}: {error.name}"
                     raise Refusal("route.notfound", problem) from error
                 except NotFound:
                     raise

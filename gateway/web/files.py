@@ -26,6 +26,7 @@ _DONE = {
     "deleted": "It is deleted.",
     "moved": "It is renamed.",
     "made": "The folder is made.",
+    "uploaded": "The files are uploaded.",
     "saved": "Saved. Models and experiments use the change from their next build on.",
 }
 # A text of 128 KiB, each byte of which may be quoted as three.
@@ -62,6 +63,21 @@ class FilePages:
         except Refusal as refused:
             return await self._folder(page, project_id, folder, refused)
         return redirect(file_path(project_id, path))
+
+    @routing.post(
+        f"{MANY}:upload",
+        "upload files, without scripts",
+        audit="file.upload",
+        needs="project.edit",
+        upload=True,
+    )
+    async def upload(self, page: PageRequest, project_id: str) -> Response:
+        folder = page.query.get("folder", "")
+        try:
+            await page.api.upload(api_path(project_id, ""))
+        except Refusal as refused:
+            return await self._folder(page, project_id, folder, refused)
+        return redirect(f"{folder_path(project_id, folder)}?done=uploaded")
 
     @routing.post(
         f"{MANY}:folder",

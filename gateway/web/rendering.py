@@ -75,7 +75,11 @@ class Rendering:
         """The page for this viewer; `here` is its path in the menu."""
         values = {"refused": None} | values
         pieces = self._environment.get_template(template).generate(
-            user=viewer.user, here=here, token_field=_token_field(viewer.session), **values
+            user=viewer.user,
+            here=here,
+            token=form_token(viewer.session) if viewer.session else "",
+            token_field=_token_field(viewer.session),
+            **values,
         )
         text, began = [], perf_counter()
         for piece in pieces:

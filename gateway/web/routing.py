@@ -102,6 +102,8 @@ class Page(route_declaration.Route, frozen=True, kw_only=True):
     public: bool = False
     needs: Permission = "user"
     max_form: int = FORM_LIMIT
+    # Its form has files, which a route of the API reads, and its token is in the address.
+    upload: bool = False
 
 
 Handler = Callable[..., Awaitable[Response]]
@@ -122,6 +124,7 @@ def post(
     public: bool = False,
     needs: Permission = "user",
     max_form: int = FORM_LIMIT,
+    upload: bool = False,
 ) -> Callable[[H], H]:
     """Declares the route of a form. `audit` is the action of the API's route that it calls."""
     return _declare(
@@ -132,6 +135,7 @@ def post(
         needs=needs,
         audit=audit,
         max_form=max_form,
+        upload=upload,
     )
 
 
@@ -181,7 +185,11 @@ class PageRouter:
                     return redirect(PASSWORD)
                 address = request.remote_addr or ""
                 g.principal = Principal(viewer.user, "session", address, session=session)
-            form: Mapping[str, str] = await _form(page) if changes else {}
+            form: Mapping[str, str] = {}
+            if page.upload:
+                form = {TOKEN_FIELD: request.args.get(TOKEN_FIELD, "")}
+            elif changes:
+                form = await _form(page)
             if changes and not page.public:
                 check_token(token, form.get(TOKEN_FIELD, ""))
             if page.path in _BEFORE_A_PASSWORD:
@@ -209,6 +217,9 @@ class PageRouter:
                 response: Response = await page.handler(page_request, **values)
                 require_again(self._control.accounts)
                 return response
+            if page.upload:  # the API's route finishes what has arrived
+                uploaded: Response = await page.handler(page_request, **values)
+                return uploaded
             work = partial(page.handler, page_request, **values)
             return await self._control.tasks.finish(work)
 

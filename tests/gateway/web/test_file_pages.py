@@ -1,10 +1,11 @@
 """The pages of a project's files over HTTP: browse, read, edit, rename, delete."""
 
+import html
 import re
 
 import pytest
 
-from tests.support.browsers import Browser, browser_of
+from tests.support.browsers import OURS, Browser, browser_of
 from tests.support.gateway import Gateway
 
 
@@ -163,3 +164,41 @@ async def test_content_of_a_file_is_no_data_of_a_page(shared: Gateway, browser: 
         answer = await browser.get(f"{project}/{path}")
         assert answer.status_code == 404
         assert "forged</" not in answer.text
+
+
+async def test_files_are_uploaded_without_scripts(shared: Gateway, browser: Browser) -> None:
+    """The plain form puts files into its folder, under their own names; what it refuses is on the
+    page, and it needs the token of its session."""
+    project = await browser.created()
+    page = (await browser.get(f"{project}/files")).text
+    (action,) = re.findall(r'enctype="multipart/form-data" action="([^"]+)"', page)
+    action = html.unescape(action)
+    files = [("/", ("a.txt", b"one")), ("/", ("b.txt", b"two" * 100_000))]
+    answer = await browser.client.post(action, files=files, headers=OURS)
+    assert answer.headers["location"] == f"{project}/files?done=uploaded"
+    assert "The files are uploaded" in (await browser.get(answer.headers["location"])).text
+    found = await shared.get(f"{project}/files", page_size=100)
+    sizes = {each["path"]: each["file_size"] for each in found["files"]}
+    assert (sizes["a.txt"], sizes["b.txt"]) == ("3", "300000")
+    into = action.replace("folder=", "folder=data")
+    await browser.post(f"{project}/files:folder", folder="", name="data")
+    answer = await browser.client.post(into, files=[("data/", ("c.txt", b"x"))], headers=OURS)
+    assert answer.headers["location"] == f"{project}/files/data?done=uploaded"
+    empty = b'--b\r\nContent-Disposition: form-data; name="/"; filename=""\r\n\r\n\r\n--b--\r\n'
+    headers = OURS | {"Content-Type": "multipart/form-data; boundary=b"}
+    refused = await browser.client.post(action, content=empty, headers=headers)
+    assert refused.status_code == 400
+    assert "Choose at least one file" in refused.text
+    files = [("../", ("x", b""))]
+    refused = await browser.client.post(action, files=files, headers=OURS)
+    assert refused.status_code == 400
+    forged = re.sub("form_token=[^&]+", "form_token=x", action)
+    refused = await browser.client.post(forged, files=files, headers=OURS)
+    assert refused.status_code == 403
+    async with browser_of(shared) as other:
+        own = action.replace(browser.token, other.token)
+        assert (await other.client.post(own, files=files, headers=OURS)).status_code in (403, 404)
+    entries = (await shared.get("/audit", who=browser.name, action="file.upload"))["entries"]
+    assert [each["outcome"] for each in entries] == [
+        *("done", "done", "argument.invalid", "path.refused", "auth.csrf")
+    ]
