@@ -282,10 +282,13 @@ def like_the_last(context: Context, model: Json, deployment: Json | None = None)
         reach = arguments.network or last["network"]
     else:
         reach = build_network(deployment)
+    file = getattr(arguments, "file", None) or last["file_path"]
+    is_other = file.lower().endswith(".r") != last["file_path"].lower().endswith(".r")
     return {
-        "file_path": getattr(arguments, "file", None) or last["file_path"],
+        "file_path": file,
         "function_name": getattr(arguments, "function", None) or last["function_name"],
-        "kernel": arguments.kernel or last["kernel"],
+        # A file of another language has a kernel of its own.
+        "kernel": arguments.kernel or ("" if is_other else last["kernel"]),
         "comment": arguments.comment,
         "example": last["example"] if arguments.example is None else arguments.example,
         "example_output": last["example_output"] if arguments.example is None else None,

@@ -195,10 +195,10 @@ def _missing(manifest: Manifest, known: _Known) -> str:
 def _unlike(manifest: Manifest, here: Interpreter | None) -> str:
     """Why an environment would not work with this interpreter; "" if it works."""
     if here is None:
-        return f"{manifest.interpreter} is not among the Pythons of this machine"
+        return f"{manifest.interpreter} is not among the interpreters of this machine"
     # Compiled code works with all patch releases of a minor version.
     if here.version.split(".")[:2] != manifest.version.split(".")[:2]:
-        return f"{here.path} is now Python {here.version}, no longer {manifest.version}"
+        return f"{here.path} is now {here.name} {here.version}, no longer {manifest.version}"
     if str(here.prefix) != manifest.prefix:
         return f"{here.path} now lies in {here.prefix}, no longer in {manifest.prefix}"
     return ""

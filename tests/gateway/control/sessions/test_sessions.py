@@ -15,6 +15,7 @@ import trio
 from builder import snapshots_in
 from gateway.control.sessions.sessions import MOST_OF_ONE_USER
 from tests.support.gateway import Gateway, copy_of, refusal, until
+from tests.support.r import r_prefix
 
 ADD = {"kind": "function", "file_path": "add.py", "function_name": "add"}
 PATIENCE = 40.0
@@ -133,6 +134,25 @@ async def test_shell_runs_in_the_environment(gateway: Gateway, tmp_path: Path) -
         assert re.search(r"30 99\r\n", text), text
         assert "add.py" in text
         assert "environment/bin/python" in text
+        nursery.cancel_scope.cancel()
+    await nothing_left(gateway, project)
+
+
+async def test_function_and_console_of_r(gateway: Gateway, tmp_path: Path) -> None:
+    """A function of R is tried, and R opened in a terminal, in the library of the build."""
+    r_prefix()
+    project = await gateway.project(copy_of("add", tmp_path))
+    asked = {**ADD, "file_path": "add.R"}
+    async with session(gateway, project, **asked) as tried:
+        await tried.event("ready")
+        assert (await tried.call({"a": 3, "b": 4}))["response"] == 7
+    console = session(gateway, project, kind="r", kernel="r")
+    async with console as opened, trio.open_nursery() as nursery:
+        await opened.event("ready")
+        printed = await nursery.start(_terminal, gateway, f"{opened.path}/terminal")
+        await opened.type("library(cml); cat(40 + 2, .libPaths()[1], '\\n'); quit(status = 3)\n")
+        assert (await opened.event("end"))["exit_status"] == 3
+        assert re.search(rb"42 /\S+/environment/library", printed()), printed()
         nursery.cancel_scope.cancel()
     await nothing_left(gateway, project)
 
