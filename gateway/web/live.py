@@ -33,6 +33,8 @@ _LOOK = 0.25
 # A pause after a rendering, in multiples of its time: the more calls of models are answered a
 # second, the longer it is, between these.
 _REST, _LONGEST_REST = 9.0, 99.0
+# Seconds of a pause at most: the first rendering of a page compiles its template.
+_LONGEST_PAUSE = 1.0
 # A comment, so that proxies and browsers keep the connection.
 _ALIVE = b": \n\n"
 _REGION = re.compile(r'<div id="([\w-]+)" data-live>(.*?)</div><!--live-->', re.DOTALL)
@@ -123,7 +125,8 @@ class LivePages:
             began = trio.current_time()
             page = await render()
             ended = trio.current_time()
-            self._next_turn = ended + self._rest(ended) * (ended - began)
+            pause = self._rest(ended) * (ended - began)
+            self._next_turn = ended + min(pause, _LONGEST_PAUSE)
         return page
 
     def _rest(self, now: float) -> float:

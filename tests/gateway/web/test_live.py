@@ -112,19 +112,31 @@ async def test_open_pages_take_a_share_of_the_loop(
 ) -> None:
     """Fifty open pages under constant changes render for a tenth of the time at most, and for the
     less the more models are called, down to a hundredth."""
-    stage.seconds, stage.calls_a_second = 0.02, calls_a_second
-
-    async def follow() -> None:
-        async with aclosing(stage.events()) as events:
-            async for _ in events:
-                stage.changes += 1
-
+    stage.seconds, stage.calls_a_second = 0.008, calls_a_second
     for _ in range(50):
-        nursery.start_soon(follow)
+        nursery.start_soon(_follow, stage)
     await trio.sleep(100)
     nursery.cancel_scope.cancel()
     most = 100 / (share * stage.seconds)
     assert 0.8 * most < len(stage.rendered) <= 1.1 * most + 1
+
+
+async def test_pause_is_bounded(
+    stage: Stage, nursery: trio.Nursery, autojump_clock: object
+) -> None:
+    """A page that takes long to render, as at first, does not hold up the others for long."""
+    stage.seconds, stage.calls_a_second = 0.5, 1000
+    nursery.start_soon(_follow, stage)
+    nursery.start_soon(_follow, stage)
+    await trio.sleep(10)
+    nursery.cancel_scope.cancel()
+    assert 6 <= len(stage.rendered) <= 8
+
+
+async def _follow(stage: Stage) -> None:
+    async with aclosing(stage.events()) as events:
+        async for _ in events:
+            stage.changes += 1
 
 
 async def test_one_user_cannot_take_all_streams(
