@@ -50,3 +50,13 @@ async def test_r_is_listed_beside_python(tmp_path: Path) -> None:
         assert (r["runtime_identifier"], r["kernel"], r["default"]) == ("r4.2", "R 4.2", False)
         refused = await gateway.admin.post("/runtimes", json={"name": "mine", "python": "r"})
         assert refusal(refused) == (400, "argument.invalid")
+
+
+async def test_default_of_the_site_is_for_files_of_its_language(tmp_path: Path) -> None:
+    """With R as the site's default a file of Python has a Python all the same."""
+    async with running(settings_for(tmp_path / "data"), discover=with_r) as gateway:
+        changed = await gateway.admin.patch("/site/settings", json={"default_runtime": "R 4.2"})
+        assert changed.status_code == 200, changed.text
+        model = await model_of_r(gateway, tmp_path / "p")
+        build = await gateway.built(model, "double.py:double")
+        assert (await gateway.get(build))["runtime_identifier"].startswith("python3")
