@@ -110,7 +110,7 @@ class MetricPages:
             columns=columns,
             rows=rows,
             older=query.link(frame["here_tab_path"], page_token=older) if older else "",
-            newest=query.link(frame["here_tab_path"]) if token else "",
+            first=query.link(frame["here_tab_path"]) if token else "",
         )
 
     @routing.get(f"{PATH}/compare", "show one tracked value against another")
@@ -162,8 +162,8 @@ class MetricPages:
         )
 
     async def _refresh(self, page: PageRequest, frame: Values) -> Response:
-        """The live regions, which are those of the frame."""
-        return await self._router.reply("models/frame.html", page.viewer, **frame)
+        """The live regions: the state of the model, and when it predicted last."""
+        return await self._router.reply("metrics/refresh.html", page.viewer, **frame)
 
 
 async def _frame(page: PageRequest, project_id: str, model_id: str, part: str) -> Values:
@@ -171,6 +171,9 @@ async def _frame(page: PageRequest, project_id: str, model_id: str, part: str) -
     frame = await model_frame(page, project_id, model_id)
     base = f"{frame['model_base']}/metrics"
     frame["tab"] = base
+    latest = await page.api.get("/metrics/latest", model_crn=frame["model"]["crn"], page_size=1)
+    newest = next(iter(latest["metrics"]), None)
+    frame["newest"] = moment_of(newest["startTimeStampMs"]) if newest else ""
     if page.refreshes:
         return frame
     deployments = (

@@ -1,5 +1,6 @@
 """The Metrics tab in a real browser: filters, values, a zoom by dragging, predictions and truth."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,9 @@ def model(gateway: Gateway, person: Person, tmp_path: Path) -> Json:
     return model
 
 
-def test_metrics_are_looked_at(signed_in: Page, model: Json, complaints: Complaints) -> None:
+def test_metrics_are_looked_at(
+    gateway: Gateway, signed_in: Page, model: Json, complaints: Complaints
+) -> None:
     """From the table of values to one of them, to a part of its time, to its truth."""
     page = signed_in
     page.goto(at(model))
@@ -63,6 +66,11 @@ def test_metrics_are_looked_at(signed_in: Page, model: Json, complaints: Complai
     expect(page.get_by_label("From (UTC)", exact=True)).to_be_visible()
     expect(page.get_by_text(f"{_PREDICTIONS} predictions")).to_have_count(0)
 
+    newest = page.locator("#newest time")
+    before = newest.get_attribute("datetime")
+    time.sleep(1.1)  # the time is in seconds
+    gateway.call(model, {"x": 2})
+    expect(newest).not_to_have_attribute("datetime", str(before))
     page.get_by_role("link", name="Compare", exact=True).click()
     page.get_by_label("Time", exact=True).select_option("1 hour")
     page.get_by_role("button", name="Show").click()
@@ -70,4 +78,4 @@ def test_metrics_are_looked_at(signed_in: Page, model: Json, complaints: Complai
     expect(page.get_by_role("img", name="actual_result against predict_result")).to_be_visible()
     with page.expect_download() as download:
         page.get_by_role("link", name="CSV").click()
-    assert len(download.value.path().read_text().splitlines()) == _PREDICTIONS + 1
+    assert len(download.value.path().read_text().splitlines()) == _PREDICTIONS + 2
