@@ -1,6 +1,7 @@
 """A gateway with something on every page, for what is checked on all of them, and for pictures."""
 
 import re
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -177,7 +178,15 @@ def _call(gateway: Gateway, model: Json, count: int) -> None:
 
 
 def _aggregate(gateway: Gateway, deployment: Json) -> None:
-    for n in range(5):
-        metrics = {"mean_sq_err": 0.02 + n / 100, "predictions": 10}
-        aggregate = {"model_deployment_crn": deployment["crn"], "metrics": metrics}
+    """What was measured each hour of the last hours."""
+    hour = 3_600_000
+    now = int(time.time() * 1000)
+    for n in range(8):
+        end = now - (7 - n) * hour
+        aggregate = {
+            "model_deployment_crn": deployment["crn"],
+            "metrics": {"mean_sq_err": 0.02 + n % 3 / 100 + n / 500, "predictions": 10 + n % 4},
+            "start_timestamp_ms": end - hour,
+            "end_timestamp_ms": end,
+        }
         gateway.client.post("/metrics/aggregate", aggregate)
