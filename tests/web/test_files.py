@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
-from tests.support.chromium import Complaints, Person, sign_in
+from tests.support.chromium import HOME, Complaints, Person, sign_in
 from tests.support.served_gateway import Gateway
 
 CODE = "def predict(args):\n    return 1\n"
@@ -75,7 +75,7 @@ def test_second_of_two_who_edit_a_file_is_told(
     page.get_by_role("button", name="Create File").click()
     other = new_context().new_page()
     sign_in(other, person)
-    other.get_by_role("heading", name="Models", exact=True).wait_for()
+    other.get_by_role("heading", name=HOME).wait_for()
     other.goto(page.url)
     page.get_by_label("Text of predict.py").fill(CODE)
     page.get_by_role("button", name="Save").click()

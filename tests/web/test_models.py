@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 from gateway.client import Json
-from tests.support.chromium import Complaints, Person, sign_in
+from tests.support.chromium import HOME, Complaints, Person, sign_in
 from tests.support.polling import until
 from tests.support.served_gateway import Gateway, at, copy
 
@@ -161,6 +161,7 @@ def test_each_role_is_offered_what_it_may_do(
     pages = [new_context().new_page(), new_context().new_page()]
     for page, who in zip(pages, (person, other), strict=True):
         sign_in(page, who)
+        page.get_by_role("heading", name=HOME).wait_for()
         page.goto(at(model))
         expect(page.get_by_role("heading", name="Add Two Numbers")).to_be_visible()
     contributor, viewer = pages
@@ -182,6 +183,6 @@ def test_each_role_is_offered_what_it_may_do(
     _add(gateway, model, person, "viewer")
     contributor.get_by_label("Description").fill("mine")
     contributor.get_by_role("button", name="Save").click()
-    expect(contributor.get_by_role("alert")).to_contain_text("may not do that")
+    expect(contributor.get_by_role("heading", name="You may not do this")).to_be_visible()
     expect(contributor.get_by_role("button", name="Save")).to_have_count(0)
     assert gateway.client.get(at(model))["description"] == "This model takes two numbers."
