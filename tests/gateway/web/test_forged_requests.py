@@ -44,8 +44,8 @@ async def _code(
 async def test_change_from_elsewhere_is_refused(
     browser: Browser, headers: Mapping[str, str]
 ) -> None:
-    """Every route that changes something refuses the page of another site, also with the token and
-    whatever the type of the body."""
+    """Every route that changes something refuses the page of another site, also with the token, and
+    with each type of body that such a page can send."""
     body = f"{TOKEN_FIELD}={browser.token}".encode()
     wrong = {}
     for number, (method, path) in enumerate(_CHANGES):
