@@ -2,6 +2,7 @@
 
 import sqlite3
 from contextlib import closing
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,14 @@ TABLES: dict[str, type[Record]] = {
 def ask(path: Path, sql: str) -> list[tuple[object, ...]]:
     with closing(sqlite3.connect(path)) as connection:
         return connection.execute(sql).fetchall()
+
+
+def test_migrations_are_numbered_by_the_schema_they_make() -> None:
+    """Each has a number of its own, without gaps: two of one number would run in any order."""
+    folder = files("store.sqlite") / "migrations"
+    names = sorted(each.name for each in folder.iterdir() if each.name.endswith(".sql"))
+    numbers = [int(name.partition("_")[0]) for name in names]
+    assert numbers == [*range(1, len(load_migrations()) + 1)]
 
 
 async def test_columns_are_fields(database_path: Path) -> None:
