@@ -34,6 +34,11 @@ MAPPED = sorted(
 )
 
 
+def sources(folder: Path) -> list[Path]:
+    """The programs of both languages, and what R reads at its start."""
+    return [file for file in folder.rglob("*") if file.suffix in (".py", ".R", ".site")]
+
+
 def section(folder: Path, heading: str) -> str:
     return (folder / "README.md").read_text().partition(f"\n## {heading}\n")[2].split("\n## ")[0]
 
@@ -86,7 +91,7 @@ def test_the_map_of_a_folder_is_complete(folder: Path) -> None:
     mapped = re.findall(r"^\| `([\w/.]+)` \|", section(folder, "Map"), re.MULTILINE)
     below = [path.parent for path in folder.glob("*/**/README.md")]
     own = [each for each in below if not any(other in each.parents for other in below)]
-    files = [file for file in folder.rglob("*.py") if not any(map(file.is_relative_to, own))]
+    files = [file for file in sources(folder) if not any(map(file.is_relative_to, own))]
     there = {str(file.relative_to(folder)) for file in files if file.name != "__init__.py"}
     there |= {f"{each.relative_to(folder)}/" for each in own}
     there = {re.sub("^project_templates/.*", "project_templates/", name) for name in there}
@@ -99,7 +104,7 @@ def test_gotchas_are_numbered_and_cited(folder: Path) -> None:
     """Gotchas are numbered without a gap, and each is cited by the code that it concerns."""
     numbered = re.findall(r"^- \*\*(G\d+)\*\*", section(folder, "Gotchas"), re.MULTILINE)
     assert numbered == [f"G{n}" for n in range(1, len(numbered) + 1)]
-    code = "\n".join(file.read_text("utf-8") for file in folder.rglob("*.py"))
+    code = "\n".join(file.read_text("utf-8") for file in sources(folder))
     cited = set(re.findall(r"gotchas? (G\d+)(?! in \w+/)", code))
     cited |= set(re.findall(r"gotchas? G\d+ (?:to|and) (G\d+)", code))
     top = "\n".join(file.read_text("utf-8") for file in (ROOT / "gateway").glob("*.py"))

@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 Args = TypeVarTuple("Args")
 T = TypeVar("T")
 
-# Seconds between two looks of those who wait, and how long a driver may take to answer.
+# Seconds between two looks of those who wait, and how long a driver may take to answer (gotcha G4).
 _CHECK_PAUSE = 0.5
 PATIENCE = 10.0
 # Read and written by all users.
@@ -189,6 +189,7 @@ class Gpus:
             held = set(self._ledger.holders)
         others = {}
         for each in survey.gpus:
+            # Not instead of the ledger: see gotcha G1.
             is_free = not each.problem and each.uuid not in held
             if is_free and (found := self._driver.processes(each.uuid)):
                 others[each.uuid] = found[0]

@@ -67,7 +67,7 @@ class Ledger:
 
     def end(self, mark: str) -> None:
         """The tree of this mark has ended, so that what it holds is free once no process of it
-        lives. A tree that has not started yet has no process either."""
+        lives. A tree that has not started yet has no process either (gotcha G2)."""
         if any(each.mark == mark for each in self.holders.values()):
             self._ended.add(mark)
 

@@ -22,7 +22,7 @@ from workers.gpus.driver import Gpu, GpuUse, Survey
 SIGNS = ("/proc/driver/nvidia", "/dev/nvidiactl")
 NO_DRIVER = "this machine has no NVIDIA driver"
 _NO_MODULE = "nvidia-ml-py is not installed: install predictd[gpu]"
-# Device nodes that all programs with CUDA need, where they exist.
+# Device nodes that all programs with CUDA need, where they exist (gotcha G3).
 _SHARED = ("nvidiactl", "nvidia-uvm", "nvidia-uvm-tools")
 
 

@@ -1,7 +1,8 @@
 """What R prints where it cannot install packages, and what to do about it.
 
-`install.packages` warns and continues, so a script ends well although its packages are missing.
-`notes_of_r` tells that in the log. It does not fail the build: a package may be optional.
+`install.packages` warns and continues, so a script ends well although its packages are missing
+(gotcha G1). `notes_of_r` tells that in the log. It does not fail the build: a package may be
+optional.
 """
 
 import re

@@ -2,7 +2,8 @@
 
 Each has a folder with a DESCRIPTION. These files are the project's: its script may have replaced
 any of them by a link, a pipe or a file of any size. They are opened by descriptors, and read up to
-a limit. Nothing of the library is loaded or run.
+a limit. Nothing of the library is loaded or run. Files of equal packages
+differ (gotcha G2), so their versions are compared.
 """
 
 import re

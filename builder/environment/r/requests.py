@@ -75,6 +75,7 @@ async def versions_now(
         await trio.to_thread.run_sync(write)
         program = spec.virtualenv / WRAPPERS / "versions.R"
         status = await run(
+            # A file, not an expression: see gotcha G3.
             ["Rscript", "--vanilla", str(program), *map(str, (asked, names, answer))],
             cwd=spec.code,
             paths=SandboxPaths(
