@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from quart import Response
 
+from gateway.admin.model_logs import LogFilter
 from gateway.admin.schemas import Json
 from gateway.control import Control
 from gateway.control.builds.build_task import STEPS_STREAM
@@ -113,11 +114,12 @@ def _event_of(line: Line) -> bytes:
     return event(line.stream if line.stream in (PREPARING, READY) else "line", line.text)
 
 
-def follow_logs(control: Control, model: Model, replica: str, stream: str, tail: int) -> Response:
-    """Sends `line` for each line that the model's replicas print, from the last `tail` ones on.
+def follow_logs(control: Control, model: Model, replica: str, wanted: LogFilter) -> Response:
+    """Sends `line` for each line that the model's replicas print and that fits, of any request: of
+    the last `tail` ones of each replica, then all new ones.
 
-    The stream includes new deployments, and ends when the model is deleted. `replica` and `stream`
-    filter the lines; "" means all. Raises Refusal if too many clients follow the log.
+    The stream includes new deployments, and ends when the model is deleted. `replica` "" means all.
+    Raises Refusal if too many clients follow the log.
     """
     flow = principal().flow
     control.following.admit(model.id, flow)
@@ -125,9 +127,9 @@ def follow_logs(control: Control, model: Model, replica: str, stream: str, tail:
     async def lines() -> AsyncIterator[bytes]:
         yield _BEGIN
         with control.following.follower(model.id, flow) as follower:
-            followed = _LogForwarder(control, model, replica, stream, follower)
+            followed = _LogForwarder(control, model, replica, wanted, follower)
             with control.changes.listening(model.id, followed.changed):
-                async for data in followed.pieces(tail):
+                async for data in followed.pieces():
                     yield data
         yield event("end", {})
 
@@ -138,12 +140,17 @@ class _LogForwarder:
     """Forwards the logs of all pools of a model to one follower."""
 
     def __init__(
-        self, control: Control, model: Model, replica: str, stream: str, follower: Follower
+        self,
+        control: Control,
+        model: Model,
+        replica: str,
+        wanted: LogFilter,
+        follower: Follower,
     ) -> None:
         self._control = control
         self._model = model
         self._replica = replica
-        self._stream = stream
+        self._wanted = wanted
         self._follower = follower
         self._pools: list[Pool] = []
         self._has_changed = True
@@ -153,9 +160,9 @@ class _LogForwarder:
         self._has_changed = True
         self._follower.wake()
 
-    async def pieces(self, tail: int) -> AsyncIterator[bytes]:
+    async def pieces(self) -> AsyncIterator[bytes]:
         """Ends when the model is deleted."""
-        begin: int | None = tail
+        begin: int | None = self._wanted.tail
         while True:
             if self._has_changed:
                 self._has_changed = False
@@ -183,11 +190,12 @@ class _LogForwarder:
                 [
                     event("line", {"replica": name, **msgspec.structs.asdict(line)})
                     for line in lines
-                    if self._stream in ("", line.stream)
+                    if self._wanted.fits(line)
                 ]
             )
 
-        feed = self._control.following.feed(log, f"{name} {self._stream}", encoded)
+        _, stream, since, part, _ = self._wanted
+        feed = self._control.following.feed(log, f"{name} {stream} {since} {part}", encoded)
         if tail is None:
             self._follower.add(feed, 0)
             return b""

@@ -16,12 +16,20 @@ LINES = "application/x-ndjson"
 
 
 class LogFilter(NamedTuple):
-    """Which lines: `stream`, `since` (a time as lines have it) and `request` may be ""."""
+    """Which lines: `stream`, `since` (a time as lines have it), `text` (a part of a line, in either
+    case) and `request` may be ""."""
 
     tail: int
     stream: str = ""
     since: str = ""
+    text: str = ""
     request: str = ""
+
+    def fits(self, line: Line) -> bool:
+        """Whether it is one of the lines, of any request."""
+        if self.stream not in ("", line.stream) or line.at < self.since:
+            return False
+        return not self.text or self.text.casefold() in line.text.casefold()
 
 
 class LoggedLine(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -42,7 +50,7 @@ def last_lines(paths: Iterable[Path], wanted: LogFilter) -> list[LoggedLine]:
         kept: deque[Line] = deque(maxlen=wanted.tail)
         reader = RequestLines()
         for block in blocks_of(path):
-            kept += [line for line in block if _fits(line, wanted, reader)]
+            kept += [line for line in block if _is_wanted(line, wanted, reader)]
         merged = in_order([*last, *((path.stem, line) for line in kept)])
         last = merged[-wanted.tail :] if wanted.tail else []
     readers = defaultdict[str, RequestLines](RequestLines)
@@ -52,10 +60,10 @@ def last_lines(paths: Iterable[Path], wanted: LogFilter) -> list[LoggedLine]:
     ]
 
 
-def _fits(line: Line, wanted: LogFilter, reader: RequestLines) -> bool:
+def _is_wanted(line: Line, wanted: LogFilter, reader: RequestLines) -> bool:
     if wanted.request and reader.request_of(line) != wanted.request:
         return False
-    return wanted.stream in ("", line.stream) and line.at >= wanted.since
+    return wanted.fits(line)
 
 
 def as_text(lines: list[LoggedLine]) -> bytes:

@@ -209,15 +209,15 @@ class ModelRoutes:
         f"{ONE}/logs",
         "project.view",
         "show the logs of a model's replicas; live as server-sent events",
-        query=("replica", "stream", "tail", "since", "request"),
+        query=("replica", "stream", "tail", "since", "text", "request"),
         media_types=("text/plain", model_logs.LINES, "text/event-stream"),
         streams=True,
     )
     async def logs(self, project_id: str, model_id: str) -> Response:
         model = await self._lookup.model(project_id, model_id)
         replica, stream = text("replica"), choice("stream", ("stdout", "stderr"))
-        since, wanted_request = moment("since"), text("request")
-        narrow = since is not None or wanted_request
+        since, part, wanted_request = moment("since"), text("text"), text("request")
+        narrow = since is not None or part or wanted_request
         tail = limit("tail", _MAX_LINES if narrow else _DEFAULT_LINES, most=_MAX_LINES)
         paths = await self._views.model_logs(model)
         pool = (await self._views.current_pool(model)).pool
@@ -226,11 +226,11 @@ class ModelRoutes:
             names = ", ".join(sorted(known)) or "none"
             problem = f"replica: there is no log of {replica!r}; there are logs of: {names}"
             raise Refusal("argument.invalid", problem)
-        if request.accept_mimetypes.best == "text/event-stream":
-            return log_stream.follow_logs(self._control, model, replica, stream, tail)
-        wanted = [path for path in paths if replica in ("", path.stem)]
         begin = as_text(since) if since else ""
-        chosen = model_logs.LogFilter(tail, stream, begin, wanted_request)
+        chosen = model_logs.LogFilter(tail, stream, begin, part, wanted_request)
+        if request.accept_mimetypes.best == "text/event-stream":
+            return log_stream.follow_logs(self._control, model, replica, chosen)
+        wanted = [path for path in paths if replica in ("", path.stem)]
         encode, kind = model_logs.as_text, "text/plain; charset=utf-8"
         if request.accept_mimetypes.best == model_logs.LINES:
             encode, kind = model_logs.as_json, model_logs.LINES

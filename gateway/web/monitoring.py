@@ -1,5 +1,6 @@
 """.../monitoring: the replicas of a model, its charts, its latest requests, its logs."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import trio
@@ -16,9 +17,16 @@ from gateway.web.traffic_charts import traffic_charts
 
 PATH = f"{ONE}/monitoring"
 _WINDOWS = {"15m": "15 min", "1h": "1 hour", "1d": "1 day", "14d": "2 weeks"}
+_LENGTHS = {
+    "15m": timedelta(minutes=15),
+    "1h": timedelta(hours=1),
+    "1d": timedelta(days=1),
+    "14d": timedelta(days=14),
+}
 _REFRESH = 2.0  # seconds; replicas change without the database
 _FILTERS = ("status", "code", "replica", "request", "user", "test")
 _ROWS = 100
+_LINES = 1000
 
 
 class MonitoringPages:
@@ -71,14 +79,18 @@ class MonitoringPages:
 
     @routing.get(f"{PATH}/logs", "show the logs of a model's replicas")
     async def logs(self, page: PageRequest, project_id: str, model_id: str) -> Response:
+        """The latest lines at the top, or at the end."""
         frame = await _frame(page, project_id, model_id)
-        wanted = {name: page.query.get(name, "") for name in ("replica", "request")}
+        wanted = {name: page.query.get(name, "").strip() for name in ("replica", "request", "text")}
         streams = request.args.getlist("stream")
         wanted["stream"] = streams[0] if len(streams) == 1 else ""
+        window, oldest_first = page.query.get("window", ""), page.query.get("order") == "oldest"
+        wanted["since"] = _since(window)
         model = url("projects", project_id, "models", model_id)
-        refused, text = None, ""
+        refused, lines = None, list[str]()
         try:
-            text = await page.api.text(f"{model}/logs", tail=1000, **wanted)
+            found = await page.api.text(f"{model}/logs", tail=_LINES, **wanted)
+            lines = found.splitlines(keepends=True)[:: 1 if oldest_first else -1]
         except Refusal as error:
             refused = error
         pool = await page.api.get(f"{model}/replicas")
@@ -94,8 +106,17 @@ class MonitoringPages:
             here_tab=frame["sub_tabs"][2][0],
             wanted=wanted,
             replica_options=[("", "all"), *((name, name) for name in names)],
+            window=window if window in _WINDOWS else "",
+            window_options=[
+                ("", "all"),
+                *((name, f"last {text}") for name, text in _WINDOWS.items()),
+            ],
+            order="oldest" if oldest_first else "newest",
+            order_options=[("newest", "newest first"), ("oldest", "oldest first")],
             source=f"{API_PREFIX}{model}/logs" if follows else "",
-            text=text,
+            query={name: each for name, each in wanted.items() if each and name != "request"},
+            tail=_LINES,
+            text="".join(lines),
             refused=refused,
         )
 
@@ -105,6 +126,13 @@ async def _frame(page: PageRequest, project_id: str, model_id: str) -> Values:
     base = f"{frame['model_base']}/monitoring"
     links = [(base, "Overview"), (f"{base}/requests", "Requests"), (f"{base}/logs", "Logs")]
     return {**frame, "tab": base, "sub_tabs": links}
+
+
+def _since(window: str) -> str:
+    """When the lines of a window begin; "" for all."""
+    if window not in _WINDOWS:
+        return ""
+    return (datetime.now(UTC) - _LENGTHS[window]).isoformat()
 
 
 def _sum(pool: dict[str, Any]) -> list[tuple[str, int]]:

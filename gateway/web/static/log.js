@@ -1,6 +1,7 @@
 // A log pane: lines of a stream of the API, with ANSI colours, as text only. A line that a progress
-// bar overwrites is folded to its last state. Following stops when one scrolls up, and continues at
-// the end. A hidden page follows nothing; a stream that breaks is read again from its first line.
+// bar overwrites is folded to its last state. New lines come at the end or, newest first, at the
+// top. Following stops when one scrolls away from them, and continues there. A hidden page follows
+// nothing; a stream that breaks is read again from its first line.
 import { coloured } from "./ansi.js";
 
 const MOST_LINES = 10_000;
@@ -34,12 +35,14 @@ class Pane {
     this.element = element;
     this.text = element.querySelector("pre");
     this.box = element.querySelector("[data-log-follow]");
+    this.isNewestFirst = "logNewestFirst" in element.dataset;
     this.source = null;
     this.waiting = []; // lines that came since the last picture
     this.isEnded = false;
     this.text.addEventListener("scroll", () => {
       const { scrollHeight, scrollTop, clientHeight } = this.text;
-      if (this.box) this.box.checked = scrollHeight - scrollTop - clientHeight < 30;
+      const distance = this.isNewestFirst ? scrollTop : scrollHeight - scrollTop - clientHeight;
+      if (this.box) this.box.checked = distance < 30;
     });
     this.box?.addEventListener("change", () => this.follow());
     this.open();
@@ -85,24 +88,39 @@ class Pane {
   }
 
   show() {
-    this.text.append(...this.waiting.map((line) => this.elementOf(line)));
+    const lines = this.waiting.map((line) => this.elementOf(line)); // in the order of their colours
     this.waiting = [];
-    while (this.text.childElementCount > MOST_LINES) this.text.firstElementChild.remove();
+    if (this.isNewestFirst) this.text.prepend(...lines.reverse());
+    else this.text.append(...lines);
+    while (this.text.childElementCount > MOST_LINES) {
+      (this.isNewestFirst ? this.text.lastElementChild : this.text.firstElementChild).remove();
+    }
     this.follow();
   }
 
   follow() {
-    if (this.box?.checked ?? true) this.text.scrollTop = this.text.scrollHeight;
+    if (!(this.box?.checked ?? true)) return;
+    this.text.scrollTop = this.isNewestFirst ? 0 : this.text.scrollHeight;
   }
 
   elementOf(line) {
     const element = document.createElement("span");
     const { text, stream, at, replica } = typeof line === "string" ? { text: line } : line;
     element.className = `line ${stream ?? ""}`;
-    if (at) element.title = [at, replica].filter(Boolean).join(" ");
+    if (at) element.append(timeOf(at, replica), " ");
     element.append(...coloured(lastState(text), this.styles), "\n");
     return element;
   }
+}
+
+// The time of a line in the viewer's zone; the day, the zone and the replica on hover.
+function timeOf(at, replica) {
+  const element = document.createElement("span");
+  const when = new Date(at);
+  element.className = "at";
+  element.textContent = when.toLocaleTimeString();
+  element.title = [when.toLocaleString(undefined, { timeZoneName: "short" }), replica].filter(Boolean).join(" ");
+  return element;
 }
 
 // What is left of a line after its carriage returns.

@@ -19,6 +19,7 @@ from tests.support.gateway import (
     refusal,
     running,
     settings_for,
+    until,
 )
 from workers import Log
 
@@ -169,6 +170,36 @@ async def test_model_log_is_followed_over_deployments(gateway: Gateway, tmp_path
                     await gateway.delete(model)
     assert text.endswith("event: end\ndata: {}\n\n")
     assert "first" not in text
+
+
+async def test_model_log_is_selected_by_text(gateway: Gateway, tmp_path: Path) -> None:
+    """Lines with a text, in either case, from a time on: those there are and those that follow."""
+    model = await gateway.model(await gateway.project(copy_of("badly", tmp_path)))
+    await gateway.deployed(await gateway.built(model, "badly.py:behave"))
+    key = await gateway.key(model)
+    for word in ("Alpha", "beta", "alphabet"):
+        await gateway.call(key, {"do": "stdout", "text": f"{word}\n"})
+    path = f"{model}/logs?text=ALPHA"
+
+    async def there() -> list[str]:
+        return [line.split()[-1] for line in (await gateway.admin.get(path)).text.splitlines()]
+
+    await until(there, lambda words: words == ["Alpha", "alphabet"])
+    assert (await gateway.admin.get(f"{path}&since=2999-01-01T00:00:00Z")).text == ""
+    text, said = "", 0
+    with trio.fail_after(20):
+        async with gateway.admin.stream("GET", path, headers=EVENTS) as response:
+            async for part in response.aiter_text():
+                text += part
+                if text.count("event: line") == 2 and said == 0:
+                    said = 1
+                    for word in ("gamma", "ALPHAS"):
+                        await gateway.call(key, {"do": "stdout", "text": f"{word}\n"})
+                elif "ALPHAS" in text and said == 1:
+                    said = 2
+                    await gateway.delete(model)
+    assert "beta" not in text
+    assert "gamma" not in text
 
 
 async def test_stopped_model_is_followed(

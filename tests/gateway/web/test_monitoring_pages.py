@@ -42,6 +42,14 @@ async def test_pages_show_real_traffic(
     streams = (await administrator.get(f"{model}/monitoring/logs?stream=stderr")).text
     assert "stream=stderr" in streams
     assert streams.count(" checked> std") == 1
+    newest = (await administrator.get(f"{model}/monitoring/logs")).text
+    assert newest.index("ValueError") < newest.index("Traceback (most") < newest.rindex("Finish Mo")
+    oldest = (await administrator.get(f"{model}/monitoring/logs?order=oldest")).text
+    assert oldest.index("Finish Mo") < oldest.index("Traceback (most") < oldest.index("ValueError")
+    part = (await administrator.get(f"{model}/monitoring/logs?text=traceback&window=1h")).text
+    assert "Traceback (most" in part
+    assert "Model ready" not in part
+    assert "text=traceback&amp;since=" in part
     odd = await administrator.get(f"{model}/monitoring/logs?replica=%3Cb%3E")
     assert (odd.status_code, "<b>" in odd.text) == (400, False)
 
