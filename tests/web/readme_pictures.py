@@ -23,7 +23,7 @@ from tests.support.chromium import chromium, sign_in
 from tests.support.sample_site import populate
 from tests.support.served_gateway import Gateway, at
 
-FOLDER = Path(__file__).parents[2] / "pictures"
+FOLDER = Path(__file__).parent / "pictures"
 _MINUTES = 15.0
 _WIDTH = 1240
 _CALLERS = 3
