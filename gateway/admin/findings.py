@@ -21,7 +21,7 @@ class FindingRoutes:
         return self._json()
 
     @route.post(
-        "/site/findings:check",
+        "/site/findings:refresh",
         "site.administer",
         "begin a check of the machine, as `predictd doctor` makes it",
         audit="site.check",

@@ -97,5 +97,5 @@ class AdminPages:
         needs="site.administer",
     )
     async def check(self, page: PageRequest) -> Response:
-        await page.api.post("/site/findings:check")
+        await page.api.post("/site/findings:refresh")
         return redirect(f"{PATH}/security")

@@ -64,10 +64,11 @@ def test_lock_is_shown_and_compared(gateway: Gateway, tmp_path: Path, index: Pac
     assert "greeting" in gateway.cli("build", "show", "greet").out
     assert "2: built, 2 packages" in gateway.cli("status", "greet").out
     compared = gateway.cli("build", "diff", "greet", "1", "--json").json
+    python = {"language": "python"}
     assert compared["packages"] == [
-        {"name": "greeting", "kind": "version", "before": "1.0", "after": "1.1"},
-        {"name": "polite", "kind": "removed", "before": "2.5", "after": ""},
-        {"name": "shouting", "kind": "added", "before": "", "after": "9"},
+        {"name": "greeting", "kind": "version", "before": "1.0", "after": "1.1", **python},
+        {"name": "polite", "kind": "removed", "before": "2.5", "after": "", **python},
+        {"name": "shouting", "kind": "added", "before": "", "after": "9", **python},
     ]
     assert compared["files"] == [
         {"path": "cdsw-build.sh", "kind": "changed"},

@@ -165,7 +165,7 @@ ROUTES = {
         DELETE /runtimes/<runtime_identifier>
         GET    /runtimes/<runtime_identifier>/log
         GET    /site/findings
-        POST   /site/findings:check
+        POST   /site/findings:refresh
         GET    /site/models
         GET    /site/settings
         GET    /site/variables

@@ -247,6 +247,8 @@ async def test_replica_sees_only_its_environment(harness: Harness) -> None:
     assert report["cwd"] != str(PROJECTS / "environment")
     given = {"PATH", "VIRTUAL_ENV", "HOME", "TMPDIR", "LANG", "PYTHONDONTWRITEBYTECODE"}
     ours = {"ENGINE", "PREDICTD_TREE", "SPARK_SUBMIT_OPTS", "LC_CTYPE"}
+    # For the R that a function of Python may start.
+    ours |= {"R_LIBS_USER", "RENV_CONFIG_AUTOLOADER_ENABLED"}
     assert set(report["environment"]) - given - {"COLOUR"} <= ours
     [slot] = pool.statistics().slots
     assert report["environment"]["ENGINE"] == slot.name

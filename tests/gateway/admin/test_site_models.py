@@ -28,7 +28,7 @@ async def test_site_models_lists_active_models(gateway: Gateway, tmp_path: Path)
         callers.cancel_scope.cancel()
     facts = ("name", "status", "build_number", "deployment_number", "replicas_ready", "waiting")
     assert [found[name] for name in facts] == ["greedy", "deployed", 1, 1, 2, 0]
-    assert found["requested"] == {"cpu": 1.0, "memory_bytes": 512 << 20}
+    assert found["requested"] == {"cpu": 1.0, "memory_bytes": 512 << 20, "gpus": 0}
     assert found["deployer"]["username"] == "admin"
     assert found["deployed_at"] == (await gateway.get(deployment))["deployed_at"]
     assert found["used"]["cpu_seconds"] > 0.1

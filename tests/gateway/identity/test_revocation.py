@@ -135,6 +135,7 @@ async def _prepare(folder: Path) -> Streams:
             f"{its_experiment}/files/<path:path>": f"{experiments}/{kept}/files/large.bin",
             f"{one}/files/<path:path>": f"{path}/files/large.bin:download",
             "/metrics": f"/metrics?model_crn={crn}&page_size=10000",
+            "/metrics/latest": f"/metrics/latest?model_crn={crn}&page_size=10000",
             "/metrics/export": f"/metrics/export?model_crn={crn}",
             "/backup": "/backup",
         },

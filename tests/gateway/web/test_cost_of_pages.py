@@ -16,6 +16,7 @@ import store
 from benchmarks.large_site import LargeSite, Size, fill
 from gateway.control.audit.audit_log import request_id
 from gateway.data_folder import DataFolder
+from gateway.operations.machine_check import MachineCheck
 from gateway.web.site import PAGES
 from tests.support.gateway import Gateway, running, settings_for
 
@@ -100,6 +101,8 @@ async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
 
 async def test_page_reads_its_own_rows(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """No page reads more as builds, deployments, experiments, users and entries become more."""
+    # It is a process of its own, which asks the gateway what could be removed.
+    monkeypatch.setattr(MachineCheck, "begin", lambda _: None)
     reading = Reading()
     reading.patch(monkeypatch)
     too_much = {}

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -10,7 +11,7 @@ import pytest
 from gateway.web.metric_charts import cell, crosstab, first_shown, flattened, guessed_pair
 from gateway.web.metric_query import MetricQuery
 from tests.support.browsers import Browser, browser_of, fresh_name
-from tests.support.gateway import PROJECTS, Gateway
+from tests.support.gateway import Gateway, copy_of
 
 NOW = 1_795_262_400_000
 HOUR = 3_600_000
@@ -29,10 +30,10 @@ def made() -> dict[str, str]:
 
 
 @pytest.fixture
-async def model(shared: Gateway, made: dict[str, str]) -> str:
+async def model(shared: Gateway, made: dict[str, str], tmp_path: Path) -> str:
     """The path of a model whose predictions have a number and a text, and their truth."""
     if not made:
-        project = await shared.project(PROJECTS / "tracked", name=fresh_name())
+        project = await shared.project(copy_of("tracked", tmp_path), name=fresh_name())
         made["model"] = await shared.model(project, "predict")
         build = await shared.built(made["model"], "tracked.py:predict")
         deployment = await shared.get(await shared.deployed(build))
