@@ -59,6 +59,7 @@ def signed_in(page: Page, person: Person) -> Page:
     """A tab in which a user is signed in."""
     sign_in(page, person)
     page.get_by_role("heading", name=HOME).wait_for()
+    page.wait_for_load_state()  # the scripts of the page have run
     return page
 
 

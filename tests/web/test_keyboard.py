@@ -59,7 +59,6 @@ def test_content_is_reached_without_the_menu(signed_in: Page, complaints: Compla
 def test_menu_opens_and_closes(signed_in: Page, complaints: Complaints) -> None:
     """The menu of the user opens by Enter, Tab goes through it, Escape closes it."""
     page = signed_in
-    page.goto("/")  # which returns when the scripts of the page have run
     menu, link = page.locator(".menu"), page.get_by_role("link", name="User Settings")
     _tab_to(page, menu.locator("summary"))
     page.keyboard.press("Enter")
