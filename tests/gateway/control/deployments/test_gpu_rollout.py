@@ -205,7 +205,7 @@ async def test_project_with_fewest_gpus_is_next(stage: RolloutStage) -> None:
     stage.gpu_driver.number = 3
     await stage.gpus.gpus.look()
     await stage.serving(gpus=1)  # of the first project
-    reservation = stage.gpus.keep("nobody's", 2)
+    reservation = stage.gpus.keep("of no deployment", 2)
     second = await stage.deploy(model=1, gpus=1)
     await until_waiting(stage, second, "0 of 3 free")
     third = await stage.deploy(model=2, gpus=2)
