@@ -62,7 +62,10 @@ def summary(numbers: Sequence[float]) -> NumberSummary | None:
         return None
     count = len(numbers)
     mean = math.fsum(numbers) / count
-    sd = math.dist(numbers, [mean] * count) / math.sqrt(count - 1) if count > 1 else None
+    # From one of them: the mean of large numbers is rounded more than they may deviate.
+    apart = [number - numbers[count // 2] for number in numbers]
+    middle = [math.fsum(apart) / count] * count
+    sd = math.dist(apart, middle) / math.sqrt(count - 1) if count > 1 else None
     p5, p25, p50, p75, p95 = (quantile(numbers, share) for share in (0.05, 0.25, 0.5, 0.75, 0.95))
     return NumberSummary(
         count=count,
