@@ -87,7 +87,9 @@ def quantile(numbers: Sequence[float], share: float) -> float:
     below = math.floor(place)
     above = min(below + 1, len(numbers) - 1)
     part = place - below
-    return numbers[below] * (1 - part) + numbers[above] * part
+    between = numbers[below] * (1 - part) + numbers[above] * part
+    # Which rounding may leave.
+    return min(max(between, numbers[below]), numbers[above])
 
 
 def histogram(
