@@ -169,10 +169,14 @@ class Gpus:
         return None
 
     def _take(self, count: int, holder: Holder) -> tuple[Gpu, ...]:
-        """Assigns this many; none if fewer are free, or if `holder` waits no longer."""
+        """Assigns this many; none if fewer are free, or if `holder` waits no longer. What `holder`
+        has already, by a question that the driver answered late, is not assigned again."""
         self._look()
         with self._lock:
             held = self._ledger.holders
+            own = tuple(each for each in self.survey.gpus if held.get(each.uuid) == holder)
+            if own:
+                return own
             free = [each for each in self.usable if each.uuid not in {*held, *self._others}]
             if self._unknown or len(free) < count or holder.mark not in self._waiting:
                 return ()

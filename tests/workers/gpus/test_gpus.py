@@ -171,3 +171,25 @@ async def test_hanging_driver_holds_up_nothing_else(
             await trio.sleep(0.2)
             driver.works.set()
     assert [each.holder for each in gpus.states()] == ["waits"]
+
+
+async def test_late_answer_is_not_assigned_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tree whose GPUs are found after its wait for the driver has them, and gets no others."""
+    monkeypatch.setattr(module, "PATIENCE", 0.1)
+    driver = _Hanging()
+    gpus = Gpus(driver, tmp_path / "gpus", marked)
+    gpus.recover(PREFIX)
+    held: list[Gpu] = []
+
+    async def ask() -> None:
+        held.extend(await gpus.acquire(1, mark(1), "late"))
+
+    with trio.fail_after(PATIENCE):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask)
+            await trio.sleep(0.2)  # its question has begun, and its wait for it has ended
+            driver.works.set()
+    assert [each.holder for each in gpus.states()] == ["late"]
+    assert [each.uuid for each in held] == [each.gpu.uuid for each in gpus.states()]
