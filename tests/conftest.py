@@ -1,12 +1,15 @@
 """For all tests: where CI provides every tool, a test that would skip for one fails instead; a test
-that hangs is ended; Ctrl-C is handled."""
+that hangs is ended; Ctrl-C is handled; a folder lives as long as the tests that use it."""
 
 import os
+import shutil
 import signal
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.support.folders import NewFolder
 from tests.support.skipping import NOT_HERE
 
 # A process that a shell starts in the background ignores Ctrl-C, and so do its children; some tests
@@ -84,3 +87,21 @@ def pytest_runtest_makereport(
         report.outcome = "failed"
         report.longrepr = f"skipped where nothing may be: {report.longrepr}"
     return report
+
+
+@pytest.fixture(scope="module")
+def new_folder(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[NewFolder]:
+    """The folders are removed after the file's tests, unless one of them failed."""
+    made: list[Path] = []
+    failed = request.session.testsfailed
+
+    def new(name: str) -> Path:
+        made.append(tmp_path_factory.mktemp(name))
+        return made[-1]
+
+    yield new
+    if request.session.testsfailed == failed:
+        for folder in made:
+            shutil.rmtree(folder)

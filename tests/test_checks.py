@@ -1,4 +1,5 @@
-"""The project's own checks, so that one command runs them all; and the bound on each test."""
+"""The project's own checks, so that one command runs them all; the bound on each test; and the disk
+that a run of the tests takes."""
 
 import os
 import subprocess
@@ -49,15 +50,50 @@ def test_soak():
 @pytest.mark.parametrize("workers", ["0", "1"])
 def test_hanging_test_is_ended_with_its_stacks(tmp_path: Path, workers: str) -> None:
     """A test that hangs fails and its stacks are printed; only a soak test may take longer."""
-    (tmp_path / "conftest.py").write_text((ROOT / "tests/conftest.py").read_text())
-    (tmp_path / "test_it.py").write_text(HANGING)
-    command = [sys.executable, "-m", "pytest", "-c", str(ROOT / "pyproject.toml"), "-n", workers]
-    command += ["--rootdir", str(tmp_path), "-m", "", "-o", "faulthandler_timeout=1", str(tmp_path)]
-    # Without it pytest-xdist removes the base folders of earlier runs, which may take a minute.
-    command.append(f"--basetemp={tmp_path / 'base'}")
-    # Options of this run, such as its base folder, are not for the one inside it.
-    own = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    done = subprocess.run(command, cwd=ROOT, env=own, capture_output=True, text=True, timeout=100)
+    done = _run_inside(tmp_path, {"test_it.py": HANGING}, workers, "-o", "faulthandler_timeout=1")
     assert "2 failed, 1 passed, 1 error" in done.stdout, done.stdout
     assert done.stdout.count("had not ended after 1 s") >= 3
     assert "in test_hanging_thread" in done.stderr
+
+
+FOLDERS = """
+import pytest
+
+@pytest.fixture(scope="module")
+def shared(new_folder):
+    return new_folder("{name}-shared")
+
+def test_{name}(shared, tmp_path):
+    (shared / "file").touch()
+    (tmp_path / "own").touch()
+    assert {outcome}
+"""
+
+
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_folders_of_passed_tests_are_removed(tmp_path: Path, workers: str) -> None:
+    """What failed tests wrote stays, to be looked at."""
+    files = {
+        f"test_{name}.py": FOLDERS.format(name=name, outcome=outcome)
+        for name, outcome in [("good", True), ("bad", False)]
+    }
+    done = _run_inside(tmp_path, files, workers)
+    assert "1 failed, 1 passed" in done.stdout, done.stdout
+    left = {path.name for path in (tmp_path / "base").rglob("*") if not path.is_symlink()}
+    assert left - {"popen-gw0"} == {"test_bad0", "own", "bad-shared0", "file"}
+
+
+def _run_inside(
+    folder: Path, files: dict[str, str], workers: str, *options: str
+) -> subprocess.CompletedProcess[str]:
+    """Run these tests by the settings and `conftest.py` of this suite."""
+    (folder / "conftest.py").write_text((ROOT / "tests/conftest.py").read_text())
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    command = [sys.executable, "-m", "pytest", "-c", str(ROOT / "pyproject.toml"), "-n", workers]
+    command += ["--rootdir", str(folder), "-m", "", *options, str(folder)]
+    # Without it pytest-xdist removes the base folders of earlier runs, which may take a minute.
+    command.append(f"--basetemp={folder / 'base'}")
+    # Options of this run, such as its base folder, are not for the one inside it.
+    own = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    return subprocess.run(command, cwd=ROOT, env=own, capture_output=True, text=True, timeout=100)

@@ -16,6 +16,7 @@ import pytest
 from gateway.client import Client, Json
 from tests.end_to_end.test_killed import ECHO, Customer, Ledger, serves
 from tests.faults.matrix import fault
+from tests.support.folders import NewFolder
 from tests.support.package_index import wheel
 from tests.support.polling import until
 from tests.support.served_gateway import (
@@ -286,9 +287,9 @@ def make_and_delete(gateway: Gateway, root: Path, until_set: threading.Event) ->
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def small(new_folder: NewFolder) -> Path:
     """A backup with one project in it, of a gateway that is gone."""
-    folder = tmp_path_factory.mktemp("small")
+    folder = new_folder("small")
     with Gateway(folder / "data") as gateway:
         gateway.client.post("/projects", {"name": "own", "template": "python"})
         assert gateway.cli("backup", folder / "small.tar").code == 0

@@ -11,14 +11,15 @@ from pathlib import Path
 import pytest
 
 from tests.faults.matrix import fault
+from tests.support.folders import NewFolder
 from tests.support.served_gateway import ROOT, Gateway, copy, environment, predictd, write
 from tests.support.skipping import not_here
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+def shop(new_folder: NewFolder) -> Iterator[Gateway]:
     """A gateway that serves `add`; no bad input may change that."""
-    root = tmp_path_factory.mktemp("shop")
+    root = new_folder("shop")
     with Gateway(root / "data") as gateway:
         project = copy("add", root / "add")
         outcome = gateway.cli(
@@ -59,7 +60,7 @@ DEPLOYS = {
 
 @pytest.mark.parametrize("case", DEPLOYS)
 def test_bad_deployment_names_what_is_wrong(
-    shop: Gateway, tmp_path_factory: pytest.TempPathFactory, case: str
+    shop: Gateway, new_folder: NewFolder, case: str
 ) -> None:
     """Each bad deployment is refused or fails with a message that names what is wrong."""
     arguments, code, told = DEPLOYS[case]

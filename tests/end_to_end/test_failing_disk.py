@@ -8,15 +8,16 @@ import pytest
 from gateway.client import ApiError, Json
 from tests.faults.matrix import fault
 from tests.support.disks import failing
+from tests.support.folders import NewFolder
 from tests.support.served_gateway import Gateway, Prober, at, write
 
 ECHO = {"echo.py": "def echo(args):\n    return args\n"}
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Gateway, Json]]:
+def served(new_folder: NewFolder) -> Iterator[tuple[Gateway, Json]]:
     """A gateway and a model that it serves."""
-    folder = tmp_path_factory.mktemp("failing")
+    folder = new_folder("failing")
     with Gateway(folder / "data") as gateway:
         yield gateway, gateway.serve(write(folder / "echo", ECHO), "echo.py", "echo", replicas=1)
 

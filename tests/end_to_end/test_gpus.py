@@ -16,6 +16,7 @@ import pytest
 from gateway.client import ApiError, Json
 from gateway.data_folder import DataFolder
 from tests.faults.matrix import fault
+from tests.support.folders import NewFolder
 from tests.support.gpus import FakeGpus, fake_gpus
 from tests.support.polling import until
 from tests.support.seeds import share_seeds
@@ -53,8 +54,8 @@ def machine() -> Iterator[FakeGpus]:
 
 
 @pytest.fixture(scope="module")
-def gateway(machine: FakeGpus, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    data = tmp_path_factory.mktemp("gpus") / "data"
+def gateway(machine: FakeGpus, new_folder: NewFolder) -> Iterator[Gateway]:
+    data = new_folder("gpus") / "data"
     share_seeds(data)
     served = Gateway(data)
     served.wrapper = machine.wrapper(data.parent)
@@ -70,9 +71,9 @@ class Made(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def folder(machine: FakeGpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(machine: FakeGpus, new_folder: NewFolder) -> Path:
     text = FUNCTION.format(dev=str(machine.dev))
-    folder = tmp_path_factory.mktemp("project") / "gpu"
+    folder = new_folder("project") / "gpu"
     return write(folder, {"gpu.py": text, "script.py": SCRIPT})
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from gateway.client import ApiError
 from gateway.data_folder import DataFolder
+from tests.support.folders import NewFolder
 from tests.support.polling import until
 from tests.support.served_gateway import (
     Gateway,
@@ -21,17 +22,17 @@ from workers.cgroups import PREFIX, open_tree, own_memberships
 
 
 @pytest.fixture(scope="module")
-def held(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
+def held(new_folder: NewFolder) -> tuple[str, ...]:
     """What cgroups hold for us on this machine."""
-    folder: Path = tmp_path_factory.mktemp("held")
+    folder: Path = new_folder("held")
     tree = open_tree(f"test-{os.getpid()}-whole", folder / "record", 0, 1)
     tree.close()
     return tree.enforced
 
 
 @pytest.fixture(scope="module")
-def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    with Gateway(tmp_path_factory.mktemp("limits") / "data") as running:
+def gateway(new_folder: NewFolder) -> Iterator[Gateway]:
+    with Gateway(new_folder("limits") / "data") as running:
         yield running
 
 

@@ -14,6 +14,7 @@ import pytest
 from gateway.client import ApiError, Json
 from tests.faults.matrix import fault
 from tests.support.disks import failing
+from tests.support.folders import NewFolder
 from tests.support.ordinary_user import as_ordinary_user
 from tests.support.polling import until
 from tests.support.served_gateway import (
@@ -46,9 +47,9 @@ def cgroup(controller: str, file: str, limit: int) -> Iterator[list[str]]:
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Gateway, Json, Json]]:
+def served(new_folder: NewFolder) -> Iterator[tuple[Gateway, Json, Json]]:
     """A gateway with a model that is left alone, and one whose replicas are ended."""
-    folder = tmp_path_factory.mktemp("starts")
+    folder = new_folder("starts")
     with Gateway(folder / "data") as gateway:
         steady = gateway.serve(write(folder / "steady", ECHO), "echo.py", "echo", replicas=1)
         ended = gateway.serve(copy("badly", folder / "ended"), "badly.py", "behave", replicas=1)

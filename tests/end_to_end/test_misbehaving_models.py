@@ -7,6 +7,7 @@ import pytest
 
 from gateway.client import Json
 from tests.faults.matrix import fault
+from tests.support.folders import NewFolder
 from tests.support.served_gateway import Gateway, Prober, copy, write
 
 SECONDS = 1.5
@@ -39,8 +40,8 @@ class Bench:
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    root = tmp_path_factory.mktemp("badly")
+def bench(new_folder: NewFolder) -> Iterator[Bench]:
+    root = new_folder("badly")
     with Gateway(root / "data", model_request_timeout=str(SECONDS)) as gateway:
         bad = gateway.serve(copy("badly", root / "badly"), "badly.py", "behave")
         good = write(root / "good", {"echo.py": "def echo(args):\n    return args\n"})

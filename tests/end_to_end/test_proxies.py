@@ -21,6 +21,7 @@ import pytest
 import trustme
 
 from gateway.client import Json
+from tests.support.folders import NewFolder
 from tests.support.polling import until
 from tests.support.served_gateway import (
     PROJECTS,
@@ -132,12 +133,10 @@ class Behind(NamedTuple):
 
 
 @pytest.fixture(scope="module", params=KINDS)
-def behind(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Behind]:
+def behind(request: pytest.FixtureRequest, new_folder: NewFolder) -> Iterator[Behind]:
     if shutil.which(request.param) is None:
         pytest.skip(f"needs {request.param}")
-    folder = tmp_path_factory.mktemp(request.param)
+    folder = new_folder(request.param)
     authority = trustme.CA()
     certificate = authority.issue_cert(NAME)
     pem, key = folder / "site.pem", folder / "site.key"

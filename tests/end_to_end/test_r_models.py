@@ -9,6 +9,7 @@ import pytest
 
 from gateway.client import Json
 from tests.faults.bench import Tables, descriptors, replica_pids, resident, thread_count, within
+from tests.support.folders import NewFolder
 from tests.support.polling import until
 from tests.support.r import r_prefix
 from tests.support.served_gateway import Gateway, copy, write
@@ -22,10 +23,10 @@ REQUESTS, CALLERS, REPLICAS = 10_000, 16, 3
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Gateway, dict[str, Json]]]:
+def served(new_folder: NewFolder) -> Iterator[tuple[Gateway, dict[str, Json]]]:
     """A gateway with one project of both languages, and its models by file."""
     r_prefix()
-    root = tmp_path_factory.mktemp("languages")
+    root = new_folder("languages")
     with Gateway(root / "data") as gateway:
         project = gateway.project(write(root / "both", MODELS))
         models = {}

@@ -21,6 +21,7 @@ import trustme
 from gateway.client import Json
 from gateway.operations.signals import Action, action_of
 from tests.faults.matrix import fault
+from tests.support.folders import NewFolder
 from tests.support.polling import until
 from tests.support.served_gateway import (
     Gateway,
@@ -32,9 +33,9 @@ GRACE = "2"
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Gateway, Json]]:
+def served(new_folder: NewFolder) -> Iterator[tuple[Gateway, Json]]:
     """A gateway and a model that it serves."""
-    folder = tmp_path_factory.mktemp("signals")
+    folder = new_folder("signals")
     with Gateway(folder / "data", shutdown_grace=GRACE) as gateway:
         yield gateway, gateway.serve(copy("badly", folder / "badly"), "badly.py", "behave")
 

@@ -10,6 +10,7 @@ import pytest
 
 from gateway.client import Json
 from tests.faults.matrix import fault
+from tests.support.folders import NewFolder
 from tests.support.polling import until
 from tests.support.served_gateway import (
     Gateway,
@@ -24,8 +25,8 @@ SIZE = 5 * MIB - 1000
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Gateway, Json]]:
-    folder = tmp_path_factory.mktemp("doors")
+def served(new_folder: NewFolder) -> Iterator[tuple[Gateway, Json]]:
+    folder = new_folder("doors")
     with Gateway(folder / "data", max_inflight_bytes=str(ROOM)) as gateway:
         yield (
             gateway,

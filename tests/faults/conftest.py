@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.faults.bench import Bench, open_bench
+from tests.support.folders import NewFolder
 
 Observe = Callable[[str], None]
 
@@ -16,14 +17,14 @@ def observe(record_property: Callable[[str, object], None]) -> Observe:
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+def bench(new_folder: NewFolder) -> Iterator[Bench]:
     """A gateway with a model that misbehaves and two that must never notice."""
-    with open_bench(tmp_path_factory.mktemp("bench")) as opened:
+    with open_bench(new_folder("bench")) as opened:
         yield opened
 
 
 @pytest.fixture(scope="module")
-def patient_bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+def patient_bench(new_folder: NewFolder) -> Iterator[Bench]:
     """A bench at which a request may take a minute: nothing here is cut off by its time."""
-    with open_bench(tmp_path_factory.mktemp("patient"), model_request_timeout="60") as opened:
+    with open_bench(new_folder("patient"), model_request_timeout="60") as opened:
         yield opened

@@ -8,6 +8,7 @@ import pytest
 from tests.faults.bench import HELD_UP, Bench, Peak, Took, cpu_seconds, on_disk, open_bench
 from tests.faults.conftest import Observe
 from tests.faults.matrix import fault
+from tests.support.folders import NewFolder
 from tests.support.polling import until
 from tests.support.r import r_prefix
 from tests.support.served_gateway import (
@@ -21,13 +22,11 @@ KINDS = ["lines", "one line", "binary", "ansi"]
 
 
 @pytest.fixture(scope="module", params=["hostile.py", "hostile.R"])
-def patient_bench(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Bench]:
+def patient_bench(request: pytest.FixtureRequest, new_folder: NewFolder) -> Iterator[Bench]:
     """A bench at which a request may take a minute; the model prints in each language."""
     if request.param == "hostile.R":
         r_prefix()
-    root = tmp_path_factory.mktemp("patient")
+    root = new_folder("patient")
     with open_bench(root, request.param, model_request_timeout="60") as opened:
         yield opened
 

@@ -14,6 +14,7 @@ import pytest
 from tests.faults.bench import TIME_LIMIT, Bench, Peak, Took, open_bench, replica_pids, started
 from tests.faults.conftest import Observe
 from tests.faults.matrix import fault
+from tests.support.folders import NewFolder
 from tests.support.polling import until
 from tests.support.r import r_prefix
 from tests.support.served_gateway import (
@@ -27,13 +28,11 @@ HOSTILE = {"python": "hostile.py", "r": "hostile.R"}
 
 
 @pytest.fixture(scope="module", params=HOSTILE)
-def bench(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Bench]:
+def bench(request: pytest.FixtureRequest, new_folder: NewFolder) -> Iterator[Bench]:
     """A gateway with a model that misbehaves, in one language, and two that must never notice."""
     if request.param == "r":
         r_prefix()
-    with open_bench(tmp_path_factory.mktemp("bench"), HOSTILE[request.param]) as opened:
+    with open_bench(new_folder("bench"), HOSTILE[request.param]) as opened:
         yield opened
 
 

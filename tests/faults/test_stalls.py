@@ -19,6 +19,7 @@ import pytest
 from tests.faults.bench import ECHO, Peak
 from tests.faults.conftest import Observe
 from tests.faults.matrix import fault
+from tests.support.folders import NewFolder
 from tests.support.polling import until
 from tests.support.served_gateway import (
     Gateway,
@@ -84,8 +85,8 @@ class Stage:
 
 
 @pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    root = tmp_path_factory.mktemp("stalls")
+def stage(new_folder: NewFolder) -> Iterator[Stage]:
+    root = new_folder("stalls")
     stage = Stage(root)
     with stage.gateway:
         stage.open(root)

@@ -23,6 +23,7 @@ from gateway.upload_manifest import MEDIA_TYPE, MOST_BYTES
 from gateway.web.routing import FORM_LIMIT
 from gateway.web.site import PAGES
 from tests.gateway.conftest import Samples
+from tests.support.folders import NewFolder
 from tests.support.gateway import PATIENCE, Json, url_in
 
 FORMS = [page for page in PAGES if page.method == "POST"]
@@ -67,8 +68,8 @@ def told_by(client: socket.socket) -> tuple[int, Json]:
 
 
 @pytest.fixture(scope="module")
-def stage(samples: Samples, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    stage = Stage(samples, tmp_path_factory.mktemp("project"))
+def stage(samples: Samples, new_folder: NewFolder) -> Iterator[Stage]:
+    stage = Stage(samples, new_folder("project"))
     yield stage
     stage.admin.delete(f"{API_PREFIX}/projects/{stage.project}")
     stage.admin.close()

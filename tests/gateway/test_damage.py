@@ -31,6 +31,7 @@ from gateway.settings import LoadedSettings
 from tests.faults.matrix import fault
 from tests.gateway.control.experiments.test_experiments import FIT, ended, run
 from tests.gateway.control.storage.test_orphan_files import GONE
+from tests.support.folders import NewFolder
 from tests.support.gateway import PATIENCE, copy_of, discovered, running, settings_for
 from tests.support.skipping import not_here
 from workers import Answered
@@ -157,8 +158,8 @@ def files_in(folder: Path) -> list[Path]:
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
-    folder = tmp_path_factory.mktemp("damage")
+def prepared(new_folder: NewFolder) -> Prepared:
+    folder = new_folder("damage")
     data = folder / "data"
     victim, other, experiment = trio.run(_prepare, folder)
     # As if the gateway had been killed while the script ran.

@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
 
 from tests.support.chromium import HOME, PATIENCE, Complaints, Person, chromium, sign_in
+from tests.support.folders import NewFolder
 from tests.support.served_gateway import Gateway
 
 
@@ -18,9 +19,9 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+def gateway(new_folder: NewFolder) -> Iterator[Gateway]:
     """A gateway for all tests of a file: each has users of its own."""
-    data: Path = tmp_path_factory.mktemp("web") / "data"
+    data: Path = new_folder("web") / "data"
     with Gateway(data, isolation="none") as running:
         yield running
 

@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, Page
 
 from gateway.web.site import PAGES
 from tests.support.chromium import Complaints, sign_in
+from tests.support.folders import NewFolder
 from tests.support.sample_site import NO_PAGES, SampleSite, populate
 from tests.support.served_gateway import Gateway
 
@@ -52,8 +53,8 @@ _STATES = [
 
 
 @pytest.fixture(scope="module")
-def site(gateway: Gateway, tmp_path_factory: pytest.TempPathFactory) -> SampleSite:
-    folder: Path = tmp_path_factory.mktemp("site")
+def site(gateway: Gateway, new_folder: NewFolder) -> SampleSite:
+    folder: Path = new_folder("site")
     return populate(gateway, folder)
 
 

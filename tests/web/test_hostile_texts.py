@@ -20,6 +20,7 @@ from gateway.web.routing import Page
 from tests.faults.matrix import fault
 from tests.support.browsers import COOKIE
 from tests.support.chromium import Complaints
+from tests.support.folders import NewFolder
 from tests.support.hostile_html import MARK, NAME, TEXT, check_page, is_local
 from tests.support.hostile_site import HostileSite, fields_of, hostile_site, pages
 from tests.support.served_gateway import Gateway
@@ -46,8 +47,8 @@ _ALL = [page for page in pages("GET") if page.path != _EVENTS]
 
 
 @pytest.fixture(scope="module")
-def site(gateway: Gateway, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostileSite]:
-    with hostile_site(gateway, tmp_path_factory.mktemp("hostile")) as site:
+def site(gateway: Gateway, new_folder: NewFolder) -> Iterator[HostileSite]:
+    with hostile_site(gateway, new_folder("hostile")) as site:
         yield site
 
 

@@ -7,6 +7,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from gateway.client import Json
 from tests.support.chromium import Complaints, Person
+from tests.support.folders import NewFolder
 from tests.support.served_gateway import Gateway, at, copy
 
 # Stops of Tab within which everything on a page is reached.
@@ -14,8 +15,8 @@ _MOST_STOPS = 60
 
 
 @pytest.fixture(scope="module")
-def project(gateway: Gateway, tmp_path_factory: pytest.TempPathFactory) -> Json:
-    return gateway.project(copy("add", tmp_path_factory.mktemp("keyboard") / "add"))
+def project(gateway: Gateway, new_folder: NewFolder) -> Json:
+    return gateway.project(copy("add", new_folder("keyboard") / "add"))
 
 
 def _tab_to(page: Page, wanted: Locator) -> None:

@@ -11,6 +11,7 @@ from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 from gateway.client import Json
 from tests.support.chromium import HOME, Complaints, Person, sign_in
+from tests.support.folders import NewFolder
 from tests.support.polling import until
 from tests.support.served_gateway import Gateway, at, copy
 
@@ -18,8 +19,8 @@ EXAMPLE = {"a": 3, "b": 5}
 
 
 @pytest.fixture(scope="module")
-def model(gateway: Gateway, tmp_path_factory: pytest.TempPathFactory) -> Json:
-    return _served(gateway, tmp_path_factory.mktemp("models"))
+def model(gateway: Gateway, new_folder: NewFolder) -> Json:
+    return _served(gateway, new_folder("models"))
 
 
 def _served(gateway: Gateway, folder: Path) -> Json:

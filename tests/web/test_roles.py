@@ -23,6 +23,7 @@ from gateway.web.csrf import TOKEN_FIELD, form_token
 from gateway.web.routing import Page
 from gateway.web.site import PAGES
 from tests.support.browsers import COOKIE, OURS
+from tests.support.folders import NewFolder
 from tests.support.sample_site import SampleSite, populate
 from tests.support.served_gateway import Gateway
 
@@ -116,8 +117,8 @@ class Visitor(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def site(gateway: Gateway, tmp_path_factory: pytest.TempPathFactory) -> SampleSite:
-    return populate(gateway, tmp_path_factory.mktemp("site"), requests=4)
+def site(gateway: Gateway, new_folder: NewFolder) -> SampleSite:
+    return populate(gateway, new_folder("site"), requests=4)
 
 
 @pytest.fixture(scope="module")

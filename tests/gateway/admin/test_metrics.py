@@ -11,6 +11,7 @@ import httpx
 import pytest
 import trio
 
+from tests.support.folders import NewFolder
 from tests.support.gateway import (
     PROJECTS,
     Gateway,
@@ -34,8 +35,8 @@ class Told(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
-    data = tmp_path_factory.mktemp("told") / "data"
+def told(new_folder: NewFolder) -> Iterator[Told]:
+    data = new_folder("told") / "data"
     with in_a_process(data):
         yield trio.run(_deploy, data)
 

@@ -11,6 +11,7 @@ import pytest
 import trio
 
 from tests.faults.matrix import fault
+from tests.support.folders import NewFolder
 from tests.support.gateway import (
     PATIENCE,
     Gateway,
@@ -68,8 +69,8 @@ class Overloaded(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
-    folder = tmp_path_factory.mktemp("overload")
+def deployed(new_folder: NewFolder) -> Iterator[tuple[Path, str]]:
+    folder = new_folder("overload")
     (folder / "limits.toml").write_text(LIMITS)
     data = folder / "data"
 

@@ -29,6 +29,7 @@ from gateway.errors import API_PREFIX
 from gateway.settings import Settings
 from gateway.web.csrf import TOKEN_FIELD, form_token
 from store import Project, as_text
+from tests.support.folders import NewFolder
 from tests.support.gateway import (
     PATIENCE,
     Gateway,
@@ -91,8 +92,8 @@ class Streams(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def streams(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Streams]:
-    folder = tmp_path_factory.mktemp("revocation")
+def streams(new_folder: NewFolder) -> Iterator[Streams]:
+    folder = new_folder("revocation")
     with in_a_process(folder / "data"):
         yield trio.run(_prepare, folder)
 

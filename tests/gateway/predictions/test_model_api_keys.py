@@ -13,6 +13,7 @@ import trio
 
 from gateway.identity.secret_file import make_secret
 from tests.faults.matrix import fault
+from tests.support.folders import NewFolder
 from tests.support.gateway import (
     Gateway,
     Json,
@@ -62,8 +63,8 @@ class Stage(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    folder = tmp_path_factory.mktemp("protected")
+def stage(new_folder: NewFolder) -> Iterator[Stage]:
+    folder = new_folder("protected")
     with in_a_process(folder / "data"):
         yield Stage(folder / "data", *trio.run(_deploy, folder))
 

@@ -12,6 +12,7 @@ from gateway.control.experiments.comparison import MOST_EXPERIMENTS
 from gateway.web.site import PAGES
 from store import RunMetric
 from tests.support.browsers import OURS
+from tests.support.folders import NewFolder
 from tests.support.gateway import Gateway, running, settings_for
 from tests.support.loop_steps import loop_steps
 
@@ -43,9 +44,9 @@ async def _signed_in(gateway: Gateway, client: httpx.AsyncClient) -> None:
 
 
 @pytest.fixture(scope="module")
-def large(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, LargeSite]:
+def large(new_folder: NewFolder) -> tuple[Path, LargeSite]:
     """A data folder with long lists, and experiments with as many metrics as they may have."""
-    folder = tmp_path_factory.mktemp("large")
+    folder = new_folder("large")
     return folder / "data", trio.run(_large, folder)
 
 

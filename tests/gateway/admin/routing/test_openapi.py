@@ -17,6 +17,7 @@ from gateway.admin.route_table import ROUTES
 from gateway.admin.routing.openapi import openapi
 from gateway.errors import CATALOGUE
 from tests.faults.matrix import fault
+from tests.support.folders import NewFolder
 from tests.support.gateway import Json, copy_of, in_a_process, speaking_to, url_in
 
 CHECKS = (
@@ -61,8 +62,8 @@ class Stage(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    folder = tmp_path_factory.mktemp("openapi")
+def stage(new_folder: NewFolder) -> Iterator[Stage]:
+    folder = new_folder("openapi")
     data = folder / "data"
     (folder / "fixed.toml").write_text(FIXED)
     with in_a_process(data, "--config", str(folder / "fixed.toml")):

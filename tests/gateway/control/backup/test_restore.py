@@ -31,13 +31,14 @@ from gateway.control.backup.layout import check_place, check_store_config, kinds
 from gateway.control.backup.restore import restore
 from gateway.control.backup.restore_folder import RestoreRefused
 from gateway.control.backup.tar_reader import BLOCK
+from tests.support.folders import NewFolder
 
 ID = "0190a1b2-0000-7000-8000-000000000001"
 Adds = Callable[[Writer], object]
 
 
 @pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+def database(new_folder: NewFolder) -> bytes:
     """An empty database of a gateway."""
 
     async def make() -> bytes:
@@ -47,7 +48,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> bytes:
             await database.read_separately(store.database_copy.write, copy)
         return copy.read_bytes()
 
-    folder = tmp_path_factory.mktemp("database")
+    folder = new_folder("database")
     return trio.run(make)
 
 

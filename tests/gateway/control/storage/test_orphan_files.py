@@ -12,15 +12,16 @@ import pytest
 import trio
 
 from tests.faults.matrix import fault
+from tests.support.folders import NewFolder
 from tests.support.gateway import copy_of, running, settings_for, status_is, until
 
 GONE = "7b0e1f8e-5d0c-4c5b-9d0a-6f3c2a1b4e5d"  # an id that no row has
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def served(new_folder: NewFolder) -> Path:
     """The data folder of a gateway that has ended: a model with a build, and an experiment."""
-    folder = tmp_path_factory.mktemp("served")
+    folder = new_folder("served")
     project = copy_of("add", folder)
     (project / "script.py").write_text("print(1)\n")
 

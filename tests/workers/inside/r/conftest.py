@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.folders import NewFolder
 from tests.support.r import r_prefix
 from tests.workers.inside.conversation import PROJECTS, READY, TESTS, Conversation
 
@@ -70,9 +71,9 @@ def badly(converse: Converse) -> Conversation:
 
 
 @pytest.fixture(scope="module")
-def evaluator(r_program: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Conversation]:
+def evaluator(r_program: Path, new_folder: NewFolder) -> Iterator[Conversation]:
     """A replica that evaluates `code`, in which `given` is a value of the request."""
-    folder = tmp_path_factory.mktemp("evaluator")
+    folder = new_folder("evaluator")
     (folder / "model.R").write_text(EVALUATOR)
     replica = RConversation(r_program, folder, {})
     assert replica.start(folder, "model.R", "evaluate").kind == READY
