@@ -187,6 +187,7 @@ class _Build:
                 await locked.aclose()
             else:
                 await maker.record()
+                await maker.share_libraries()
         self._spec, self._lock = maker.spec, maker.lock
         return interpreter, [] if found else [maker.seal]
 

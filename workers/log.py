@@ -70,6 +70,8 @@ class Log:
     def __init__(self, path: Path, *, most_bytes: int = 8 * 1024 * 1024) -> None:
         self.path = path
         self.lost = 0
+        # Gets the same lines, if set.
+        self.copied_to: Log | None = None
         self.closed = False
         self._most_bytes = most_bytes
         # Lines that the disk refused since the last report of lost lines, and why.
@@ -106,6 +108,8 @@ class Log:
             except OSError as error:
                 self._lose(len(lines), error)
             self._notify()
+        if (copy := self.copied_to) is not None:
+            copy.write_lines(lines, stream)
 
     def _lose(self, count: int, error: OSError) -> None:
         self.lost += count

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
 import trio
 
 from workers import untrusted_tree
@@ -101,11 +102,12 @@ class Workers:
         tracked: Tracked = _drop,
         *,
         ours: bool = False,
+        filled: int | None = None,
     ) -> Pool:
-        """Starts the replicas of `spec`. With `log`, all of them print there and it stays open;
-        otherwise each slot has its own log in `spec.log_folder`. `tracked` gets the metrics of
-        predictions whose callers have got their answers, and must not block. Answers of a model
-        that is `ours` are not checked.
+        """Starts the replicas of `spec`, or only as many as `filled`. With `log`, all of them print
+        there and it stays open; otherwise each slot has its own log in `spec.log_folder`. `tracked`
+        gets the metrics of predictions whose callers have got their answers, and must not block.
+        Answers of a model that is `ours` are not checked.
 
         The pool lives until it is drained or stopped, or the workers close.
         """
@@ -118,6 +120,7 @@ class Workers:
             tracked=tracked,
             check=None if ours else self.check_answer,
             timeouts=self._host.timeouts,
+            filled=filled,
         )
         self._pools.add(pool)
         return pool
@@ -163,19 +166,19 @@ class Workers:
         Raises StartFailed or ProbeRaised. Nothing is left of the replica on return.
         """
         pool = self.open_pool(spec, log)
-        outcome = None
-        try:
-            await pool.wait_ready()
-            if example is not None:
-                outcome = await pool.predict(example)
-        finally:
-            with trio.CancelScope(shield=True):
-                pool.stop()
-                await pool.closed.wait()
-        if outcome is not None and not isinstance(outcome, Answered):
-            [slot] = pool.statistics().slots
-            causes = (Cause(name) for name, count in slot.limits_met.items() if count)
-            raise ProbeRaised(describe_failure(outcome), next(causes, None))
+        await _try_out(pool, example)
+        await _end(pool)
+
+    async def open_probed(self, spec: PoolSpec, log: Log, example: bytes | None) -> Pool:
+        """As `probe`, but with the pool of a deployment, which is returned. It has one replica,
+        which has answered the example, and gets the others with `Pool.serve`. Until then `log` gets
+        what the replica prints, too. On failure nothing is left of it."""
+        first = msgspec.structs.replace(spec, start_tries=1, first_ready=1)
+        pool = self.open_pool(first, filled=1)
+        for each in pool.logs.values():
+            each.copied_to = log
+        await _try_out(pool, example)
+        return pool
 
     async def run(
         self,
@@ -311,6 +314,30 @@ async def open_workers(
         with trio.CancelScope(shield=True):
             await trio.to_thread.run_sync(cgroups.close)
             await gpus.close()
+
+
+async def _try_out(pool: Pool, example: bytes | None) -> None:
+    """Waits for the first replica, and requests a prediction if there is an example. Raises
+    StartFailed or ProbeRaised when nothing of the pool is left."""
+    outcome, worked = None, False
+    try:
+        await pool.wait_ready()
+        if example is not None:
+            outcome = await pool.predict(example)
+        worked = outcome is None or isinstance(outcome, Answered)
+    finally:
+        if not worked:
+            await _end(pool)
+    if outcome is not None and not isinstance(outcome, Answered):
+        met = [slot.limits_met for slot in pool.statistics().slots]
+        causes = (Cause(name) for each in met for name, count in each.items() if count)
+        raise ProbeRaised(describe_failure(outcome), next(causes, None))
+
+
+async def _end(pool: Pool) -> None:
+    with trio.CancelScope(shield=True):
+        pool.stop()
+        await pool.closed.wait()
 
 
 def _sweep(folder: Path, instance_id: str, most_memory: int, most_tasks: int) -> Cgroups:

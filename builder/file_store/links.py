@@ -3,7 +3,7 @@
 The store has each file once, under the hash of its content, with its size and mode: those are one
 with its links. An environment is sealed in three steps:
 
-    link_files     a file whose content the store has is replaced by a link to it
+    link_files     a file whose content the store has is replaced by a link to it, libraries first
     seal           the other files reach the disk
     add_to_store   only then the store gets links to them: so after a power cut no entry is torn
 
@@ -22,7 +22,7 @@ All of this blocks.
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -50,8 +50,17 @@ class NewFile(Struct, frozen=True):
     address: str
 
 
-def link_files(folder: Path, store: Path) -> list[NewFile]:
-    """Replace the files beneath `folder` that `store` has, and return the others.
+def is_library(name: str) -> bool:
+    """Whether processes map the file of this name while they run. They keep the file that was
+    there at their start, and its bytes on the disk, so such files are linked first."""
+    return name.endswith(".so") or ".so." in name
+
+
+def link_files(
+    folder: Path, store: Path, wanted: Callable[[str], bool] = lambda _: True
+) -> list[NewFile]:
+    """Replace the files beneath `folder` that `store` has, and return the others. Files whose names
+    are not `wanted` are left out.
 
     The folder must be ours, without a process that writes there. Processes may read there: each
     file has its bytes at any time. Raises OSError.
@@ -59,7 +68,8 @@ def link_files(folder: Path, store: Path) -> list[NewFile]:
     new: list[NewFile] = []
     with ThreadPoolExecutor(_AT_ONCE) as threads:
         # Bottom-up: a link has another time, so bytecode is made independent of it first.
-        for path, _, names, here in os.fwalk(folder, topdown=False):
+        for path, _, found_names, here in os.fwalk(folder, topdown=False):
+            names = [name for name in found_names if wanted(name)]
             parts = [names[first::_AT_ONCE] for first in range(min(_AT_ONCE, len(names)))]
             for found in threads.map(partial(_link_some, path, here, store), parts, _FRESH):
                 new += found

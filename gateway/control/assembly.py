@@ -27,6 +27,7 @@ from gateway.control.experiments.run_files import RunFiles
 from gateway.control.experiments.run_spec import RunSpecs
 from gateway.control.experiments.run_task import RunServices
 from gateway.control.foundation import Foundation
+from gateway.control.pool_spec import PoolSpecs
 from gateway.control.runtimes.catalogue import RuntimeCatalogue
 from gateway.control.runtimes.runtime_task import RuntimeServices
 from gateway.control.runtimes.runtimes import Runtimes
@@ -58,6 +59,7 @@ class _Shared(NamedTuple):
     runtimes: Runtimes
     admission: Admission
     keys: WorkloadKeys
+    pool_specs: PoolSpecs
 
 
 def assemble(foundation: Foundation) -> Workloads:
@@ -67,7 +69,7 @@ def assemble(foundation: Foundation) -> Workloads:
         shared.runner,
         shared.environments,
         builds,
-        assemble_deployments(foundation, shared.keys, builds),
+        assemble_deployments(foundation, shared.keys, shared.pool_specs, builds),
         _experiments(foundation, shared, builds),
         shared.catalogue,
         shared.runtimes,
@@ -136,6 +138,14 @@ def _shared(foundation: Foundation) -> _Shared:
         runtimes,
         Admission(foundation.disk, foundation.project_usage),
         WorkloadKeys(foundation.accounts, foundation.permissions),
+        PoolSpecs(
+            database=foundation.database,
+            data=foundation.data,
+            build_store=foundation.build_store,
+            sandbox=foundation.sandbox,
+            variables=foundation.variables,
+            instance_id=foundation.instance_id,
+        ),
     )
 
 
@@ -146,6 +156,8 @@ def _builds(foundation: Foundation, shared: _Shared) -> Builds:
         data=foundation.data,
         variables=foundation.variables,
         keys=shared.keys,
+        pool_specs=shared.pool_specs,
+        probed=foundation.probed,
         build_store=foundation.build_store,
         encryption=foundation.encryption,
         settings=foundation.settings,

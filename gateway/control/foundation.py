@@ -22,6 +22,7 @@ from gateway.control.metrics.metrics_writer import MetricsWriter
 from gateway.control.metrics.retention_clock import RetentionClock
 from gateway.control.operation import OperationTimeouts
 from gateway.control.permission_changes import PermissionChanges
+from gateway.control.probed_pools import ProbedPools
 from gateway.control.project_locks import ProjectLocks
 from gateway.control.resources import HostResources
 from gateway.control.retrying_writer import RetryingWriter
@@ -72,3 +73,4 @@ class Foundation(msgspec.Struct, frozen=True, kw_only=True):
     operation_timeouts: OperationTimeouts
     removal_queue: RemovalQueue = msgspec.field(default_factory=RemovalQueue)
     changes: ChangeNotifier = msgspec.field(default_factory=ChangeNotifier)
+    probed: ProbedPools = msgspec.field(default_factory=ProbedPools)

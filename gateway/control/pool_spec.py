@@ -18,6 +18,17 @@ from workers import Crns, Limits, Network, PoolSpec, ReplicaSpec
 from workers.sizes import MIB
 
 
+class BuildFiles(msgspec.Struct, frozen=True, kw_only=True):
+    """What replicas of a build are started from. `prefix` is the folder of its interpreter, `built`
+    where the build was made, if not at HOME."""
+
+    code: Path
+    virtualenv: Path
+    prefix: Path | None
+    built: Path | None
+    language: Language
+
+
 class PoolSpecs:
     """Describes the pools of deployments."""
 
@@ -38,8 +49,18 @@ class PoolSpecs:
         self._variables = variables
         self._instance_id = instance_id
 
+    def sealed(self, build_id: str) -> BuildFiles:
+        """The files of a build that is sealed."""
+        return BuildFiles(
+            code=self._build_store.code(build_id),
+            virtualenv=self._build_store.virtualenv(build_id),
+            prefix=self._build_store.prefix(build_id),
+            built=self._sandbox.built_at(build_id),
+            language=self._build_store.language(build_id),
+        )
+
     async def describe(
-        self, deployment: Deployment, build: Build, start_tries: int, key: dict[str, str]
+        self, deployment: Deployment, build: Build, files: BuildFiles, key: dict[str, str]
     ) -> PoolSpec:
         """The pool of a deployment, without what the settings say (`with_settings`). `key` are the
         variables by which its replicas find their key."""
@@ -52,12 +73,8 @@ class PoolSpecs:
             name=f"{name}-{build.id.replace('-', '')[:10]}",
             replica=replica_spec(
                 build,
+                files,
                 key | self._variables.of_model(project, deployment),
-                code=self._build_store.code(build.id),
-                virtualenv=self._build_store.virtualenv(build.id),
-                prefix=self._build_store.prefix(build.id),
-                built=self._sandbox.built_at(build.id),
-                language=self._build_store.language(build.id),
                 identity=sandbox_uids.of_deployment(deployment),
                 limits=Limits(memory=deployment.memory_mb * MIB, cpu=deployment.cpu_millicores),
                 gpus=deployment.nvidia_gpus,
@@ -66,34 +83,28 @@ class PoolSpecs:
             ),
             log_folder=self._data.model_logs(model.id),
             replicas=deployment.replicas,
-            start_tries=start_tries,
         )
 
 
 def replica_spec(
     build: Build,
+    files: BuildFiles,
     variables: dict[str, str],
     *,
-    code: Path,
-    virtualenv: Path,
-    prefix: Path | None,
-    built: Path | None,
-    language: Language,
     identity: int,
     limits: Limits,
     gpus: int = 0,
     network: Network,
     crns: Crns = Crns(),  # noqa: B008 - it is frozen
 ) -> ReplicaSpec:
-    """A replica of a build, without what the settings say. `prefix` is the folder of its
-    interpreter, `built` where the build was made, if not at HOME. Replicas of equal `identity` can
-    reach each other's processes and files."""
+    """A replica of a build, without what the settings say. Replicas of equal `identity` can reach
+    each other's processes and files."""
     return ReplicaSpec(
-        code=code,
-        environment=virtualenv,
-        prefix=prefix,
-        built=built,
-        language=language,
+        code=files.code,
+        environment=files.virtualenv,
+        prefix=files.prefix,
+        built=files.built,
+        language=files.language,
         file=build.file,
         function=build.function,
         model_root=build.model_root,

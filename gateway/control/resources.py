@@ -191,6 +191,12 @@ class HostResources:
         finally:
             self._scripts.remove(script)
 
+    def fits(self, asked: ResourceRequest, project_id: str) -> bool:
+        """Whether a deployment of a project would get its memory at once. Blocking, for moments."""
+        free = self.free()
+        reserved = self._reserved(project_id, free)
+        return self._is_free(asked.memory_mb * MIB, free - reserved, project_id)
+
     async def _wait_for(
         self, memory: int, project_id: str, tell: Callable[[str], object], scripts: bool = False
     ) -> None:
@@ -198,7 +204,7 @@ class HostResources:
             free = self.free()
             unused = self._unused_by_scripts(project_id, free) if scripts else 0
             reserved = self._reserved(project_id, free) + unused
-            if memory <= free - reserved and not self._must_yield(project_id):
+            if self._is_free(memory, free - reserved, project_id):
                 return
             if not self._starting:
                 running = f", of which experiments and sessions may take {human_size(unused)}"
@@ -207,6 +213,9 @@ class HostResources:
             tell(f"{_asked(memory, free)}, {starting}")
             with trio.move_on_after(_CHECK_PAUSE):
                 await self._changed.wait()
+
+    def _is_free(self, memory: int, unreserved: int, project_id: str) -> bool:
+        return memory <= unreserved and not self._must_yield(project_id)
 
     def _reserved(self, project_id: str, free: int) -> int:
         """The memory that starting deployments may still use, as it counts for a project."""

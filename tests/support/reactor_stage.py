@@ -60,7 +60,9 @@ class Stage:
     def launch(self, replica: Replica, log: Log) -> None:
         self.actors.append(Actor(self, replica))
 
-    def open_pool(self, replica: ReplicaSpec = REPLICA, **settings: Any) -> Pool:
+    def open_pool(
+        self, replica: ReplicaSpec = REPLICA, filled: int | None = None, **settings: Any
+    ) -> Pool:
         spec = PoolSpec(name="sample", replica=replica, log_folder=Path("/unused"), **settings)
         return Pool(
             spec,
@@ -69,6 +71,7 @@ class Stage:
             log=None,
             total_budget=self.budget,
             tracked=self.tracked.append,
+            filled=filled,
         )
 
     def serving(self, count: int = 1, **settings: Any) -> Pool:

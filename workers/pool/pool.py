@@ -43,7 +43,8 @@ class Pool:
 
     `total_budget` is shared by the waiting requests of all pools. `tracked` gets the metrics of a
     prediction after its caller got the answer; it is called by the reactor and must not block.
-    `check` checks large answers (see `ReplicaOwner`).
+    `check` checks large answers (see `ReplicaOwner`). Only the first `filled` slots get a replica
+    at once.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Pool:
         tracked: Tracked,
         check: Check | None = None,
         timeouts: RetryPauses = RetryPauses(),  # noqa: B008 - it is frozen
+        filled: int | None = None,
     ) -> None:
         self.spec = spec
         self.check_answer = check
@@ -74,7 +76,13 @@ class Pool:
         self._abandoned = self._timed_out = 0
         self._restarts_by: Counter[str] = Counter()
         self._slots = ReplicaSlots(
-            spec, loop=loop, launch=launch, log=log, owner=self, timeouts=timeouts
+            spec,
+            loop=loop,
+            launch=launch,
+            log=log,
+            owner=self,
+            timeouts=timeouts,
+            filled=spec.replicas if filled is None else filled,
         )
         # The slots' own; read for each request.
         self._slot_of = self._slots.slot_of
@@ -161,6 +169,17 @@ class Pool:
     def _serve(self, replica: Replica, ticket: Ticket, now: float) -> None:
         self._slot_of[replica].received += 1
         replica.assign(ticket, now, now + self._run_seconds)
+
+    # The deployment of a model that was probed (Workers.open_probed).
+
+    def serve(self, spec: PoolSpec, tracked: Tracked) -> None:
+        """Serves callers from now on, with all replicas, under the bounds of `spec`; see `adjust`.
+        What the probe requested is not counted. `wait_ready` waits for all replicas again."""
+        self.adjust(spec)
+        self.replica_tracked = tracked
+        self._slots.serve()
+        for log in self.logs.values():
+            log.copied_to = None
 
     # Other bounds.
 

@@ -40,6 +40,10 @@ class Slot:
         self.failures = 0
         self.last_exit = ""
         self.limits_met = {cause.value: 0 for cause in Cause}
+        self.begin_counting()
+
+    def begin_counting(self) -> None:
+        """Requests and restarts are counted from now on."""
         self.received = self.success = self.failure = self.error = self.restart = self.recycled = 0
 
     def count(self, outcome: Outcome) -> None:

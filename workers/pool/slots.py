@@ -50,7 +50,8 @@ class StartReplica(Protocol):
 
 
 class ReplicaSlots:
-    """Filled from the beginning, with replicas that report to `owner`, until `end`.
+    """Filled from the beginning, with replicas that report to `owner`, until `end`. Only as many as
+    `filled` are, until `fill_vacant`.
 
     Read only: `slot_of`, the slot of every replica that has not ended, including those that leave;
     `failure`, why they were never ready; `closed`, set when nothing of them is left.
@@ -65,6 +66,7 @@ class ReplicaSlots:
         log: Log | None,
         owner: ReplicaOwner,
         timeouts: RetryPauses,
+        filled: int,
     ) -> None:
         self.slot_of: dict[Replica, Slot] = {}
         self.failure: StartFailed | None = None
@@ -89,7 +91,9 @@ class ReplicaSlots:
         self._killer: Timer | None = None
         self._slots = [self._new_slot() for _ in range(spec.replicas)]
         self._memory = MemoryCheck(loop, self._slots, self.recycle)
-        for slot in self:
+        for slot in self._slots[filled:]:
+            slot.vacant = True
+        for slot in self._slots[:filled]:
             self._fill(slot)
         self._memory.set_bound(spec.recycle_above_memory)
 
@@ -109,6 +113,11 @@ class ReplicaSlots:
         """How many have a replica that serves."""
         serving = (IDLE, BUSY)
         return sum(1 for s in self._slots if s.replica and s.replica.state in serving)
+
+    @property
+    def _enough(self) -> int:
+        """How many have to be ready at first."""
+        return self._spec.first_ready or len(self._slots)
 
     async def wait_ready(self) -> None:
         """Returns when all were ready at once. Raises StartFailed when they never will be."""
@@ -141,7 +150,7 @@ class ReplicaSlots:
             slot.restart_ended()
         slot.over_memory = self._memory.exceeds(replica)
         self._start_seconds = self._loop.now() - replica.started_at
-        if self.ready >= (self._spec.first_ready or len(self._slots)):
+        if self.ready >= self._enough:
             self._settled.set()
 
     def replica_lost(self, replica: Replica) -> bool:
@@ -295,8 +304,16 @@ class ReplicaSlots:
                 if replica is not None:
                     replica.stop()
 
+    def serve(self) -> None:
+        """Counts from now on, and fills the slots that are vacant; they are ready when all are."""
+        for slot in self:
+            slot.begin_counting()
+        if self.ready < self._enough and not self._ending:
+            self._settled = trio.Event()
+        self.fill_vacant()
+
     def fill_vacant(self) -> None:
-        """Fills the slots again that were vacated."""
+        """Fills the slots that are vacant."""
         for slot in self:
             if slot.vacant and not self._ending:
                 slot.vacant = False

@@ -2,8 +2,9 @@
 build of the model was probed under the same conditions.
 
 It sees what the first deployment will see, and gets what that asks for: the first that waits for
-this build. Without one, that is the present deployment of its model, which this build may replace.
-It does not wait for GPUs: where none is free, there is no probe.
+this build, which then serves with this replica (`probed_pools.py`). Without one, that is the
+present deployment of its model, which this build may replace. It does not wait for GPUs: where none
+is free, there is no probe.
 """
 
 from collections.abc import Set
@@ -19,7 +20,14 @@ from builder import BuildSpec, BuildStore, Interpreter, Probed, Snapshot
 from gateway.control import failures, sandbox_uids
 from gateway.control.accounts.workload_keys import WorkloadKeys
 from gateway.control.gpu_reservations import GpuReservations
-from gateway.control.pool_spec import replica_spec, replica_with_settings
+from gateway.control.pool_spec import (
+    BuildFiles,
+    PoolSpecs,
+    replica_spec,
+    replica_with_settings,
+    with_settings,
+)
+from gateway.control.probed_pools import ProbedPools
 from gateway.control.resources import ResourceRequest
 from gateway.control.runtime_settings import RuntimeSettings
 from gateway.control.sandbox import build_home
@@ -30,7 +38,17 @@ from gateway.encryption import Encryption
 from gateway.errors import Refusal
 from gateway.version import version
 from store import Build, Database, Deployment, Model, Project
-from workers import NETWORKS, Limits, Log, Network, PoolSpec, ProbeRaised, StartFailed, Workers
+from workers import (
+    NETWORKS,
+    Limits,
+    Log,
+    Network,
+    PoolSpec,
+    ProbeRaised,
+    ReplicaSpec,
+    StartFailed,
+    Workers,
+)
 from workers.sizes import MIB
 
 # The latest builds of a model whose probes are compared.
@@ -55,6 +73,8 @@ class Prober:
         data: DataFolder,
         variables: ProcessVariables,
         keys: WorkloadKeys,
+        pool_specs: PoolSpecs,
+        probed: ProbedPools,
         build_store: BuildStore,
         encryption: Encryption,
         settings: RuntimeSettings,
@@ -66,6 +86,8 @@ class Prober:
         self._data = data
         self._variables = variables
         self._keys = keys
+        self._pool_specs = pool_specs
+        self._probed = probed
         self._build_store = build_store
         self._encryption = encryption
         self._settings = settings
@@ -78,15 +100,18 @@ class Prober:
             deployments = await self._deployments(build)
             first = deployments.first
             user = first.deployer if first else build.creator
+            files = BuildFiles(
+                code=spec.code,
+                virtualenv=spec.virtualenv,
+                prefix=interpreter.prefix,
+                built=build_home(spec.home),
+                language=interpreter.language,
+            )
             with self._keys.issued(user, project.id, "model") as key:
                 replica = replica_spec(
                     build,
+                    files,
                     key | self._variables.of_model(project, first),
-                    code=spec.code,
-                    virtualenv=spec.virtualenv,
-                    prefix=interpreter.prefix,
-                    built=build_home(spec.home),
-                    language=interpreter.language,
                     identity=sandbox_uids.of_builds(project),
                     limits=_limits(await self._read(model), deployments.wanted),
                     gpus=(first or await self._read(model)).nvidia_gpus,
@@ -104,8 +129,12 @@ class Prober:
                 if not spec.fresh and (same := await self._probed_before(build, conditions)):
                     return Probed(conditions, same_as=f"build {same.number}")
                 log.write("Starting the model for a test")
+                own = await self._pool_of_first(build, first, files, pool.replica)
                 try:
-                    if not await self._start(pool, project, log, example):
+                    if own is not None:
+                        opened = await self._workers.open_probed(own[1], log, example)
+                        self._probed.keep(own[0], opened)
+                    elif not await self._start(pool, project, log, example):
                         return Probed()
                 except (StartFailed, ProbeRaised) as error:
                     source = source_of(spec.code, build, Path(project.path), spec.snapshot)
@@ -114,6 +143,21 @@ class Prober:
             return Probed(conditions)
 
         return probe
+
+    async def _pool_of_first(
+        self, build: Build, first: Deployment | None, files: BuildFiles, probe: ReplicaSpec
+    ) -> tuple[str, PoolSpec] | None:
+        """The id and the pool of the deployment that can serve with the replica of the probe: it
+        waits for the build, and its replicas have the limits and the network of the probe. GPUs
+        are reserved for the probe alone."""
+        key = self._probed.key_of(first.id) if first and first.build_id == build.id else None
+        if first is None or key is None or first.nvidia_gpus:
+            return None
+        spec = await self._pool_specs.describe(first, build, files, key)
+        spec = with_settings(spec, self._settings.current)
+        if (spec.replica.limits, spec.replica.network) != (probe.limits, probe.network):
+            return None
+        return first.id, spec
 
     async def _start(
         self, pool: PoolSpec, project: Project, log: Log, example: bytes | None

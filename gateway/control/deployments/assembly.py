@@ -9,20 +9,16 @@ from gateway.control.foundation import Foundation
 from gateway.control.pool_spec import PoolSpecs
 
 
-def assemble_deployments(foundation: Foundation, keys: WorkloadKeys, builds: Builds) -> Deployments:
+def assemble_deployments(
+    foundation: Foundation, keys: WorkloadKeys, specs: PoolSpecs, builds: Builds
+) -> Deployments:
     """The deployments, which wait for builds. `keys` are those that replicas sign in with."""
     pools = PoolFactory(
-        specs=PoolSpecs(
-            database=foundation.database,
-            data=foundation.data,
-            build_store=foundation.build_store,
-            sandbox=foundation.sandbox,
-            variables=foundation.variables,
-            instance_id=foundation.instance_id,
-        ),
+        specs=specs,
         workers=foundation.workers,
         metrics_writer=foundation.metrics_writer,
         recorder=foundation.recorder,
+        probed=foundation.probed,
         settings=foundation.settings,
         build_store=foundation.build_store,
         set_aside=foundation.set_aside,
@@ -37,6 +33,7 @@ def assemble_deployments(foundation: Foundation, keys: WorkloadKeys, builds: Bui
         endpoints=foundation.endpoints,
         changes=foundation.changes,
         variables=foundation.variables,
+        probed=foundation.probed,
         keys=keys,
         timeouts=foundation.operation_timeouts,
     )

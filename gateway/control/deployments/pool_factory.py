@@ -1,5 +1,6 @@
 """Opens the pools of deployments."""
 
+import msgspec
 import trio
 
 from builder import BuildStore
@@ -8,6 +9,7 @@ from gateway.control.deployments.replica_logs import prune_logs
 from gateway.control.history.recorder import TrafficRecorder
 from gateway.control.metrics.metrics_writer import MetricsWriter
 from gateway.control.pool_spec import PoolSpecs, with_settings
+from gateway.control.probed_pools import ProbedPools
 from gateway.control.runtime_settings import RuntimeSettings
 from gateway.control.source_files import SourceFiles
 from gateway.set_aside import SetAside
@@ -25,6 +27,7 @@ class PoolFactory:
         workers: Workers,
         metrics_writer: MetricsWriter,
         recorder: TrafficRecorder,
+        probed: ProbedPools,
         settings: RuntimeSettings,
         build_store: BuildStore,
         set_aside: SetAside,
@@ -33,6 +36,7 @@ class PoolFactory:
         self._workers = workers
         self._metrics_writer = metrics_writer
         self._recorder = recorder
+        self._probed = probed
         self._settings = settings
         self._build_store = build_store
         self._set_aside = set_aside
@@ -46,16 +50,20 @@ class PoolFactory:
         self, deployment: Deployment, build: Build, start_tries: int, key: dict[str, str]
     ) -> PoolSpec:
         """Describes the pool, and deletes the oldest logs of its model."""
-        spec = await self._specs.describe(deployment, build, start_tries, key)
+        spec = await self._specs.describe(deployment, build, self._specs.sealed(build.id), key)
         await trio.to_thread.run_sync(prune_logs, spec.log_folder, self._set_aside)
-        return spec
+        return msgspec.structs.replace(spec, start_tries=start_tries)
 
     def open(self, deployment: Deployment, spec: PoolSpec) -> Pool:
-        """Starts the pool, under the settings as they are now."""
-        pool = self._workers.open_pool(
-            with_settings(spec, self._settings.current),
-            tracked=self._metrics_writer.sink_for(deployment.project_id, deployment.id),
-        )
+        """Starts the pool, under the settings as they are now. What the probe of its build has
+        started serves on."""
+        spec = with_settings(spec, self._settings.current)
+        tracked = self._metrics_writer.sink_for(deployment.project_id, deployment.id)
+        pool = self._probed.take(deployment.id, spec)
+        if pool is None:
+            pool = self._workers.open_pool(spec, tracked=tracked)
+        else:
+            pool.serve(spec, tracked)
         self._recorder.serves(pool, deployment.number, deployment.build_number)
         return pool
 

@@ -89,7 +89,10 @@ class Rollout:
 
     async def _run_with_key(self) -> None:
         user, project_id = self.deployment.deployer, self.deployment.project_id
-        with self._services.keys.issued(user, project_id, "model") as self._key:
+        with (
+            self._services.keys.issued(user, project_id, "model") as self._key,
+            self._services.probed.expecting(self.deployment.id, self._key),
+        ):
             failure = await self._serve_until_closed()
             if self._services.pools.is_closing:
                 return  # the next gateway serves what is wanted
@@ -124,6 +127,7 @@ class Rollout:
         if build is None or not await wait_until_decryptable(*needed):
             return None
         if self._model_lock.locked():
+            self._services.probed.drop(self.deployment.id)
             self.operation.wait_for("the rollout of another deployment of its model")
         async with self._model_lock:
             self.operation.waiting_for = ""
@@ -155,6 +159,7 @@ class Rollout:
                 if not await self._take_gpus():
                     return None
                 with self.operation.cancellable("free memory"):
+                    await self._make_room()
                     reservation = self._services.resources.reserve_memory(
                         self.deployment, self.deployment.project_id, self.operation.wait_for
                     )
@@ -173,6 +178,14 @@ class Rollout:
             return failures.start_failed(error, self.pool, self._services.pools.source_of(build))
         await self._switch(pool)
         return None
+
+    async def _make_room(self) -> None:
+        """Ends what the probe started if the deployment has to wait for memory."""
+        project_id = self.deployment.project_id
+        if not self._services.resources.fits(self.deployment, project_id):
+            probed = self._services.probed.drop(self.deployment.id)
+            if probed is not None:
+                await probed.closed.wait()
 
     async def _take_gpus(self) -> bool:
         """False if it was stopped, or another deployment has overtaken it."""

@@ -10,6 +10,7 @@ from gateway.control.accounts.workload_keys import WorkloadKeys
 from gateway.control.change_notifier import ChangeNotifier
 from gateway.control.gpu_reservations import GpuReservations
 from gateway.control.operation import OperationTimeouts
+from gateway.control.probed_pools import ProbedPools
 from gateway.control.resources import HostResources
 from gateway.control.retrying_writer import RetryingWriter
 from gateway.control.source_files import SourceFiles
@@ -58,5 +59,6 @@ class RolloutServices(msgspec.Struct, frozen=True, kw_only=True):
     endpoints: Endpoints
     changes: ChangeNotifier
     variables: ProcessVariables
+    probed: ProbedPools
     keys: WorkloadKeys
     timeouts: OperationTimeouts

@@ -168,6 +168,31 @@ async def test_environment_is_sealed_during_the_probe(bench: Bench) -> None:
     await build(bench, "one", probe=probe)
 
 
+async def test_probe_sees_the_shared_libraries(bench: Bench) -> None:
+    """A process maps its libraries as long as it runs: a file that was replaced afterwards would
+    take its bytes a second time."""
+    shared: dict[str, list[int]] = {}
+
+    async def probe(spec: BuildSpec, interpreter: Interpreter) -> Probed:
+        shared[spec.environment.name] = [
+            (spec.virtualenv / name).stat().st_nlink for name in ("one.so", "two.so.3", "module.py")
+        ]
+        while bench.environments.sealed(spec.environment.name) is None:  # noqa: ASYNC110
+            await trio.sleep(0.01)
+        return Probed()
+
+    bench.write(
+        "cdsw-build.sh",
+        'for name in one.so two.so.3 module.py; do echo "# $name" > "$VIRTUAL_ENV/$name"; done',
+    )
+    first = await build(bench, "one", probe=probe)
+    second = await build(bench, "two", probe=probe, fresh=True)
+    assert shared[first] == [1, 1, 1]
+    # Their names: in the store, in both environments.
+    assert shared[second][:2] == [3, 3]
+    assert (bench.environments.virtualenv(second) / "module.py").stat().st_nlink == 3
+
+
 async def test_failed_probe_leaves_the_environment(bench: Bench) -> None:
     """The environment of a model that does not start is there for the next build."""
 

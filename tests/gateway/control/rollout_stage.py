@@ -25,6 +25,7 @@ from gateway.control.deployments.rollout_services import RolloutServices
 from gateway.control.disk.free_space import FreeSpace
 from gateway.control.gpu_reservations import GpuReservations
 from gateway.control.operation import OperationTimeouts
+from gateway.control.probed_pools import ProbedPools
 from gateway.control.resources import GIB, HostResources
 from gateway.control.sandbox import Sandbox
 from gateway.control.source_files import SourceFiles
@@ -180,6 +181,7 @@ def deployments_on(
     builds: PlayedBuilds,
     pools: PlayedPools,
     gpus: GpuReservations | None = None,
+    probed: ProbedPools | None = None,
 ) -> Deployments:
     """Real ones, of an isolation that enforces every network, on a disk that is never full."""
     services = RolloutServices(
@@ -192,6 +194,7 @@ def deployments_on(
         endpoints=stage.endpoints,
         changes=ChangeNotifier(),
         variables=stage.variables,
+        probed=probed or ProbedPools(),
         keys=WorkloadKeys(stage.accounts, stage.permissions),
         timeouts=OperationTimeouts(first_rebuild_retry=0.001, decrypt_retry=0.001),
     )

@@ -26,9 +26,10 @@ class AnyOrder(RuleBasedStateMachine):
         self.pools: list[Pool] = []
         self.open()
 
-    def open(self) -> Pool:
+    def open(self, filled: int | None = None) -> Pool:
         pool = self.stage.open_pool(
             self.replica,
+            filled=filled,
             replicas=2,
             request_timeout=3.0,
             start_tries=0,
@@ -117,11 +118,18 @@ class AnyOrder(RuleBasedStateMachine):
             pool._slots.begin_restart(list(pool._slots)[slot])
 
     @precondition(lambda self: len(self.pools) < 4)
-    @rule()
-    def redeploy(self) -> None:
-        old, new = self.pools[-1], self.open()
+    @rule(filled=st.sampled_from([None, 1]))
+    def redeploy(self, filled: int | None) -> None:
+        old, new = self.pools[-1], self.open(filled)
         new.take_over(old)
         old.drain()
+
+    @precondition(lambda self: not any(counts(self.pools[-1]).values()))
+    @rule()
+    def serve(self) -> None:
+        pool = self.pools[-1]
+        pool.serve(pool.spec, self.stage.tracked.append)
+        assert pool._closing or not any(slot.vacant for slot in pool._slots)
 
     @rule()
     def stop(self) -> None:

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 
+import msgspec
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
 from tests.faults.matrix import fault
-from tests.support.reactor_stage import REPLICA, Caller, Stage, fail_to_start
+from tests.support.reactor_stage import REPLICA, Caller, Stage, counts, fail_to_start
 from workers.errors import StartFailed
 from workers.pool.pool import Pool
 from workers.replica import wire
@@ -113,6 +114,55 @@ def test_pool_that_was_ready_never_gives_up(stage: Stage) -> None:
     stage.actors[-1].get_ready()
     assert pool.failure is None
     assert pool.ready == 1
+
+
+# The pool of a deployment whose first replica was started by a probe.
+
+
+async def test_probed_pool_serves_with_its_first_replica(stage: Stage) -> None:
+    """The other replicas start when it serves. Only then requests, and their metrics, count."""
+    pool = stage.open_pool(replicas=3, filled=1, first_ready=1)
+    stage.actors[0].get_ready()
+    await pool.wait_ready()
+    probe = Caller().submit(pool)
+    stage.actors[0].track(b"[1]")
+    stage.actors[0].answer()
+    assert isinstance(probe.outcome, Answered)
+    assert len(stage.actors) == 1
+
+    tracked: list[bytes | bytearray] = []
+    pool.serve(msgspec.structs.replace(pool.spec, first_ready=0), tracked.append)
+    pool.verify()
+    assert len(stage.actors) == 3
+    assert counts(pool)["received"] == 0
+    with trio.move_on_after(0) as patience:
+        await pool.wait_ready()
+    assert patience.cancelled_caught, "the others are not ready"
+    first = Caller().submit(pool)
+    stage.actors[0].track(b"[2]")
+    stage.actors[0].answer()
+    assert isinstance(first.outcome, Answered)
+    assert counts(pool)["received"] == 1
+    assert tracked == [b"[2]"]
+    for actor in stage.actors[1:]:
+        actor.get_ready()
+    await pool.wait_ready()
+    assert pool.ready == 3
+
+
+async def test_probed_pool_that_lost_its_replica_serves_with_others(stage: Stage) -> None:
+    """Its first replica ended between the probe and the rollout."""
+    pool = stage.open_pool(replicas=2, filled=1, first_ready=1, start_tries=1)
+    stage.actors[0].get_ready()
+    await pool.wait_ready()
+    stage.actors[0].end()
+    pool.serve(msgspec.structs.replace(pool.spec, first_ready=0, start_tries=3), lambda _: None)
+    stage.pass_time(1.0)
+    assert len(stage.actors) == 3
+    for actor in stage.actors[1:]:
+        actor.get_ready()
+    await pool.wait_ready()
+    assert pool.ready == 2
 
 
 # Restart.

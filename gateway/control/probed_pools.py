@@ -1,0 +1,68 @@
+"""The pools of deployments whose first replica was started by the probe of their build.
+
+A model that is slow to import would be imported twice: by the probe, and by the deployment that
+waits for the build. So the probe of such a build starts the first replica of that deployment, and
+the rollout takes it over with its pool. It does so only if the pool is the one that it would open
+itself: a variable or a setting may have changed meanwhile.
+
+    a rollout begins to wait        expecting
+    the probe opens its pool        key_of, keep
+    the rollout opens its pool      take
+    the rollout has to wait longer  drop
+    the rollout is over             what was not taken is stopped
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from workers import Pool, PoolSpec
+
+
+class ProbedPools:
+    """By the ids of deployments that wait for their builds."""
+
+    def __init__(self) -> None:
+        self._keys: dict[str, dict[str, str]] = {}
+        self._pools: dict[str, Pool] = {}
+
+    @contextmanager
+    def expecting(self, deployment_id: str, key: dict[str, str]) -> Iterator[None]:
+        """A probe may open the deployment's pool. `key` are the variables by which its replicas
+        find their key."""
+        self._keys[deployment_id] = key
+        try:
+            yield
+        finally:
+            del self._keys[deployment_id]
+            self.drop(deployment_id)
+
+    def key_of(self, deployment_id: str) -> dict[str, str] | None:
+        """The key of a deployment whose pool a probe may open; None for others."""
+        return self._keys.get(deployment_id)
+
+    def keep(self, deployment_id: str, pool: Pool) -> None:
+        """Keeps a pool until its deployment takes it. It is stopped if that has ended."""
+        self._pools[deployment_id] = pool
+        if deployment_id not in self._keys:
+            self.drop(deployment_id)
+
+    def take(self, deployment_id: str, spec: PoolSpec) -> Pool | None:
+        """The deployment's pool if it has one of this `spec`, whatever its bounds. Another one is
+        stopped."""
+        pool = self._pools.get(deployment_id)
+        if pool is None or _essence(pool.spec) != _essence(spec):
+            self.drop(deployment_id)
+            return None
+        return self._pools.pop(deployment_id)
+
+    def drop(self, deployment_id: str) -> Pool | None:
+        """Stops the pool of a deployment, if it has one."""
+        pool = self._pools.pop(deployment_id, None)
+        if pool is not None:
+            pool.stop()
+        return pool
+
+
+def _essence(spec: PoolSpec) -> tuple[object, ...]:
+    """What cannot be changed once replicas run."""
+    return spec.name, spec.replica, spec.log_folder, spec.replicas
