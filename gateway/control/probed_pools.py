@@ -47,7 +47,7 @@ class ProbedPools:
             self.drop(deployment_id)
 
     def take(self, deployment_id: str, spec: PoolSpec) -> Pool | None:
-        """The deployment's pool if it has one of this `spec`, whatever its bounds. Another one is
+        """The pool of the deployment if it is of this `spec`; bounds may differ. Another one is
         stopped."""
         pool = self._pools.get(deployment_id)
         if pool is None or _essence(pool.spec) != _essence(spec):
