@@ -48,9 +48,9 @@ class ProbedPools:
 
     def take(self, deployment_id: str, spec: PoolSpec) -> Pool | None:
         """The pool of the deployment if it is of this `spec`; bounds may differ. Another one is
-        stopped."""
+        stopped. None for one that has failed."""
         pool = self._pools.get(deployment_id)
-        if pool is None or _essence(pool.spec) != _essence(spec):
+        if pool is None or pool.failure or _essence(pool.spec) != _essence(spec):
             self.drop(deployment_id)
             return None
         return self._pools.pop(deployment_id)

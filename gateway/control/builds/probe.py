@@ -126,10 +126,12 @@ class Prober:
                     start_tries=1,
                 )
                 conditions = await self._conditions(pool, spec, set(key), build.example)
+                own = await self._pool_of_first(build, first, files, pool.replica)
                 if not spec.fresh and (same := await self._probed_before(build, conditions)):
+                    if own is not None:  # it starts while the build is sealed
+                        self._probed.keep(own[0], self._workers.open_pool(own[1], filled=1))
                     return Probed(conditions, same_as=f"build {same.number}")
                 log.write("Starting the model for a test")
-                own = await self._pool_of_first(build, first, files, pool.replica)
                 try:
                     if own is not None:
                         opened = await self._workers.open_probed(own[1], log, example)

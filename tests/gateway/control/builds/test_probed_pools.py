@@ -11,7 +11,7 @@ from gateway.control.probed_pools import ProbedPools
 from tests.gateway.control.rollout_stage import REPLICA, PlayedPool
 from tests.support.gateway import Gateway, status_is
 from tests.support.served_gateway import write
-from workers import Limits, Pool, PoolSpec
+from workers import Limits, Pool, PoolSpec, StartFailed
 
 MODEL = """
 import os
@@ -69,6 +69,28 @@ async def test_deployment_serves_with_the_replica_of_the_probe(
     assert said in build_log
     assert f"started {started.processes[1]}" not in build_log
     assert said in (await gateway.admin.get(f"{model}/logs")).text
+
+
+async def test_replica_starts_before_a_build_that_is_not_probed_is_sealed(
+    gateway: Gateway, started: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An equal build was probed before."""
+    kept: list[Pool] = []
+    keep = ProbedPools.keep
+
+    def keeping(pools: ProbedPools, deployment_id: str, pool: Pool) -> None:
+        kept.append(pool)
+        keep(pools, deployment_id, pool)
+
+    monkeypatch.setattr(ProbedPools, "keep", keeping)
+    model = await gateway.model(await gateway.project(started.project))
+    for number in (1, 2):
+        build = await gateway.build(model, "who.py:who")
+        await served(gateway, await gateway.deploy(build, replicas=2))
+        assert len(kept) == number
+        assert len(started.processes) == 2 * number
+        assert kept[-1].ready == 2
+    assert (await gateway.get(build))["steps"][4]["state"] == "skipped"
 
 
 async def test_build_without_a_deployment_leaves_no_replica(
@@ -130,6 +152,15 @@ def test_pool_of_another_spec_is_stopped(change: Callable[[PoolSpec], PoolSpec])
         pools.keep("id", pool)
         assert pools.take("id", change(SPEC)) is None
         assert stopped(pool)
+
+
+def test_pool_that_has_failed_is_not_taken() -> None:
+    """The deployment opens another one, and tells its failure."""
+    pools, pool = ProbedPools(), played()
+    cast(PlayedPool, pool).failure = StartFailed("the model did not become ready")
+    with pools.expecting("id", {}):
+        pools.keep("id", pool)
+        assert pools.take("id", SPEC) is None
 
 
 def test_pool_that_is_not_taken_is_stopped() -> None:
