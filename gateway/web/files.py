@@ -165,7 +165,9 @@ class FilePages:
             columns=_COLUMNS,
             listing=listing,
             entries=[_row(project_id, entry) for entry in entries],
-            typed=page.form.get("name", ""),
+            typed=page.form.get("name", page.form.get("to", "")),
+            # The form that was refused stays open.
+            opened=page.path.partition("?")[0].rpartition(":")[2] if refused else "",
             done=_DONE.get(page.query.get("done", ""), ""),
             refresh=_REFRESH,
         )

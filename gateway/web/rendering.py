@@ -72,8 +72,9 @@ class Rendering:
         self._environment.filters["regex_of"] = regex_of
 
     async def page(self, template: str, viewer: Viewer, here: str = "", **values: Any) -> str:
-        """The page for this viewer; `here` is its path in the menu."""
-        values = {"refused": None} | values
+        """The page for this viewer; `here` is its path in the menu. The answer of a form is
+        `answer_of` the page of the form, "" if that is not known."""
+        values = {"refused": None, "answer_of": None} | values
         pieces = self._environment.get_template(template).generate(
             user=viewer.user,
             here=here,

@@ -292,7 +292,10 @@ class PageRouter:
         g.refresh = refresh
         if refused is not None:
             await self.audit_refusal(refused.code)
-        body = await self._rendering.page(template, viewer, refused=refused, **values)
+        answer_of = None if request.method in SAFE_METHODS else _page_before()
+        body = await self._rendering.page(
+            template, viewer, refused=refused, answer_of=answer_of, **values
+        )
         status, headers = (refused.kind.status, refused.headers) if refused else (200, {})
         return Response(body, status, headers, content_type=HTML)
 
@@ -373,14 +376,17 @@ def _fields(data: bytes) -> Mapping[str, str]:
 
 
 def _page_before() -> str:
-    """The page of this gateway from which the running request comes, "" if it is not known."""
+    """The page of this gateway from which the running request comes, "" if it is not known. What
+    was done before (`done`) is not said again."""
     try:
         parts = urlsplit(request.headers.get("Referer", ""))
     except ValueError:
         return ""
     if parts.netloc != request.host:
         return ""
-    return local_path(f"{parts.path}?{parts.query}" if parts.query else parts.path)
+    pairs = parse_qsl(parts.query[:FORM_LIMIT], keep_blank_values=True)
+    query = urlencode([(name, value) for name, value in pairs if name != "done"])
+    return local_path(f"{parts.path}?{query}" if query else parts.path)
 
 
 def _to_sign_in(changes: bool) -> str:

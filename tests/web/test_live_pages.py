@@ -41,3 +41,31 @@ def test_live_page_ends_with_the_session(gateway: Gateway, signed_in: Page, pers
     assert isinstance(gateway.client, Client)
     gateway.client.patch(f"/users/{person.name}", {"disabled": True})
     expect(signed_in.get_by_role("heading", name="Sign in")).to_be_visible(timeout=20_000)
+
+
+def test_refused_form_is_sent_once_and_its_page_stays_live(
+    gateway: Gateway, signed_in: Page, person: Person
+) -> None:
+    """The answer of a refused form has the address of the page of the form: it follows its regions
+    there, and it can be loaded again, without sending the form again."""
+    name = f"refused-{secrets.token_hex(4)}"
+    project = gateway.client.post("/projects", {"name": name, "template": "blank"})
+    role = f"/projects/{project['id']}/collaborators/{person.name}"
+    gateway.client.put(role, {"permission": "contributor"})
+    files = f"/projects/{project['id']}/files"
+    asked: list[str] = []
+    signed_in.on("request", lambda request: asked.append(request.method))
+    signed_in.goto(f"{files}?done=deleted")
+    signed_in.get_by_text("New File").click()
+    signed_in.get_by_role("textbox", name="Name", exact=True).fill("../outside.py")
+    signed_in.get_by_role("button", name="Create File").click()
+    expect(signed_in.get_by_role("alert")).to_be_visible()
+    expect(signed_in.get_by_role("textbox", name="Name", exact=True)).to_have_value("../outside.py")
+    expect(signed_in).to_have_url(f"{gateway.url}{files}")
+    gateway.client.put(f"{files}/made-elsewhere.py:text", {"text": "pass\n"})
+    expect(signed_in.get_by_role("link", name="made-elsewhere.py")).to_be_visible()
+    expect(signed_in.get_by_role("alert")).to_be_visible()
+    assert asked.count("POST") == 1
+    signed_in.reload()
+    expect(signed_in.get_by_role("alert")).to_have_count(0)
+    assert asked.count("POST") == 1

@@ -27,5 +27,9 @@ enliven(document);
 listenForKeys();
 closeMenus();
 watchCharts();
-if (document.querySelector("[data-live]")) follow(enliven);
+// The answer of a form is the page of the form. It gets the address of that page, so that it can be
+// followed, and loaded again without sending the form again. Where that is not known it stays as it is.
+const { answerOf } = document.body.dataset;
+if (answerOf) history.replaceState(null, "", answerOf);
+if (answerOf !== "" && document.querySelector("[data-live]")) follow(enliven);
 setInterval(() => showTimes(document), 30_000);
