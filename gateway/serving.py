@@ -164,6 +164,7 @@ async def run_gateway(
                 with address_written(data, url, own_certificate(settings)):
                     ready(url)
                     await manager.notify_manager(READY=1, STATUS=f"serving at {url}")
+                    control.tasks.start(control.seed_preparation.run)
                     await stop.wait()
                     control.experiments.stop_starting()
                     await manager.notify_manager(STOPPING=1, STATUS="answering open requests")

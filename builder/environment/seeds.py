@@ -2,9 +2,10 @@
 from.
 
 virtualenv takes 0.5 to 2 s for an environment, a copy of a ready one 0.05 s. A seed is made by
-virtualenv the first time that its interpreter is used, and it never changes. On disk it is complete
-or absent: it gets its name last, when its files have reached the disk. Its name is a hash of what
-it is made from, so another interpreter at the same path, or another virtualenv, has another seed.
+virtualenv before its interpreter is used, or else the first time that it is, and it never changes.
+On disk it is complete or absent: it gets its name last, when its files have reached the disk. Its
+name is a hash of what it is made from, so another interpreter at the same path, or another
+virtualenv, has another seed.
 
 An environment may stand at any path. In a seed, scripts find their interpreter beside themselves,
 and `pyvenv.cfg` says so to uv, which then writes such scripts too. Only `bin/activate` has a path,
@@ -19,7 +20,7 @@ import shlex
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from hashlib import sha256
 from importlib.metadata import version
@@ -35,7 +36,7 @@ from builder.files.fsync import sync_file_system, sync_folder
 from builder.files.remove_tree import remove_tree
 from builder.git.git_store import SYSTEM_PATH
 from builder.interpreters import Interpreter
-from builder.log_tail import LogTail
+from builder.log_tail import LogTail, NullLog
 from builder.sealed_folders import take_ownership
 from builder.spec import Log, Run, SandboxPaths
 
@@ -61,6 +62,8 @@ _RELOCATABLE = b"""#!/bin/sh
 # How many lines of a script name its interpreter; the second form is for long paths and blanks.
 _SHEBANG_LINES = {b"#!/bin/sh\n": 3}
 _UNFINISHED = ".new-"
+# What runs a program below all others in priority, but not far: a build may wait for it.
+_BELOW_OTHERS = ("nice", "-n", "5")
 # The most bytes that the first line of a script may have.
 _LONGEST_LINE = 4096
 # In seconds.
@@ -89,15 +92,32 @@ class Seeds:
         if base is not None:
             await trio.to_thread.run_sync(_copy_base, base, virtualenv)
             return
+        seed = await self._seed(interpreter, log, time_limit)
+        await trio.to_thread.run_sync(_copy, seed, virtualenv)
+
+    async def prepare(self, interpreter: Interpreter, time_limit: float) -> None:
+        """Make the seed of an interpreter, unless it is there. An environment that is made
+        meanwhile waits for it. Raises EnvironmentFailed, TimeoutError, OSError."""
+        await self._seed(interpreter, NullLog(), time_limit, _BELOW_OTHERS)
+
+    async def _seed(
+        self, interpreter: Interpreter, log: Log, time_limit: float, runner: Sequence[str] = ()
+    ) -> Path:
+        """The seed of an interpreter, made by commands that `runner` begins if it is missing."""
         seed = self._folder / await trio.to_thread.run_sync(_name, interpreter)
         async with self._locks.setdefault(seed.name, trio.Lock()):
             if not await trio.to_thread.run_sync(seed.is_dir):
                 log.write(f"Preparing Python {interpreter.version} for its first environment")
-                await self._make(seed, interpreter, log, time_limit)
-        await trio.to_thread.run_sync(_copy, seed, virtualenv)
+                await self._make(seed, interpreter, log, time_limit, runner)
+        return seed
 
     async def _make(
-        self, seed: Path, interpreter: Interpreter, log: Log, time_limit: float
+        self,
+        seed: Path,
+        interpreter: Interpreter,
+        log: Log,
+        time_limit: float,
+        runner: Sequence[str],
     ) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         workshop = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=self._folder))
@@ -105,14 +125,20 @@ class Seeds:
             made = workshop / "environment"
             for name in ("home", "tmp", made.name):
                 (workshop / name).mkdir()
-            await self._run_virtualenv(workshop, made, interpreter, log, time_limit)
+            await self._run_virtualenv(workshop, made, interpreter, log, time_limit, runner)
             await trio.to_thread.run_sync(_finish, made, seed)
         finally:
             with trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(remove_tree, workshop)
 
     async def _run_virtualenv(
-        self, workshop: Path, made: Path, interpreter: Interpreter, log: Log, time_limit: float
+        self,
+        workshop: Path,
+        made: Path,
+        interpreter: Interpreter,
+        log: Log,
+        time_limit: float,
+        runner: Sequence[str],
     ) -> None:
         tail = LogTail(log)
         paths = SandboxPaths(
@@ -124,7 +150,7 @@ class Seeds:
         )
         for command in _commands(interpreter, str(made), str(workshop / "tmp")):
             status = await self._run(
-                command,
+                [*runner, *command],
                 cwd=workshop / "home",
                 paths=paths,
                 variables=_VARIABLES,

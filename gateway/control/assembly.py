@@ -18,6 +18,7 @@ from gateway.control.builds.bytecode import BytecodeCompiler
 from gateway.control.builds.environments import Environments
 from gateway.control.builds.probe import Prober
 from gateway.control.builds.project_checks import ProjectChecks
+from gateway.control.builds.seed_preparation import SeedPreparation
 from gateway.control.builds.snapshots import Snapshots
 from gateway.control.deployments.assembly import assemble_deployments
 from gateway.control.deployments.deployments import Deployments
@@ -45,6 +46,7 @@ class Workloads(NamedTuple):
     experiments: Experiments
     catalogue: RuntimeCatalogue
     runtimes: Runtimes
+    seed_preparation: SeedPreparation
     sessions: WorkSessions
 
 
@@ -53,6 +55,7 @@ class _Shared(NamedTuple):
 
     runner: BuildRunner
     environments: Environments
+    seeds: Seeds
     snapshots: Snapshots
     executor: BuildExecutor
     catalogue: RuntimeCatalogue
@@ -73,6 +76,7 @@ def assemble(foundation: Foundation) -> Workloads:
         _experiments(foundation, shared, builds),
         shared.catalogue,
         shared.runtimes,
+        SeedPreparation(seeds=shared.seeds, catalogue=shared.catalogue, disk=foundation.disk),
         assemble_sessions(
             foundation,
             builds,
@@ -132,6 +136,7 @@ def _shared(foundation: Foundation) -> _Shared:
     return _Shared(
         runner,
         Environments(foundation.build_store),
+        seeds,
         snapshots,
         executor,
         catalogue,

@@ -63,6 +63,7 @@ class Control:
         self.experiments = workloads.experiments
         self.catalogue = workloads.catalogue
         self.runtimes = workloads.runtimes
+        self.seed_preparation = workloads.seed_preparation
         self.sessions = workloads.sessions
         self.models = _models(foundation, workloads)
         self.projects = _projects(foundation, workloads, self.models)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from msgspec.structs import replace
 
 from builder.environment.seeds import Seeds, unused_seeds
@@ -29,6 +30,10 @@ class CountedRun:
     async def __call__(self, command: list[str], **how: Any) -> int:
         self.commands.append(command)
         return await run(command, **how)
+
+    async def begun(self) -> None:
+        while not self.commands:  # noqa: ASYNC110 - there is no event
+            await trio.sleep(0.001)
 
 
 async def this_python() -> Interpreter:
@@ -55,6 +60,41 @@ async def test_virtualenv_runs_once_for_many_environments(tmp_path: Path) -> Non
     [seed] = (tmp_path / "seeds").iterdir()
     assert (tmp_path / "later/bin/python").exists()
     assert len(list(seed.rglob("*"))) == len(list((tmp_path / "later").rglob("*")))
+
+
+async def test_prepared_seed_is_made_once_below_others(tmp_path: Path) -> None:
+    """A seed is prepared with a lower priority; an environment that is made meanwhile waits for
+    it, and later nothing is prepared."""
+    counted, interpreter = CountedRun(), await this_python()
+    seeds = Seeds(tmp_path / "seeds", counted)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(seeds.prepare, interpreter, 60)
+        await counted.begun()
+        await make(seeds, tmp_path / "one", interpreter)
+    await seeds.prepare(interpreter, 60)
+    assert [command[0] for command in counted.commands] == ["nice"]
+    assert (tmp_path / "one/bin/python").exists()
+
+
+async def test_cancelled_preparation_leaves_the_seed_to_the_environment(tmp_path: Path) -> None:
+    """An environment that waited for a preparation makes the seed itself when that ends early, and
+    nothing of the preparation is left."""
+    counted, interpreter = CountedRun(), await this_python()
+    seeds, scope = Seeds(tmp_path / "seeds", counted), trio.CancelScope()
+
+    async def wait_and_cancel() -> None:
+        await counted.begun()
+        nursery.start_soon(partial(make, seeds, tmp_path / "one", interpreter))
+        await trio.testing.wait_all_tasks_blocked()
+        scope.cancel()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait_and_cancel)
+        with scope:
+            await seeds.prepare(interpreter, 60)
+    assert [command[0] for command in counted.commands] == ["nice", sys.executable]
+    assert len(list((tmp_path / "seeds").iterdir())) == 1
+    assert (tmp_path / "one/bin/python").exists()
 
 
 async def test_environment_works_at_any_path(tmp_path: Path) -> None:
