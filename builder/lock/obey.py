@@ -1,10 +1,12 @@
 """Makes a build once more with the packages of its lock.
 
 The script runs with the versions of the lock as constraints, which uv and pip obey, also where the
-index has newer ones. A version that the index no longer has fails the build, by name. Afterwards
-the new lock is compared with the old one. Another version, another commit of a repository, or other
-bytes of a file fail the build: a rebuild that serves something else is a new build, which only the
-author may ask for. A package more or less is only told: another processor may need other packages.
+index has newer ones. R's `install.packages` takes them from the archive of its repository
+(`environment/r/inside/locked_packages.R`). A version that the index no longer has fails the build,
+by name. Afterwards the new lock is compared with the old one. Another version, another commit of a
+repository, or other bytes of a file fail the build: a rebuild that serves something else is a new
+build, which only the author may ask for. A package more or less is only told: another processor may
+need other packages.
 
 Names that only the lock has are no requirements, so constraints cannot install too much.
 """
@@ -14,10 +16,10 @@ from pathlib import Path
 
 import trio
 
-from builder.environment.constraints import constraints_path
+from builder.environment.constraints import constraints_path, r_lock_path
 from builder.errors import LockBroken
 from builder.lock.difference import Change, compare
-from builder.lock.pylock import LockText, Package, UnreadableLock, read_lock
+from builder.lock.pylock import Lock, LockText, Package, UnreadableLock, read_lock
 from builder.spec import BuildSpec, Log
 
 # As PEP 440 has them: one other version makes all constraints unreadable.
@@ -31,8 +33,7 @@ _BREAKS = ("version", "source", "files")
 
 async def write_constraints(spec: BuildSpec, log: Log) -> None:
     """Write the versions of `spec.lock` to where the script finds them. Raises LockBroken."""
-    path = constraints_path(spec)
-    count = await trio.to_thread.run_sync(_write, spec.lock, path)
+    count = await trio.to_thread.run_sync(_write, spec)
     log.write(f"Installing the versions of the build's lock ({count} packages)")
 
 
@@ -50,11 +51,20 @@ async def check_obeyed(lock: str, made: LockText | None, log: Log) -> None:
         raise LockBroken(f"the script has installed other packages than the lock has: {named}")
 
 
-def _write(lock: str, path: Path) -> int:
-    pinned = [each for each in _read(lock) if _is_pinned(each)]
-    path.write_text("".join(f"{each.name}=={each.version}\n" for each in pinned))
+def _write(spec: BuildSpec) -> int:
+    lock = _read(spec.lock)
+    pinned = [each for each in lock.packages if _is_pinned(each)]
+    of_r = [each for each in lock.r_packages if not each.is_elsewhere]
+    _write_lines(constraints_path(spec), [f"{each.name}=={each.version}" for each in pinned])
+    _write_lines(
+        r_lock_path(spec), [f"{each.name}\t{each.version}\t{each.repository}" for each in of_r]
+    )
+    return len(pinned) + len(of_r)
+
+
+def _write_lines(path: Path, lines: list[str]) -> None:
+    path.write_text("".join(f"{each}\n" for each in lines))
     path.chmod(0o644)  # the script may run as another user
-    return len(pinned)
 
 
 def _is_pinned(package: Package) -> bool:
@@ -63,9 +73,9 @@ def _is_pinned(package: Package) -> bool:
     return from_index and _VERSION.fullmatch(package.version) is not None
 
 
-def _read(lock: str) -> list[Package]:
+def _read(lock: str) -> Lock:
     try:
-        return read_lock(lock).packages
+        return read_lock(lock)
     except UnreadableLock as error:
         raise LockBroken(str(error)) from error
 

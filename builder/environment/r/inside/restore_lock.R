@@ -82,7 +82,7 @@ for (each in wanted)
 # The lock states versions, so what the repositories have later does not matter.
 if (nzchar(record <- Sys.getenv("PREDICTD_R_REQUESTS")))
     cat("locked\n", file = record, append = TRUE)
-Sys.unsetenv("PREDICTD_R_REQUESTS")
+Sys.unsetenv(c("PREDICTD_R_REQUESTS", "PREDICTD_R_LOCK"))
 
 # As a repository, in which R finds the order.
 tools::write_PACKAGES(folder, type = "source")

@@ -1,6 +1,7 @@
 """A build of R: its script installs packages into its library, which is found again and locked."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -260,19 +261,63 @@ async def test_difference_of_locks_has_packages_of_r(bench: Bench, repository: R
     assert shown == [("r", "hello", "version", "1.0", "1.2"), ("r", "more", "added", "", "1.0")]
 
 
-async def test_rebuild_with_another_version_of_r_packages_is_refused(
+async def test_rebuild_takes_older_versions_from_the_archive(
     bench: Bench, repository: Repository
 ) -> None:
-    """A rebuild has to have the packages of its lock, those of R too."""
+    """A rebuild installs the versions of its lock, also of what a package imports, where the
+    repository has newer ones; the next build takes these."""
+    repository.add("hello")
+    repository.add("world", imports="hello")
+    bench.write("install.R", repository.install("world"))
+    bench.write("cdsw-build.sh", SCRIPT)
+    lock = (await build(bench)).lock
+    assert lock is not None
+    repository.add("hello", "2.0")
+    repository.add("other", "3.0")
+    repository.add("world", "2.0", imports="other")
+    report = await build(bench, "two", lock=lock.text, fresh=True)
+    assert report.outcome == "built", (report.failure, bench.log.lines)
+    assert locked(report) == {"hello": "1.0", "world": "1.0"}
+    assert "Installing the versions of the build's lock (2 packages)" in bench.log
+    assert locked(await build(bench, "three")) == {"other": "3.0", "world": "2.0"}
+
+
+async def test_rebuild_without_a_version_of_r_packages_is_refused(
+    bench: Bench, repository: Repository
+) -> None:
+    """A rebuild has to have the packages of its lock: what no repository has fails it by name."""
     repository.add("hello")
     bench.write("install.R", repository.install("hello"))
     bench.write("cdsw-build.sh", SCRIPT)
     lock = (await build(bench)).lock
     assert lock is not None
     repository.add("hello", "2.0")
+    shutil.rmtree(repository.folder / "src/contrib/Archive")
     report = await build(bench, "two", lock=lock.text, fresh=True)
     assert report.failure is not None
     assert "hello 1.0 -> 2.0" in report.failure.problem
+    address = f"{repository.url}/src/contrib"
+    assert f"Cannot get hello 1.0 of the build's lock from {address}" in bench.log
+
+
+async def test_rebuild_installs_packages_of_the_project_from_their_files(
+    bench: Bench, repository: Repository
+) -> None:
+    """A package of the project is in the lock, and no repository is asked for it."""
+    repository.add("mine", "1.0")
+    repository.add("hello")
+    file = "mine_1.0.tar.gz"
+    (bench.project / file).write_bytes((repository.folder / "src/contrib" / file).read_bytes())
+    bench.write("install.R", f'options(repos = "file:///none")\ninstall.packages("{file}")\n')
+    bench.write("cdsw-build.sh", SCRIPT)
+    first = await build(bench)
+    assert first.outcome == "built", (first.failure, bench.log.lines)
+    assert locked(first) == {"mine": "1.0"}
+    assert first.lock is not None
+    bench.write("install.R", f'install.packages("{file}")\n{repository.install("hello")}')
+    report = await build(bench, "two", lock=first.lock.text, fresh=True)
+    assert report.outcome == "built", (report.failure, bench.log.lines)
+    assert locked(report) == {"mine": "1.0", "hello": "1.0"}
 
 
 def renv_lock(url: str, **versions: str) -> str:
