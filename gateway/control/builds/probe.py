@@ -45,7 +45,6 @@ from workers import (
     Network,
     PoolSpec,
     ProbeRaised,
-    ReplicaSpec,
     StartFailed,
     Workers,
 )
@@ -126,17 +125,16 @@ class Prober:
                     start_tries=1,
                 )
                 conditions = await self._conditions(pool, spec, set(key), build.example)
-                own = await self._pool_of_first(build, first, files, pool.replica)
+                own = await self._pool_of_first(build, first, files)
                 if not spec.fresh and (same := await self._probed_before(build, conditions)):
                     if own is not None:  # it starts while the build is sealed
                         self._probed.keep(own[0], self._workers.open_pool(own[1], filled=1))
                     return Probed(conditions, same_as=f"build {same.number}")
                 log.write("Starting the model for a test")
                 try:
-                    if own is not None:
-                        opened = await self._workers.open_probed(own[1], log, example)
-                        self._probed.keep(own[0], opened)
-                    elif not await self._start(pool, project, log, example):
+                    if own is not None and await self._start_first(own, pool, log, example):
+                        return Probed(conditions)
+                    if not await self._start(pool, project, log, example):
                         return Probed()
                 except (StartFailed, ProbeRaised) as error:
                     source = source_of(spec.code, build, Path(project.path), spec.snapshot)
@@ -147,19 +145,34 @@ class Prober:
         return probe
 
     async def _pool_of_first(
-        self, build: Build, first: Deployment | None, files: BuildFiles, probe: ReplicaSpec
+        self, build: Build, first: Deployment | None, files: BuildFiles
     ) -> tuple[str, PoolSpec] | None:
-        """The id and the pool of the deployment that can serve with the replica of the probe: it
-        waits for the build, and its replicas have the limits and the network of the probe. GPUs
-        are reserved for the probe alone."""
+        """The id and the pool of the deployment that waits for the build, and can serve with the
+        replica of the probe. None where GPUs are asked for: those of a probe are reserved for it
+        alone."""
         key = self._probed.key_of(first.id) if first and first.build_id == build.id else None
         if first is None or key is None or first.nvidia_gpus:
             return None
         spec = await self._pool_specs.describe(first, build, files, key)
-        spec = with_settings(spec, self._settings.current)
-        if (spec.replica.limits, spec.replica.network) != (probe.limits, probe.network):
-            return None
-        return first.id, spec
+        return first.id, with_settings(spec, self._settings.current)
+
+    async def _start_first(
+        self, own: tuple[str, PoolSpec], pool: PoolSpec, log: Log, example: bytes | None
+    ) -> bool:
+        """Starts the first replica of a deployment. False if it has met a limit of that, or reaches
+        less, and the probe may have more. Raises StartFailed, ProbeRaised."""
+        deployment_id, spec = own
+        try:
+            opened = await self._workers.open_probed(spec, log, example)
+        except (StartFailed, ProbeRaised) as error:
+            less, more = spec.replica, pool.replica
+            met_limit = error.cause is not None and less.limits != more.limits
+            if not met_limit and less.network == more.network:
+                raise
+            log.write("Starting the model once more, with all that its replicas may have")
+            return False
+        self._probed.keep(deployment_id, opened)
+        return True
 
     async def _start(
         self, pool: PoolSpec, project: Project, log: Log, example: bytes | None

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.control.probed_pools import ProbedPools
 from tests.gateway.control.rollout_stage import REPLICA, PlayedPool
-from tests.support.gateway import Gateway, status_is
+from tests.support.gateway import Gateway, ended_build, status_is
 from tests.support.served_gateway import write
 from workers import Limits, Pool, PoolSpec, StartFailed
 
@@ -103,14 +103,21 @@ async def test_build_without_a_deployment_leaves_no_replica(
     assert len(started.processes) == 2
 
 
-async def test_deployment_with_less_memory_starts_its_own_replica(
+async def test_model_that_needs_more_than_its_deployment_has_is_built(
     gateway: Gateway, started: Started
 ) -> None:
-    """The probe gets as much as the model's replicas get by default."""
+    """The build can serve in another deployment, so it is tested with what the model's replicas get
+    by default."""
+    text = (started.project / "who.py").read_text()
+    (started.project / "who.py").write_text("held = b'x' * (300 << 20)\n" + text)
     model = await gateway.model(await gateway.project(started.project))
     build = await gateway.build(model, "who.py:who")
-    await served(gateway, await gateway.deploy(build, memory=0.2))
-    assert len(started.processes) == 2
+    deployment = await gateway.deploy(build, memory=0.1)
+    assert (await gateway.until(build, ended_build))["status"] == "built"
+    failed = await gateway.until(deployment, status_is("deployed", "failed"))
+    assert "memory" in failed["failure"]["problem"]
+    assert len(started.processes) == 1
+    assert "once more, with all" in (await gateway.admin.get(f"{build}/log")).text
 
 
 def played(spec: PoolSpec = SPEC) -> Pool:
