@@ -12,8 +12,10 @@ itself: a variable or a setting may have changed meanwhile.
     the rollout is over             what was not taken is stopped
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import trio
 
 from workers import Pool, PoolSpec
 
@@ -25,16 +27,17 @@ class ProbedPools:
         self._keys: dict[str, dict[str, str]] = {}
         self._pools: dict[str, Pool] = {}
 
-    @contextmanager
-    def expecting(self, deployment_id: str, key: dict[str, str]) -> Iterator[None]:
+    @asynccontextmanager
+    async def expecting(self, deployment_id: str, key: dict[str, str]) -> AsyncIterator[None]:
         """A probe may open the deployment's pool. `key` are the variables by which its replicas
-        find their key."""
+        find their key. Nothing is left afterwards of a pool that was not taken."""
         self._keys[deployment_id] = key
         try:
             yield
         finally:
             del self._keys[deployment_id]
-            self.drop(deployment_id)
+            with trio.CancelScope(shield=True):
+                await self.drop(deployment_id)
 
     def key_of(self, deployment_id: str) -> dict[str, str] | None:
         """The key of a deployment whose pool a probe may open; None for others."""
@@ -42,21 +45,27 @@ class ProbedPools:
 
     def keep(self, deployment_id: str, pool: Pool) -> None:
         """Keeps a pool until its deployment takes it. It is stopped if that has ended."""
-        self._pools[deployment_id] = pool
-        if deployment_id not in self._keys:
-            self.drop(deployment_id)
+        if deployment_id in self._keys:
+            self._pools[deployment_id] = pool
+        else:
+            pool.stop()
 
     def take(self, deployment_id: str, spec: PoolSpec) -> Pool | None:
         """The pool of the deployment if it is of this `spec`; bounds may differ. Another one is
         stopped. None for one that has failed."""
         pool = self._pools.get(deployment_id)
         if pool is None or pool.failure or _essence(pool.spec) != _essence(spec):
-            self.drop(deployment_id)
+            self._stop(deployment_id)
             return None
         return self._pools.pop(deployment_id)
 
-    def drop(self, deployment_id: str) -> Pool | None:
-        """Stops the pool of a deployment, if it has one."""
+    async def drop(self, deployment_id: str) -> None:
+        """Stops the pool of a deployment, if it has one. Returns when nothing of it is left."""
+        pool = self._stop(deployment_id)
+        if pool is not None:
+            await pool.closed.wait()
+
+    def _stop(self, deployment_id: str) -> Pool | None:
         pool = self._pools.pop(deployment_id, None)
         if pool is not None:
             pool.stop()

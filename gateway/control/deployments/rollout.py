@@ -89,11 +89,9 @@ class Rollout:
 
     async def _run_with_key(self) -> None:
         user, project_id = self.deployment.deployer, self.deployment.project_id
-        with (
-            self._services.keys.issued(user, project_id, "model") as self._key,
-            self._services.probed.expecting(self.deployment.id, self._key),
-        ):
-            failure = await self._serve_until_closed()
+        with self._services.keys.issued(user, project_id, "model") as self._key:
+            async with self._services.probed.expecting(self.deployment.id, self._key):
+                failure = await self._serve_until_closed()
             if self._services.pools.is_closing:
                 return  # the next gateway serves what is wanted
             await self._end(failure)
@@ -127,7 +125,7 @@ class Rollout:
         if build is None or not await wait_until_decryptable(*needed):
             return None
         if self._model_lock.locked():
-            self._services.probed.drop(self.deployment.id)
+            await self._services.probed.drop(self.deployment.id)
             self.operation.wait_for("the rollout of another deployment of its model")
         async with self._model_lock:
             self.operation.waiting_for = ""
@@ -183,9 +181,7 @@ class Rollout:
         """Ends what the probe started if the deployment has to wait for memory."""
         project_id = self.deployment.project_id
         if not self._services.resources.fits(self.deployment, project_id):
-            probed = self._services.probed.drop(self.deployment.id)
-            if probed is not None:
-                await probed.closed.wait()
+            await self._services.probed.drop(self.deployment.id)
 
     async def _take_gpus(self) -> bool:
         """False if it was stopped, or another deployment has overtaken it."""

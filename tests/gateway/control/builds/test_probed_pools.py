@@ -6,6 +6,8 @@ from typing import cast
 
 import msgspec
 import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
 
 from gateway.control.probed_pools import ProbedPools
 from tests.gateway.control.rollout_stage import REPLICA, PlayedPool
@@ -128,10 +130,10 @@ def stopped(pool: Pool) -> bool:
     return "stop" in cast(PlayedPool, pool).calls
 
 
-def test_pool_of_the_same_spec_is_taken_once() -> None:
+async def test_pool_of_the_same_spec_is_taken_once() -> None:
     """Bounds that can be adjusted may differ."""
     pools, pool = ProbedPools(), played()
-    with pools.expecting("id", {"KEY": "k"}):
+    async with pools.expecting("id", {"KEY": "k"}):
         assert pools.key_of("id") == {"KEY": "k"}
         pools.keep("id", pool)
         wanted = msgspec.structs.replace(SPEC, request_timeout=2.0, start_tries=0)
@@ -152,29 +154,39 @@ def changed_limits(spec: PoolSpec) -> PoolSpec:
 
 
 @pytest.mark.parametrize("change", [changed_variable, changed_limits])
-def test_pool_of_another_spec_is_stopped(change: Callable[[PoolSpec], PoolSpec]) -> None:
+async def test_pool_of_another_spec_is_stopped(change: Callable[[PoolSpec], PoolSpec]) -> None:
     """What the deployment would start now differs from what the probe started."""
     pools, pool = ProbedPools(), played()
-    with pools.expecting("id", {}):
+    async with pools.expecting("id", {}):
         pools.keep("id", pool)
         assert pools.take("id", change(SPEC)) is None
         assert stopped(pool)
 
 
-def test_pool_that_has_failed_is_not_taken() -> None:
+async def test_pool_that_has_failed_is_not_taken() -> None:
     """The deployment opens another one, and tells its failure."""
     pools, pool = ProbedPools(), played()
     cast(PlayedPool, pool).failure = StartFailed("the model did not become ready")
-    with pools.expecting("id", {}):
+    async with pools.expecting("id", {}):
         pools.keep("id", pool)
         assert pools.take("id", SPEC) is None
 
 
-def test_pool_that_is_not_taken_is_stopped() -> None:
-    """The deployment was stopped, or its build failed after the probe."""
-    pools, early, late = ProbedPools(), played(), played()
-    with pools.expecting("id", {}):
-        pools.keep("id", early)
+async def test_pool_that_is_not_taken_is_stopped(nursery: trio.Nursery) -> None:
+    """The deployment was stopped, or its build failed after the probe. It ends when nothing of the
+    pool is left."""
+    pools, early, late, ended = ProbedPools(), played(), played(), trio.Event()
+
+    async def wait() -> None:
+        async with pools.expecting("id", {}):
+            pools.keep("id", early)
+        ended.set()
+
+    nursery.start_soon(wait)
+    await wait_all_tasks_blocked()
     assert stopped(early)
+    assert not ended.is_set()
+    cast(PlayedPool, early).end()
+    await ended.wait()
     pools.keep("id", late)
     assert stopped(late)
