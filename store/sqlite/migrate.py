@@ -1,7 +1,8 @@
 """Brings the schema up to date by numbered SQL files.
 
-`PRAGMA user_version` counts the migrations that a database has had. Each migration runs in one
-transaction with the change of that number, so a crash leaves it done or not begun.
+`PRAGMA user_version` counts the migrations that a database has had. All that it has not had run in
+one transaction with the change of that number, so a crash or a failure leaves the older schema. In
+a transaction each, those of a new database took half of a gateway's start, waiting for the disk.
 
 A database with a newer schema is refused before anything in it is changed. One with an older schema
 is first copied, so that the older predictd can still be used with the copy.
@@ -41,8 +42,8 @@ async def migrate(connection: aiosqlite.Connection, path: Path) -> None:
         _copy(path, copy_before(path, found))
     # Lets free pages be given back to the disk. Takes effect before the first table, or by VACUUM.
     await connection.execute_fetchall("PRAGMA auto_vacuum = INCREMENTAL")
-    for version, sql in enumerate(migrations[found:], start=found + 1):
-        await _run(connection, sql, version)
+    if found < len(migrations):
+        await _run(connection, migrations[found:], len(migrations))
     ((vacuum,),) = await connection.execute_fetchall("PRAGMA auto_vacuum")
     if 0 < found < len(migrations) and vacuum != _INCREMENTAL:
         await connection.execute_fetchall("VACUUM")
@@ -66,9 +67,10 @@ def _copy(path: Path, target: Path) -> None:
     logger.info("database.copied_before_migration path=%r", str(target))
 
 
-async def _run(connection: aiosqlite.Connection, sql: str, version: int) -> None:
+async def _run(connection: aiosqlite.Connection, scripts: list[str], version: int) -> None:
     # executescript first commits an open transaction, so the script has its own (gotcha G4).
-    script = f"BEGIN IMMEDIATE;\n{sql}\nPRAGMA user_version = {version};\nCOMMIT;"
+    body = "\n".join(scripts)
+    script = f"BEGIN IMMEDIATE;\n{body}\nPRAGMA user_version = {version};\nCOMMIT;"
     try:
         await connection.executescript(script)
     except BaseException:

@@ -177,11 +177,11 @@ async def test_database_is_copied_before_an_upgrade(
             assert await database.read(projects.list_all) == [kept]
 
 
-async def test_interrupted_upgrade_continues_at_the_next_start(
+async def test_interrupted_upgrade_is_repeated_at_the_next_start(
     database_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An upgrade that fails half-way continues from there at the next start; the copy has the
-    schema from before."""
+    """An upgrade that fails half-way leaves the older schema, and is repeated at the next start;
+    the copy has the schema from before."""
     async with open_database(database_path) as database:
         kept: Project = await database.write(projects.insert, a_project("kept"))
     older = migrate.load_migrations()
@@ -190,6 +190,9 @@ async def test_interrupted_upgrade_continues_at_the_next_start(
     with pytest.raises(Exception, match="already exists"):
         async with open_database(database_path):
             pytest.fail("it was opened")
+    with closing(sqlite3.connect(database_path)) as database_file:
+        assert database_file.execute("PRAGMA user_version").fetchone() == (len(older),)
+        assert not database_file.execute("PRAGMA table_info(more)").fetchall()
     mended = [*older, "CREATE TABLE more (x);", "CREATE TABLE still_more (x);"]
     monkeypatch.setattr(migrate, "load_migrations", lambda: mended)
     async with open_database(database_path) as database:
