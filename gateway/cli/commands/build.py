@@ -175,7 +175,7 @@ def log(context: Context) -> None:
     if context.terminal.as_json:
         context.terminal.result({"build": build}, "")
     else:
-        context.terminal.say(f"Build {number} of {name}: {build['status']}.")
+        context.terminal.say(f"Build {number} of {name}: {build_status(build)}.")
 
 
 @command(

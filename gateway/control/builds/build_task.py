@@ -100,15 +100,16 @@ class BuildTask:
                 logger.exception("build.crashed id=%s", self.build.id)
                 await self._fail(failures.build_error("", error))
             finally:
+                # Last, behind what the script printed while it was ended.
+                if self.build.cancelled_by and (why := self.build.failure) is not None:
+                    self.log.write(f"{why.summary}: {why.problem}", "stderr")
                 self.log.close()
 
     async def cancel(self, build: Build) -> None:
         """Ends the task of a build whose row, `build`, says that it was cancelled. Returns when
         nothing of it runs."""
-        assert build.failure is not None
         self.build = build
         self.build_steps = _build_steps(build.steps)
-        self.log.write(f"{build.failure.summary}: {build.failure.problem}", "stderr")
         await self.operation.cancel_and_wait()
 
     async def _end_cancelled(self) -> None:

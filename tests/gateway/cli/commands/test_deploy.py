@@ -171,6 +171,7 @@ def test_build_cancel(state: State, folder: Path, predictd: Predictd) -> None:
     state.build(model, {"file_path": "model.py", "function_name": "add", "comment": ""})
     assert "Cancelled build 2 of sums/add." in predictd("build", "cancel", "add").out
     assert "cancelled by admin" in predictd("build", "ls", "add").out
+    assert "Build 2 of sums/add: cancelled by admin." in predictd("build", "log", "add").err
 
 
 def test_control_c_leaves_the_deployment_running(

@@ -82,7 +82,7 @@ async def test_cancelled_build_leaves_nothing_and_the_model_serves(
     answer = await gateway.call(await gateway.key(model), {"a": 1, "b": 2})
     assert answer.json()["response"] == 3
     log = (await gateway.admin.get(f"{build}/log")).text
-    assert "The build was cancelled: user 'admin' cancelled it" in log
+    assert log.splitlines()[-1] == "The build was cancelled: user 'admin' cancelled it"
     assert refusal(await gateway.admin.post(f"{build}:cancel")) == (409, "state.conflict")
     assert refusal(await gateway.admin.post(f"{first}:cancel")) == (409, "state.conflict")
     entries = (await gateway.get("/audit", action="build.cancel"))["entries"]
@@ -102,6 +102,8 @@ async def test_queued_build_is_cancelled_before_it_begins(tmp_path: Path) -> Non
         await gateway.until(first, status_is("built"))
         shown = await gateway.get(queued)
         assert (shown["status"], shown["cancelled_by"]) == ("build failed", "admin")
+        log = (await gateway.admin.get(f"{queued}/log")).text
+        assert log.splitlines()[-1] == "The build was cancelled: user 'admin' cancelled it"
 
 
 async def test_cancel_ends_a_probe(gateway: Gateway, tmp_path: Path) -> None:
