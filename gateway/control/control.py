@@ -233,6 +233,7 @@ def _collector(foundation: Foundation, workloads: Workloads) -> Collector:
         environments=workloads.environments,
         sessions=workloads.sessions,
         settings=foundation.settings,
+        disk=foundation.disk,
     )
 
 

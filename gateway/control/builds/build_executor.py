@@ -4,10 +4,13 @@ What is built comes from the request and its project; where it is built, with wh
 variables, from the gateway.
 """
 
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
+import trio
 
 import builder
 import store
@@ -102,6 +105,8 @@ class BuildExecutor:
             changed=changed,
             steps=steps,
         )
+        with suppress(OSError):
+            await trio.to_thread.run_sync(os.utime, spec.pip_cache)  # one that ages is garbage
         if report.outcome == "built":
             self._bytecode.start(project, spec)
         return report

@@ -1,8 +1,9 @@
 """Garbage: what the data folder holds and nothing needs. It is found and removed while serving.
 
 Builds that their model does not keep (`retention.py`) are garbage, with their environment, snapshot
-and log. So are caches of packages, seeds that no build uses, environments that no build names,
-files named by an unknown id, and the trash.
+and log. So are caches of packages that are old, large or where the disk is low
+(`package_caches.py`), seeds that no build uses, environments that no build names, files named by an
+unknown id, and the trash.
 
 What is referenced stays. A build's row is deleted in a transaction that refuses if a deployment
 wants the build. A deployment's row is written in one that refuses if its build is gone. So of a
@@ -25,6 +26,7 @@ from builder import BuildStore, prune, unused_files, unused_seeds
 from gateway.control.builds.builds import Builds
 from gateway.control.builds.environments import Environments
 from gateway.control.builds.project_checks import TRANSIENT
+from gateway.control.disk.free_space import FreeSpace
 from gateway.control.disk.removal_queue import Removal, RemovalQueue, remove
 from gateway.control.disk.trash import Trash
 from gateway.control.metrics.retention_clock import RetentionClock
@@ -32,6 +34,7 @@ from gateway.control.runtime_settings import RuntimeSettings
 from gateway.control.sessions.sessions import WorkSessions
 from gateway.control.storage.disk_space import size_of
 from gateway.control.storage.orphan_files import Ids, id_of, ids
+from gateway.control.storage.package_caches import unneeded_caches
 from gateway.control.storage.retention import OldBuild, old_builds
 from gateway.data_folder import DataFolder
 from gateway.set_aside import SetAside
@@ -70,8 +73,10 @@ class Collector:
         environments: Environments,
         sessions: WorkSessions,
         settings: RuntimeSettings,
+        disk: FreeSpace,
     ) -> None:
         self._database = database
+        self._disk = disk
         self._sessions = sessions
         self._data = data
         self._build_store = build_store
@@ -181,12 +186,14 @@ class Collector:
         return {build: [folder(name)] for name, build in last.items() if name not in stay}
 
     async def _caches(self) -> list[Path]:
-        """Those of projects that build and run nothing now, which pip fills again, and seeds that
-        no build has used for a month."""
+        """Those that are not kept of projects that build and run nothing now, which pip fills
+        again, and seeds that no build has used for a month."""
         idle = await self._database.read(_idle_projects)
         busy = self._sessions.projects
         paths = [self._data.pip_cache(each) for each in idle if each not in busy]
-        found = [path for path in paths if await trio.to_thread.run_sync(path.exists)]
+        low = (await self._disk.state()).level != "ok"
+        unneeded = partial(unneeded_caches, paths, disk_is_low=low)
+        found = await trio.to_thread.run_sync(unneeded)
         return [*found, *await trio.to_thread.run_sync(unused_seeds, self._data.seeds)]
 
     async def _leftovers(self) -> list[tuple[str, Path]]:

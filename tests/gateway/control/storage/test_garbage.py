@@ -1,6 +1,7 @@
 """Garbage is removed; what is in use stays, also if it comes into use at the same time."""
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,10 @@ import msgspec
 import trio
 
 from gateway.control.storage.garbage import MIN_AGE
+from gateway.control.storage.package_caches import CacheLimits, unneeded_caches
 from gateway.control.storage.retention import Retention, removable_builds
 from store import Build, Deployment
-from tests.support.gateway import Gateway, copy_of, refusal, status_is
+from tests.support.gateway import Gateway, copy_of, refusal, running, settings_for, status_is
 
 A_BUILD = Build(model_id="m", file="f", function="f", creator="c", status="built")
 A_DEPLOYMENT = Deployment(
@@ -80,6 +82,39 @@ def test_builds_that_are_too_old_are_not_needed() -> None:
     assert Retention(4).reason(aged[0], now) == "beyond the latest 4"
 
 
+def test_which_caches_are_not_needed(tmp_path: Path) -> None:
+    """Those that no build has used for long or that are too large; all while the disk is low."""
+    caches = [tmp_path / name for name in ("used", "old", "large", "none")]
+    for cache in caches[:3]:
+        cache.mkdir()
+        (cache / "wheel").write_bytes(b"x" * (10**6 if cache.name == "large" else 10))
+    limits = CacheLimits(size=10**5, age=100.0)
+    os.utime(caches[1], (time.time() - 101,) * 2)
+
+    def unneeded(*, low: bool) -> list[str]:
+        found = unneeded_caches(caches, disk_is_low=low, limits=limits)
+        return [each.name for each in found]
+
+    assert unneeded(low=False) == ["old", "large"]
+    assert unneeded(low=True) == ["used", "old", "large"]
+
+
+async def test_cache_that_a_build_uses_is_kept(tmp_path: Path) -> None:
+    """A collection after a build leaves the cache of its project, however old it was before."""
+    settings = settings_for(tmp_path / "data", warn_free_disk=0, min_free_disk=0)
+    async with running(settings) as gateway:
+        project = await gateway.project(copy_of("add", tmp_path))
+        model = await gateway.model(project)
+        cache = gateway.data / "cache" / "pip" / project.rpartition("/")[2]
+        cache.mkdir(parents=True)
+        (cache / "wheel").write_text("packages")
+        os.utime(cache, (0, 0))
+        assert [each["kind"] for each in (await gateway.get("/garbage"))["garbage"]] == ["cache"]
+        await gateway.built(model, "add.py:add")
+        assert (await gateway.delete("/garbage"))["garbage"] == []
+        assert (cache / "wheel").read_text() == "packages"
+
+
 async def test_what_is_shown_is_what_goes(gateway: Gateway, tmp_path: Path) -> None:
     """A look changes nothing; a collection removes just what the look showed, with its files."""
     source = copy_of("add", tmp_path)
@@ -103,10 +138,11 @@ async def test_what_is_shown_is_what_goes(gateway: Gateway, tmp_path: Path) -> N
     (gateway.data / "trash" / "20260101T000000Z").mkdir(parents=True)
     for path in (stranger, folder, sources):
         os.utime(path, (old, old))
+    cache = f"cache/pip/{project.rpartition('/')[2]}"
+    os.utime(gateway.data / cache, (old - CacheLimits().age,) * 2)
     shown = await gateway.get("/garbage", keep=1)
     assert (gateway.data / "builds" / ids[0]).is_dir()
     found = {(each["kind"], each["name"]) for each in shown["garbage"]}
-    cache = f"cache/pip/{project.rpartition('/')[2]}"
     leftovers = {("leftover", "logs/builds/unknown.log"), ("leftover", "builds/unknown")}
     leftovers |= {("trash", "trash/20260101T000000Z")}
     assert found == {("build", ids[0]), ("cache", cache)} | leftovers
