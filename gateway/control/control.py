@@ -24,9 +24,7 @@ from gateway.control.projects.project_files import ProjectFiles
 from gateway.control.projects.projects import Projects
 from gateway.control.projects.uploads import Uploads
 from gateway.control.records import Records
-from gateway.control.storage.automatic import AutomaticCollection
-from gateway.control.storage.garbage import Collector
-from gateway.control.storage.orphan_files import OrphanSweep
+from gateway.control.storage.assembly import assemble_storage
 from gateway.control.views import Views
 from gateway.identity.passwords import Passwords
 
@@ -83,17 +81,15 @@ class Control:
         self.backups = _backups(foundation)
         self.metrics = _metrics(foundation)
         self.history = foundation.history
-        self.collector = _collector(foundation, workloads)
-        self.collection = AutomaticCollection(
-            collector=self.collector,
-            settings=foundation.settings,
-            disk=foundation.disk,
+        self.collector, self.collection, self._orphans = assemble_storage(
+            foundation,
+            builds=workloads.builds,
+            environments=workloads.environments,
+            sessions=workloads.sessions,
             audit_log=self.audit_log,
-            timeouts=foundation.operation_timeouts,
         )
         self.records = Records(foundation.database)
         self.views = _views(foundation, workloads)
-        self._orphans = _orphans(foundation)
         self._trash = foundation.trash
 
     async def recover(self, *, make_password: bool = False) -> str:
@@ -218,33 +214,6 @@ def _metrics(foundation: Foundation) -> Metrics:
         clock=foundation.retention_clock,
         settings=foundation.settings,
         instance_id=foundation.instance_id,
-    )
-
-
-def _collector(foundation: Foundation, workloads: Workloads) -> Collector:
-    return Collector(
-        database=foundation.database,
-        data=foundation.data,
-        build_store=foundation.build_store,
-        trash=foundation.trash,
-        removal_queue=foundation.removal_queue,
-        set_aside=foundation.set_aside,
-        builds=workloads.builds,
-        environments=workloads.environments,
-        sessions=workloads.sessions,
-        settings=foundation.settings,
-        disk=foundation.disk,
-    )
-
-
-def _orphans(foundation: Foundation) -> OrphanSweep:
-    return OrphanSweep(
-        database=foundation.database,
-        data=foundation.data,
-        build_store=foundation.build_store,
-        trash=foundation.trash,
-        set_aside=foundation.set_aside,
-        tasks=foundation.tasks,
     )
 
 
