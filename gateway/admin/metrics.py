@@ -76,7 +76,8 @@ class MetricRoutes:
         aggregates = choice("of", ("predictions", "aggregates"), "predictions") == "aggregates"
         window, formatter = await self._window()
         most = limit("page_size", _DEFAULT_PAGE, least=1, most=MAX_ROWS)
-        rows = _page(self._metrics.newest(window, aggregates=aggregates), formatter, most)
+        newest = self._metrics.newest(window, aggregates=aggregates)
+        rows = _page(newest, formatter, most, version=window.subject.version)
         return Response(rows, content_type="application/json")
 
     @route.get(
@@ -140,9 +141,12 @@ class MetricRoutes:
 
 
 async def _page(
-    batches: AsyncGenerator[list[StoredMetricRecord]], formatter: RowFormatter, most: int
+    batches: AsyncGenerator[list[StoredMetricRecord]],
+    formatter: RowFormatter,
+    most: int,
+    version: str = "",
 ) -> AsyncIterator[bytes]:
-    """`{"metrics":[...],"next_page_token":""}`, some rows at a time."""
+    """`{"metrics":[...],"next_page_token":""}`, some rows at a time; with a `version` this, too."""
     count = size = 0
     last = token = ""
     yield b'{"metrics":['
@@ -159,4 +163,5 @@ async def _page(
             if len(shown) < len(rows):
                 token = last
                 break
-    yield b'],"next_page_token":' + msgspec.json.encode(token) + b"}"
+    yield b'],"next_page_token":' + msgspec.json.encode(token)
+    yield b',"version":' + msgspec.json.encode(version) + b"}" if version else b"}"

@@ -18,7 +18,7 @@ from urllib.parse import quote, unquote, urlencode
 
 import msgspec
 import trio
-from quart import Response, request
+from quart import Response, g, request
 from quart_trio import QuartTrio
 from quart_trio.wrappers.request import TrioRequest
 from werkzeug.datastructures import Headers
@@ -28,6 +28,7 @@ from gateway.control.records import NotFound
 from gateway.errors import API_PREFIX, Refusal, refusal
 from gateway.identity.principal import grant
 from gateway.web.inner_request import inner_request
+from gateway.web.inputs import PageInputs
 
 _JSON, _JSON_LINES, _TEXT = "application/json", "application/x-ndjson", "text/plain"
 _TEST = "X-Predictd-Test"  # marks the call in the requests of the model
@@ -159,9 +160,17 @@ class Api:
         *,
         accept: str = _JSON,
     ) -> bytes:
-        return await self._answer(
-            self._request(method, path, body, query or {}, accept), f"{method} {path}", accept
-        )
+        inner = self._request(method, path, body, query or {}, accept)
+        inputs: PageInputs | None = g.get("inputs")
+        try:
+            data = await self._answer(inner, f"{method} {path}", accept)
+        except (Refusal, NotFound) as error:
+            if inputs is not None:
+                inputs.note(inner.full_path, repr(error).encode())
+            raise
+        if inputs is not None:
+            inputs.note(inner.full_path, data)
+        return data
 
     async def _answer(self, inner: TrioRequest, what: str, accept: str = _JSON) -> bytes:
         sending = grant().sending

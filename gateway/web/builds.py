@@ -1,7 +1,8 @@
 """The builds of a model: the list, one build with its steps and its log, its packages, and what
 changed since another build."""
 
-from datetime import UTC, datetime
+from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -61,7 +62,7 @@ class BuildPages:
             columns=_COLUMNS,
             listing=listing.shown(found),
             builds=[(each, build_state(each), _size(each)) for each in found["model_builds"]],
-            latest=latest and _progress(latest, recent, path),
+            latest=latest and _progress(page, latest, recent, path),
             done=_DONE.get(page.query.get("done", ""), ""),
             refresh=_MOVES if latest and _is_unfinished(latest) else SELDOM,
         )
@@ -90,7 +91,7 @@ class BuildPages:
             page.viewer,
             **frame | {"build_page": frame["build_base"]},
             size=_size(build),
-            progress=_progress(build, frame["recent"], frame["builds_base"]),
+            progress=_progress(page, build, frame["recent"], frame["builds_base"]),
             deployments=deployments,
             done=_DONE.get(page.query.get("done", ""), ""),
             refused=refused,
@@ -203,12 +204,13 @@ def _size(build: dict[str, Any]) -> str:
     return "" if build["size_bytes"] is None else number(build["size_bytes"], "B")
 
 
-def _progress(build: dict[str, Any], recent: list[dict[str, Any]], builds: str) -> Values:
+def _progress(
+    page: PageRequest, build: dict[str, Any], recent: list[dict[str, Any]], builds: str
+) -> Values:
     """A build with its steps as a page shows them; `builds` is the path of the list. The
     estimate of each step is what it took in the last build that succeeded."""
     before = _built_before(build, recent)
     estimates = {step["name"]: step["seconds"] for step in before["steps"]} if before else {}
-    now = datetime.now(UTC)
     base = builds + url(build["id"])
     return {
         "build": build,
@@ -216,14 +218,14 @@ def _progress(build: dict[str, Any], recent: list[dict[str, Any]], builds: str) 
         "unfinished": _is_unfinished(build),
         "log": f"{API_PREFIX}{base}/log",
         "path": base,
-        "steps": [_step(step, estimates.get(step["name"]), now) for step in build["steps"]],
+        "steps": [_step(step, estimates.get(step["name"]), page.now) for step in build["steps"]],
     }
 
 
-def _step(step: dict[str, Any], estimate: float | None, now: datetime) -> Values:
+def _step(step: dict[str, Any], estimate: float | None, now: Callable[[], datetime]) -> Values:
     seconds, last = step["seconds"], ""
     if step["state"] == "running" and step["started_at"]:
-        seconds = (now - datetime.fromisoformat(step["started_at"])).total_seconds()
+        seconds = (now() - datetime.fromisoformat(step["started_at"])).total_seconds()
         if estimate:
             about = _seconds(estimate)
             last = f" of about {about}" if seconds <= estimate else f", {about} last time"

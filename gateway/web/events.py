@@ -8,6 +8,7 @@ from gateway.control import Control
 from gateway.errors import Refusal
 from gateway.web import routing
 from gateway.web.live import LivePages
+from gateway.web.open_pages import open_page
 from gateway.web.routing import PageRequest, PageRouter, local_path
 
 PATH = "/events"
@@ -26,7 +27,7 @@ class EventPages:
         path = local_path(page.query.get("page", "/"))
         if not self._live.has_room(page.user.name):
             raise Refusal("gateway.overloaded", "too many live pages are open")
-        events = self._live.events(page.user.name, self._router.rendering_of(path))
+        events = self._live.events(page.user.name, open_page(self._router, path))
         return _streamed(events)
 
 

@@ -3,8 +3,8 @@
 import csv
 import io
 import shlex
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from markupsafe import Markup
@@ -63,11 +63,11 @@ def text_of(value: Any) -> str:
     return text if len(text) <= _LONGEST_TEXT else f"{text[: _LONGEST_TEXT - 1]}…"
 
 
-def duration(run: Mapping[str, Any]) -> str:
+def duration(run: Mapping[str, Any], now: Callable[[], datetime]) -> str:
     """How long a run has taken, or takes so far."""
     if not run["started_at"]:
         return ""
-    ended = _moment(run["ended_at"]) if run["ended_at"] else datetime.now(UTC)
+    ended = _moment(run["ended_at"]) if run["ended_at"] else now()
     seconds = max(0.0, (ended - _moment(run["started_at"])).total_seconds())
     return number(round(seconds, 1) if seconds < 10 else round(seconds), "s")
 

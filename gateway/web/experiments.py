@@ -70,7 +70,7 @@ class ExperimentPages:
                 (
                     run,
                     state_of(run["status"]),
-                    duration(run),
+                    duration(run, page.now),
                     [(key, text_of(run["metrics"].get(key))) for key in metrics],
                 )
                 for run in runs
@@ -109,7 +109,9 @@ class ExperimentPages:
             "experiments/compare.html",
             page.viewer,
             **frame,
-            runs=[(run, state_of(run["status"]), duration(run)) for run in found.experiments],
+            runs=[
+                (run, state_of(run["status"]), duration(run, page.now)) for run in found.experiments
+            ],
             **await trio.to_thread.run_sync(drawn, found),
         )
 
@@ -247,7 +249,7 @@ class ExperimentPages:
             "experiment_base": one,
             "state": state_of(experiment["status"]),
             "log": f"{API_PREFIX}{one}/log",
-            "duration": duration(experiment),
+            "duration": duration(experiment, page.now),
             "part": request.path.rstrip("/"),
             "parts": [(one, "Overview"), (f"{one}/session", "Session"), (f"{one}/build", "Build")],
         }

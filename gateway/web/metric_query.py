@@ -1,7 +1,8 @@
 """Which metrics a page shows, by its query: of which deployment, from when to when, beside what.
 
 All links and forms of the Metrics pages keep these parameters, so a link shows what its sender saw.
-Times of the form are UTC. A chart's zoom gives `start_ms` and `end_ms`, which win.
+Times of the form are UTC. A chart's zoom gives `start_ms` and `end_ms`, which win. A time up to now
+begins at a multiple of its sixtieth: within one of these, an open page shows the same records.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ from urllib.parse import urlencode
 
 _MINUTE = 60_000
 _DAY = 24 * 60 * _MINUTE
+_STEPS = 60
 TIMES = {
     "": ("all", 0),
     "15m": ("15 min", 15 * _MINUTE),
@@ -102,7 +104,7 @@ class MetricQuery:
         if self.time == "custom":
             return self._moment("from") or 0, self._moment("to")
         _, length = TIMES[self.time]
-        return (now_ms - length, None) if length else (0, None)
+        return (now_ms - now_ms % (length // _STEPS) - length, None) if length else (0, None)
 
     def _reference(self) -> dict[str, Any]:
         """The parameters of the API that name what to compare with."""

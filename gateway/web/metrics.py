@@ -1,6 +1,7 @@
 """.../metrics: what a model has tracked about its predictions, and what became known later.
 
-These pages read many records, so they are rendered once: only the state of the model is live.
+To summarise 10,000 records takes SQLite a second. An open page asks for that only when its records
+have changed, which the version of the newest ones says, or when a record has left its time.
 """
 
 import math
@@ -51,11 +52,10 @@ class MetricPages:
     def __init__(self, control: Control, router: PageRouter) -> None:
         self._router = router
 
-    @routing.get(PATH, "show what a model tracks, and its drift")
+    @routing.get(PATH, "show what a model tracks, and its drift", slow=True)
     async def show(self, page: PageRequest, project_id: str, model_id: str) -> Response:
         frame = await _frame(page, project_id, model_id, "")
-        if page.refreshes:
-            return await self._refresh(page, frame)
+        page.check_unchanged()
         query: MetricQuery = frame["query"]
         found = await page.api.get("/metrics/summary", **query.window, **query.reference_window)
         spans = _spans(found["records"]["read"])
@@ -85,11 +85,10 @@ class MetricPages:
             charts=await _charts_of(page, query, value, over, by_name) if value else [],
         )
 
-    @routing.get(f"{PATH}/predictions", "list the latest predictions with their metrics")
+    @routing.get(f"{PATH}/predictions", "list the latest predictions with their metrics", slow=True)
     async def predictions(self, page: PageRequest, project_id: str, model_id: str) -> Response:
         frame = await _frame(page, project_id, model_id, "/predictions")
-        if page.refreshes:
-            return await self._refresh(page, frame)
+        page.check_unchanged()
         query: MetricQuery = frame["query"]
         token = page.query.get("page_token", "")
         refused = None
@@ -113,11 +112,10 @@ class MetricPages:
             first=query.link(frame["here_tab_path"]) if token else "",
         )
 
-    @routing.get(f"{PATH}/compare", "show one tracked value against another")
+    @routing.get(f"{PATH}/compare", "show one tracked value against another", slow=True)
     async def compare(self, page: PageRequest, project_id: str, model_id: str) -> Response:
         frame = await _frame(page, project_id, model_id, "/compare")
-        if page.refreshes:
-            return await self._refresh(page, frame)
+        page.check_unchanged()
         query: MetricQuery = frame["query"]
         summary = await page.api.get("/metrics/summary", **query.window)
         values = [each for each in summary["values"] if each["numbers"] or each["labels"]]
@@ -141,11 +139,10 @@ class MetricPages:
             cross=crosstab(pairs["cells"]) if pairs and pairs["cells"] else None,
         )
 
-    @routing.get(f"{PATH}/aggregates", "show the metrics of many predictions over time")
+    @routing.get(f"{PATH}/aggregates", "show the metrics of many predictions over time", slow=True)
     async def aggregates(self, page: PageRequest, project_id: str, model_id: str) -> Response:
         frame = await _frame(page, project_id, model_id, "/aggregates")
-        if page.refreshes:
-            return await self._refresh(page, frame)
+        page.check_unchanged()
         query: MetricQuery = frame["query"]
         found = await page.api.get(
             "/metrics/latest", **query.window, of="aggregates", page_size=_AGGREGATES
@@ -161,10 +158,6 @@ class MetricPages:
             more=bool(found["next_page_token"]),
         )
 
-    async def _refresh(self, page: PageRequest, frame: Values) -> Response:
-        """The live regions: the state of the model, and when it predicted last."""
-        return await self._router.reply("metrics/refresh.html", page.viewer, **frame)
-
 
 async def _frame(page: PageRequest, project_id: str, model_id: str, part: str) -> Values:
     """What the pages have in common: the frame, the query with its options, links to export."""
@@ -174,8 +167,6 @@ async def _frame(page: PageRequest, project_id: str, model_id: str, part: str) -
     latest = await page.api.get("/metrics/latest", model_crn=frame["model"]["crn"], page_size=1)
     newest = next(iter(latest["metrics"]), None)
     frame["newest"] = moment_of(newest["startTimeStampMs"]) if newest else ""
-    if page.refreshes:
-        return frame
     deployments = (
         await page.api.get(
             f"{url('projects', project_id, 'models', model_id)}/deployments",
@@ -185,6 +176,7 @@ async def _frame(page: PageRequest, project_id: str, model_id: str, part: str) -
     )["model_deployments"]
     crns = {each["id"]: each["crn"] for each in deployments}
     query = MetricQuery(page.query, frame["model"]["crn"], crns, time.time_ns() // 1_000_000)
+    page.note("window", query.window)
     export = f"{API_PREFIX}/metrics/export?"
     return {
         **frame,

@@ -15,21 +15,21 @@ browser disconnects.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from datetime import UTC, datetime
 from functools import partial
-from typing import Any, cast
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import msgspec
 import trio
 from quart import Response, g, request
-from quart.globals import request_ctx
 from quart_trio import QuartTrio
 
 from gateway import route_declaration
 from gateway.control import Control
 from gateway.control.accounts.sign_in import Browser
 from gateway.control.audit.audit_log import AuditEvent
-from gateway.control.records import NotFound, Session, User
+from gateway.control.records import Session, User
 from gateway.errors import Code, Refusal
 from gateway.identity.accounts import Accounts
 from gateway.identity.grants import Principal
@@ -45,8 +45,8 @@ from gateway.identity.session_cookie import (
 from gateway.route_declaration import H, RouteTable, bound_routes, declare, mark_audited
 from gateway.web.api import Api
 from gateway.web.csrf import SAFE_METHODS, TOKEN_FIELD, check_origin, check_token
-from gateway.web.inner_request import inner_request
-from gateway.web.live import SELDOM, PageGone, Rendered
+from gateway.web.inputs import PageInputs
+from gateway.web.live import SELDOM
 from gateway.web.rendering import Rendering, Viewer
 from gateway.web.try_lines import TryLines
 
@@ -76,8 +76,8 @@ class PageRequest(msgspec.Struct, frozen=True, kw_only=True):
     api: Api
     accounts: Accounts
     path: str  # with its query
-    # Only the live regions of the page are wanted.
-    refreshes: bool = False
+    # Of an open page that is rendered again.
+    inputs: PageInputs | None = None
 
     @property
     def user(self) -> User:
@@ -91,7 +91,26 @@ class PageRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     def may(self, needs: Permission, project_id: str = "") -> bool:
         """Whether the user may do something, so that a page offers it."""
-        return is_allowed(self.accounts, needs, project_id)
+        found = is_allowed(self.accounts, needs, project_id)
+        self.note(f"{needs} {project_id}", found)
+        return found
+
+    def now(self) -> datetime:
+        """The time, for a page that shows how long something has taken so far."""
+        now = datetime.now(UTC)
+        self.note("now", now)
+        return now
+
+    def note(self, what: str, found: object) -> None:
+        """Notes what a page shows and no reply says, such as a window that ends now."""
+        if self.inputs is not None:
+            self.inputs.note(what, msgspec.json.encode(found))
+
+    def check_unchanged(self) -> None:
+        """For a handler whose next step is dear: raises Unchanged where an open page shows already
+        what follows from what was read so far."""
+        if self.inputs is not None:
+            self.inputs.check()
 
 
 class Page(route_declaration.Route, frozen=True, kw_only=True):
@@ -102,6 +121,8 @@ class Page(route_declaration.Route, frozen=True, kw_only=True):
     public: bool = False
     needs: Permission = "user"
     max_form: int = FORM_LIMIT
+    # Reads much, so that other open pages do not wait for it.
+    slow: bool = False
     # Its form has files, which a route of the API reads, and its token is in the address.
     upload: bool = False
 
@@ -110,10 +131,15 @@ Handler = Callable[..., Awaitable[Response]]
 
 
 def get(
-    path: str, summary: str, *, public: bool = False, needs: Permission = "user"
+    path: str,
+    summary: str,
+    *,
+    public: bool = False,
+    needs: Permission = "user",
+    slow: bool = False,
 ) -> Callable[[H], H]:
     """Declares the route of a page."""
-    return _declare(method="GET", path=path, summary=summary, public=public, needs=needs)
+    return _declare(method="GET", path=path, summary=summary, public=public, needs=needs, slow=slow)
 
 
 def post(
@@ -158,11 +184,11 @@ class PageRouter:
         self.try_lines = TryLines()
         self.calls = calls
         self._table: RouteTable[Page] = RouteTable(())
-        self._app: QuartTrio
+        self.app: QuartTrio
         self._api: Api
 
     def register(self, app: QuartTrio, nouns: Iterable[object]) -> None:
-        self._app, self._api = app, Api(app)
+        self.app, self._api = app, Api(app)
         self._table = RouteTable(bound_routes(Page, nouns))
         self._table.register(app, self._view)
 
@@ -211,8 +237,9 @@ class PageRouter:
                 api=self._api,
                 accounts=self._control.accounts,
                 path=request.full_path.removesuffix("?"),
-                refreshes=g.get("refreshes", False),
+                inputs=g.get("inputs"),
             )
+            page_request.note("viewer", viewer.user)
             if not changes:
                 response: Response = await page.handler(page_request, **values)
                 require_again(self._control.accounts)
@@ -224,33 +251,6 @@ class PageRouter:
             return await self._control.tasks.finish(work)
 
         return view
-
-    def rendering_of(self, path: str) -> Callable[[], Awaitable[Rendered]]:
-        """A function that renders the page at `path` as for a request of the same user, under the
-        grant of the running request. It raises PageGone where the page answers otherwise."""
-        app, outer = self._app, request_ctx.request
-        address, _, query = path.partition("?")
-
-        async def render() -> Rendered:
-            inner = inner_request(
-                app, outer, "GET", unquote(address), query.encode(), headers=outer.headers
-            )
-            async with app.app_context(), app.request_context(inner) as context:
-                g.refreshes = True
-                rule = inner.url_rule
-                page = None if rule is None else self._table.get(rule.endpoint)
-                if page is None:
-                    raise PageGone
-                try:
-                    response = cast(Response, await app.dispatch_request(context))
-                except (Refusal, NotFound) as error:
-                    raise PageGone from error
-                if response.status_code != 200 or response.content_type != HTML:
-                    raise PageGone
-                html = await response.get_data(as_text=True)
-                return Rendered(html, g.get("refresh", SELDOM))
-
-        return render
 
     async def audit_refusal(self, code: Code) -> None:
         """Records in the audit log that the running request was refused."""
@@ -292,6 +292,9 @@ class PageRouter:
         g.refresh = refresh
         if refused is not None:
             await self.audit_refusal(refused.code)
+        inputs: PageInputs | None = g.get("inputs")
+        if inputs is not None:
+            inputs.check()
         answer_of = None if request.method in SAFE_METHODS else _page_before()
         body = await self._rendering.page(
             template, viewer, refused=refused, answer_of=answer_of, **values

@@ -94,9 +94,10 @@ async def _append(
 
 async def merge(
     connection: aiosqlite.Connection, uuid: str, delayed: Mapping[str, object], *, limit: int
-) -> tuple[int, int] | None:
-    """Add metrics to those of a prediction; equal keys are replaced. Return the new size of the
-    text in bytes and its number of keys, or None as `append` does. Raises NotFound."""
+) -> tuple[str, int, int] | None:
+    """Add metrics to those of a prediction; equal keys are replaced. Return the id of its
+    deployment, the new size of the text in bytes and its number of keys, or None as `append` does.
+    Raises NotFound."""
     rows = await connection.execute_fetchall(
         "SELECT m.number, m.source, s.deployment_id, m.taken, m.metrics FROM metrics AS m"
         " JOIN metric_sources AS s ON s.number = m.source WHERE m.uuid = ?",
@@ -119,7 +120,7 @@ async def merge(
     await connection.execute_fetchall(
         "UPDATE metric_sources SET byte_count = byte_count + ? WHERE number = ?", (more, source)
     )
-    return len(encoded), len(merged)
+    return str(deployment_id), len(encoded), len(merged)
 
 
 async def series_of_prediction(connection: aiosqlite.Connection, uuid: str) -> MetricSeries:

@@ -47,6 +47,12 @@ def test_metrics_are_looked_at(
     table = page.get_by_role("region", name="Tracked values")
     row = table.get_by_role("row", name="actual_result")
     expect(row).to_contain_text("(50 %)")
+    numbers = page.locator("figure", has_text="Distribution of").locator("details")
+    numbers.locator("summary").click()
+    gateway.call(model, {"x": 2})
+    expect(page.get_by_text(f"{_PREDICTIONS + 1} predictions")).to_be_visible()
+    expect(row).to_contain_text("(48 %)")
+    expect(numbers).to_have_attribute("open", "")
     table.get_by_role("link", name="kind").click()
     expect(page.get_by_role("heading", name="kind", exact=True)).to_be_visible()
     expect(page.get_by_role("img", name="Labels of kind over time")).to_be_visible()
@@ -64,7 +70,7 @@ def test_metrics_are_looked_at(
     page.wait_for_url("**start_ms=**")
     expect(page.get_by_label("Time", exact=True)).to_have_value("custom")
     expect(page.get_by_label("From (UTC)", exact=True)).to_be_visible()
-    expect(page.get_by_text(f"{_PREDICTIONS} predictions")).to_have_count(0)
+    expect(page.get_by_text(f"{_PREDICTIONS + 1} predictions")).to_have_count(0)
 
     newest = page.locator("#newest time")
     before = newest.get_attribute("datetime")
@@ -78,4 +84,4 @@ def test_metrics_are_looked_at(
     expect(page.get_by_role("img", name="actual_result against predict_result")).to_be_visible()
     with page.expect_download() as download:
         page.get_by_role("link", name="CSV").click()
-    assert len(download.value.path().read_text().splitlines()) == _PREDICTIONS + 2
+    assert len(download.value.path().read_text().splitlines()) == _PREDICTIONS + 3

@@ -75,20 +75,19 @@ class Metrics:
             model = await self._database.read(store.models.get, identifier)
         except NotFound:
             raise NotFound(noun, name) from None
-        return MetricTarget(model.project_id, sources)
+        version = self._metrics_writer.versions.of(sources)
+        return MetricTarget(model.project_id, sources, version)
 
-    async def rows(self, window: Window) -> AsyncGenerator[list[StoredMetricRecord]]:
+    def rows(self, window: Window) -> AsyncGenerator[list[StoredMetricRecord]]:
         """The rows of a window, ascending by start time, in batches."""
-        async for rows in self._batches(store.metrics.window, window):
-            yield rows
+        return self._batches(store.metrics.window, window)
 
-    async def newest(
+    def newest(
         self, window: Window, *, aggregates: bool
     ) -> AsyncGenerator[list[StoredMetricRecord]]:
         """The predictions of a window, or its aggregates, descending by start time, in batches."""
         read = partial(store.metrics.newest, aggregates=aggregates)
-        async for rows in self._batches(read, window):
-            yield rows
+        return self._batches(read, window)
 
     async def _batches(
         self, read: Callable[..., Awaitable[list[StoredMetricRecord]]], window: Window
@@ -121,7 +120,8 @@ class Metrics:
         """Adds metrics to those of a prediction. Raises NotFound, or Refusal if they would become
         too large."""
         await self._make_room()
-        await self._database.write(_merge, uuid, metrics, self._limit)
+        deployment_id = await self._database.write(_merge, uuid, metrics, self._limit)
+        self._metrics_writer.versions.changed([deployment_id])
 
     async def add_aggregate(
         self,
@@ -139,11 +139,13 @@ class Metrics:
             raise Refusal("argument.invalid", text)
         text = msgspec.json.encode(metrics).decode()
         row = MetricRecord(uuid="", start_ms=start, end_ms=end, metrics=text)
-        rows = {deployment_crn.rpartition("/")[2]: [row]}
+        deployment_id = deployment_crn.rpartition("/")[2]
+        rows = {deployment_id: [row]}
         now_ms = self._clock.now_ms()
         await self._make_room()
         if not await self._database.write(_append, rows, self._limit, now_ms):
             raise NotFound("deployment", deployment_crn)
+        self._metrics_writer.versions.changed([deployment_id])
 
     async def _make_room(self) -> None:
         """Deletes the oldest rows until the rest fits, in short transactions: the limit may have
@@ -206,14 +208,16 @@ async def _append(
 
 async def _merge(
     connection: aiosqlite.Connection, uuid: str, added: Mapping[str, object], limit: int
-) -> None:
-    """Raises Refusal, which undoes the merge: one row must not displace all others."""
+) -> str:
+    """Returns the id of the deployment. Raises Refusal, which undoes the merge: one row must not
+    displace all others."""
     while (merged := await store.metrics.merge(connection, uuid, added, limit=limit)) is None:
         pass
-    size, keys = merged
+    deployment_id, size, keys = merged
     if keys > 2 * MOST_KEYS:
         text = f"metrics: of one prediction more than {2 * MOST_KEYS:,} keys are not kept"
         raise Refusal("argument.invalid", text)
     if size > MOST_OF_ONE:
         text = f"metrics: of one prediction more than {MOST_OF_ONE:,} bytes are not kept"
         raise Refusal("argument.invalid", text)
+    return deployment_id

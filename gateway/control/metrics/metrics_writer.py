@@ -25,6 +25,7 @@ import trio
 
 import store
 from gateway.control.metrics.measurements import read
+from gateway.control.metrics.metric_versions import MetricVersions
 from gateway.control.metrics.retention_clock import RetentionClock
 from store import Database, MetricRecord
 from workers.sizes import MIB
@@ -81,6 +82,7 @@ class MetricsWriter:
         most_bytes: int = MOST_BYTES,
     ) -> None:
         """`limit` returns how many bytes all rows may take now; `clock` dates their write."""
+        self.versions = MetricVersions()
         self._database = database
         self._limit = limit
         self._clock = clock
@@ -205,6 +207,7 @@ class MetricsWriter:
             )
             if written is None:
                 await trio.sleep(PAUSE)
+        self.versions.changed(rows)
 
     def _give_back(self, project_id: str, size: int) -> None:
         self._bytes -= size

@@ -11,10 +11,12 @@ Noun = Literal["model", "build", "deployment"]
 
 
 class MetricTarget(msgspec.Struct, frozen=True):
-    """A model, a build or a deployment, and its series of metric records."""
+    """A model, a build or a deployment, and its series of metric records. Where `version` is the
+    same, so are the records."""
 
     project_id: str
     sources: list[MetricSeries]
+    version: str
 
 
 class Window(msgspec.Struct, frozen=True):

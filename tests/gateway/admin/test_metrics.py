@@ -433,3 +433,26 @@ async def test_site_shows_metrics_state(gateway: Gateway, told: Told) -> None:
     assert site["bytes"] > 100 * site["rows"]
     assert (site["waiting"], site["dropped"], site["refused"]) == (0, 0, 0)
     assert (await gateway.get(f"{told.model}/replicas"))["metrics_dropped"] == 0
+
+
+async def test_version_changes_with_the_records(gateway: Gateway, told: Told) -> None:
+    """The version of the latest records is that of all: it stays while none changes, and changes
+    with each that is added or completed."""
+    crn = (await gateway.get(told.deployment))["crn"]
+
+    async def version() -> str:
+        found = await gateway.get("/metrics/latest", model_deployment_crn=crn, page_size=1)
+        return str(found["version"])
+
+    uuid = await predicted(gateway, told, 5)
+    versions = [await version()]
+    assert await version() == versions[0]
+    for value in (1, 2):
+        body = {"prediction_uuid": uuid, "metrics": {"truth": value}}
+        await gateway.post("/metrics/delayed", body)
+        versions.append(await version())
+    await gateway.post("/metrics/aggregate", {"model_deployment_crn": crn, "metrics": {"mean": 1}})
+    versions.append(await version())
+    await predicted(gateway, told, 6)
+    versions.append(await version())
+    assert len(set(versions)) == len(versions)

@@ -10,7 +10,7 @@ from jinja2 import Environment
 
 from gateway.background import Tasks
 from gateway.web import live
-from gateway.web.live import LivePages, LiveTag, PageGone, Rendered, regions_of
+from gateway.web.live import LivePages, LiveTag, OpenPage, PageGone, Rendered, regions_of
 
 
 def page(**regions: str) -> str:
@@ -27,9 +27,10 @@ class Stage:
     def __init__(self, nursery: trio.Nursery) -> None:
         self.changes = 0
         self.calls_a_second = 0
-        self.html = page(rows="one", state="good")
+        self.html: str | None = page(rows="one", state="good")
         self.refresh = live.SELDOM
         self.gone = False
+        self.slow = False
         self.rendered: list[float] = []
         self.seconds = 0.0
         self.pages = LivePages(lambda: self.changes, self.calls, Tasks(nursery))
@@ -45,7 +46,7 @@ class Stage:
         return int(self.calls_a_second * trio.current_time())
 
     def events(self) -> AsyncGenerator[bytes, None]:
-        return self.pages.events("ada", self.render)
+        return self.pages.events("ada", OpenPage(self.render, self.slow))
 
 
 @pytest.fixture
@@ -131,6 +132,36 @@ async def test_pause_is_bounded(
     await trio.sleep(10)
     nursery.cancel_scope.cancel()
     assert 6 <= len(stage.rendered) <= 8
+
+
+async def test_slow_page_holds_up_no_other(
+    stage: Stage, nursery: trio.Nursery, autojump_clock: object
+) -> None:
+    """Pages that read much are rendered beside the others, and for a tenth of the time themselves,
+    however long one takes."""
+    slow = Stage(nursery)
+    slow.pages, slow.slow, slow.seconds = stage.pages, True, 0.8
+    stage.seconds = 0.01
+    nursery.start_soon(_follow, stage)
+    nursery.start_soon(_follow, slow)
+    nursery.start_soon(_follow, slow)
+    await trio.sleep(100)
+    nursery.cancel_scope.cancel()
+    assert len(stage.rendered) > 200
+    assert 12 <= len(slow.rendered) <= 14
+
+
+async def test_unchanged_page_sends_nothing(stage: Stage, autojump_clock: object) -> None:
+    """A page that its handler knows to be the same is not sent, and not forgotten."""
+    async with aclosing(stage.events()) as events:
+        await anext(events)
+        await anext(events)
+        html, stage.html = stage.html, None
+        stage.changes += 1
+        assert names(await anext(events)) == []
+        stage.html = html
+        stage.changes += 1
+        assert names(await anext(events)) == []
 
 
 async def _follow(stage: Stage) -> None:
