@@ -1,7 +1,8 @@
 """The interpreters of this machine that models can be built for, and their names.
 
 A candidate is used when it runs, and is a CPython 3.8 or newer that can make a virtual environment,
-or an R (`r_interpreters.py`). It is asked itself, isolated (`-I`) and with an empty environment.
+or an R (`r_interpreters.py`). It is asked itself, isolated (`-I`), without its packages (`-S`) and
+with an empty environment. What it should have is looked for, not imported: that took twice as long.
 Among several with the same minor version the newest patch is used, unless one of them is the
 default. The default is a Python; of the Rs the newest is meant by `r`.
 """
@@ -9,7 +10,7 @@ default. The default is a Python; of the Rs the newest is meant by `r`.
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -29,12 +30,16 @@ OLDEST_SEEDED = (3, 9)
 Language = Literal["python", "r"]
 NAME = re.compile(rf"python3(\.\d+)?|{RSCRIPT}")
 QUESTION = """
-import importlib.util, json, platform, ssl, sys, sysconfig, zipfile
+import _ssl, json, sys, zlib
+from importlib.machinery import PathFinder
+for name in ("platform", "ssl", "sysconfig", "zipfile"):
+    if PathFinder.find_spec(name) is None:
+        sys.exit("ModuleNotFoundError: No module named " + repr(name))
 print(json.dumps({
-    "implementation": platform.python_implementation(),
+    "implementation": sys.implementation.name,
     "version": list(sys.version_info[:3]),
     "path": getattr(sys, "_base_executable", None) or sys.executable,
-    "ensurepip": importlib.util.find_spec("ensurepip") is not None,
+    "ensurepip": PathFinder.find_spec("ensurepip") is not None,
 }))
 """
 
@@ -95,7 +100,18 @@ async def discover(default: Path | None = None, downloads: Path | None = None) -
     The default is the one at `default`, else the one that runs predictd. Those in `downloads` are
     found beside those of the machine. Raises InterpreterUnusable when the default does not work.
     """
-    return await trio.to_thread.run_sync(_discover, default or Path(sys.executable), downloads)
+    chosen = replace(await inspect(default or Path(sys.executable)), default=True)
+    best = {chosen.identifier: chosen}
+    # A thread for each, so that a gateway that stops meanwhile waits for one of them only.
+    for path in await trio.to_thread.run_sync(_unseen, chosen.path, downloads):
+        try:
+            found = await inspect(path)
+        except InterpreterUnusable:
+            continue
+        known = best.setdefault(found.identifier, found)
+        if found.release > known.release and not known.default:
+            best[found.identifier] = found
+    return sorted(best.values(), key=lambda each: (each.language, each.release))
 
 
 async def inspect(path: Path) -> Interpreter:
@@ -119,21 +135,6 @@ def match(kernel: str, interpreters: Sequence[Interpreter]) -> Interpreter:
         ):
             return interpreter
     raise UnknownKernel(kernel, [interpreter.kernel for interpreter in interpreters])
-
-
-def _discover(default: Path, downloads: Path | None) -> list[Interpreter]:
-    chosen = replace(_inspect(default), default=True)
-    best = {chosen.identifier: chosen}
-    seen = {os.path.realpath(chosen.path)}
-    for path in _unseen(_candidates(downloads), seen):
-        try:
-            found = _inspect(path)
-        except InterpreterUnusable:
-            continue
-        known = best.setdefault(found.identifier, found)
-        if found.release > known.release and not known.default:
-            best[found.identifier] = found
-    return sorted(best.values(), key=lambda each: (each.language, each.release))
 
 
 def _candidates(downloads: Path | None) -> Iterator[Path]:
@@ -162,12 +163,15 @@ def _runs(path: Path) -> bool:
     return NAME.fullmatch(path.name) is not None and os.access(path, os.X_OK)
 
 
-def _unseen(paths: Iterable[Path], seen: set[str]) -> Iterator[Path]:
-    for path in paths:
+def _unseen(chosen: Path, downloads: Path | None) -> list[Path]:
+    """Return each program once, but not the chosen one."""
+    seen, unseen = {os.path.realpath(chosen)}, []
+    for path in _candidates(downloads):
         real = os.path.realpath(path)
         if real not in seen:
             seen.add(real)
-            yield path
+            unseen.append(path)
+    return unseen
 
 
 def _inspect(path: Path) -> Interpreter:
@@ -184,7 +188,7 @@ def _inspect(path: Path) -> Interpreter:
         )
     facts = _ask(path)
     version_info = facts.version
-    if facts.implementation != "CPython":
+    if facts.implementation.lower() != "cpython":
         raise InterpreterUnusable(path, f"it is {facts.implementation}, not CPython")
     if version_info < OLDEST:
         raise InterpreterUnusable(path, f"it is Python {dotted(version_info)}, older than 3.8")
@@ -210,7 +214,7 @@ class _Facts(Struct):
 
 
 def _ask(path: Path) -> _Facts:
-    answer = ask(path, "-I", "-c", QUESTION)
+    answer = ask(path, "-I", "-S", "-c", QUESTION)
     try:
         return msgspec.json.decode(answer, type=_Facts)
     except ValueError as error:

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import trio
 
 from builder.errors import InterpreterUnusable, RMissing, UnknownKernel
 from builder.interpreters import (
@@ -15,6 +16,7 @@ from builder.interpreters import (
     match,
     of_language,
 )
+from tests.support.polling import wait_until
 
 OURS = "python{}.{}".format(*sys.version_info[:2])
 
@@ -142,6 +144,22 @@ async def test_discovery_takes_the_newest_working_patch(
     assert not {"python3.96", "python3.95", "python3.94", "python3.93", "python3.7"} & set(found)
 
 
+async def test_cancelled_discovery_asks_no_further_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gateway that stops meanwhile waits for the answer of one interpreter, not for all."""
+    waits = "until [ -e ${0%/*}/released ]; do sleep 0.01; done"
+    script(tmp_path / "a/python3.97", f"touch ${{0%/*}}/asked; {waits}")
+    script(tmp_path / "b/python3.98", "touch ${0%/*}/asked")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'a'}:{tmp_path / 'b'}:{os.environ['PATH']}")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(discover, Path(sys.executable))
+        await wait_until((tmp_path / "a/asked").exists)
+        nursery.cancel_scope.cancel()
+        (tmp_path / "a/released").touch()
+    assert not (tmp_path / "b/asked").exists()
+
+
 async def test_chosen_default_stands_for_its_minor_version(tmp_path: Path) -> None:
     """The default that was chosen stands for its minor version, regardless of others."""
     chosen = script(tmp_path / "python", answer("3.8.0"))
@@ -159,6 +177,7 @@ async def test_unusable_interpreter_is_refused(tmp_path: Path) -> None:
         ("bare", answer("3.8.1", ensurepip="false"), "no ensurepip"),
         ("broken", "echo ModuleNotFoundError: ssl >&2; exit 1", "ModuleNotFoundError: ssl"),
         ("dumb", "echo hello", "is not that of Python"),
+        ("minimal", without_a_library(), "No module named 'platform'"),
     ):
         path = script(tmp_path / name, text)
         with pytest.raises(InterpreterUnusable, match=reason):
@@ -179,6 +198,13 @@ def answer(version: str, implementation: str = "CPython", ensurepip: str = "true
         f"""echo '{{"implementation":"{implementation}","version":[{numbers}],"""
         f""""path":"'"$0"'","ensurepip":{ensurepip}}}'"""
     )
+
+
+def without_a_library() -> str:
+    """Answers by a Python whose modules, but those of the question itself, are not there."""
+    modules = "_ssl, importlib.machinery, json, sys, zlib"
+    before = f"import {modules}; sys.path.clear(); exec(sys.argv[1])"
+    return f"""exec {sys.executable} -I -S -c '{before}' "$4" """
 
 
 def script(path: Path, text: str) -> Path:
