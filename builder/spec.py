@@ -42,13 +42,13 @@ class BuildSpec(Struct, frozen=True, kw_only=True):
     others do not share the environment.
     `home` is the path at which programs of the build see the project. `script` and `model_root` are
     relative to the project's root, `file` to `model_root`. `variables` are for the script only,
-    which runs in `network`; `variables_id` is equal for equal variables of users. A `fresh` build
-    uses nothing that was made before. Where `interpreter` is R, `python` is the environment's
-    Python: the script has both. The environment starts as a copy of `base`, the virtual environment
-    of a runtime; packages take their bytecode from `bytecode`, a sealed one of the same project and
-    interpreter. `lock` is the text of the lock that a rebuild has to obey; "" for a new build.
-    `time_limit` is in seconds and covers the whole build. Sealed files are shared through
-    `file_store`.
+    which runs in `network`; `variables_id` is equal for equal ones, apart from the build's id. A
+    `fresh` build uses nothing that was made before. Where `interpreter` is R, `python` is the
+    environment's Python: the script has both. The environment starts as a copy of `base`, the
+    virtual environment of a runtime; packages take their bytecode from `bytecode`, a sealed one of
+    the same project and interpreter. `lock` is the text of the lock that a rebuild has to obey; ""
+    for a new build. `time_limit` is in seconds and covers the whole build. Sealed files are shared
+    through `file_store`.
     """
 
     project: str

@@ -127,9 +127,9 @@ class ProcessVariables:
         """The variables of site and project. Raises CannotDecrypt, as the methods below do."""
         return {**self._settings.current.environment, **self.decrypt(project).merged()}
 
-    def id_of_users_variables(self, project: Project) -> str:
-        """A keyed hash of the variables of site and project. Raises CannotDecrypt."""
-        return id_of_variables(self._encryption, self.set_by_users(project))
+    def id_of_build_variables(self, project: Project) -> str:
+        """A keyed hash of what each build of the project sees now. Raises CannotDecrypt."""
+        return id_of_variables(self._encryption, self.of_build(project, ""))
 
     def of_build(self, project: Project, build_id: str) -> dict[str, str]:
         """What `cdsw-build.sh` sees: no deployment's variables, since one build serves many

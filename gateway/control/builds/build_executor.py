@@ -134,7 +134,7 @@ class BuildExecutor:
             script=request.script,
             network=request.network,
             variables=self._variables.of_build(project, request.id),
-            variables_id=self._variables.id_of_users_variables(project),
+            variables_id=self._variables.id_of_build_variables(project),
             fresh=request.fresh,
             lock=request.lock,
             time_limit=self._settings.current.build_timeout,

@@ -24,6 +24,26 @@ FACTS = {
 }
 
 
+async def test_environment_of_a_renamed_project_is_made_again(
+    gateway: Gateway, tmp_path: Path
+) -> None:
+    """A script may have written the project's name or URL into its environment, so one that was
+    made under another name is not used; one under the same name is."""
+    folder = copy_of("add", tmp_path)
+    (folder / "cdsw-build.sh").write_text('echo "$CDSW_PROJECT" > name.txt\n')
+    project = await gateway.project(folder, "before")
+    model = await gateway.model(project)
+    found = []
+    for name in ("before", "after", "after"):
+        renamed = await gateway.admin.patch(project, json={"name": name})
+        assert renamed.status_code == 200
+        build = await gateway.built(model, "add.py:add")
+        written = gateway.data / "builds" / build.rpartition("/")[2] / "code" / "name.txt"
+        found.append((written.read_text().strip(), (await gateway.admin.get(f"{build}/log")).text))
+    assert [name for name, _ in found] == ["before", "after", "after"]
+    assert ["Running cdsw-build.sh" in log for _, log in found] == [True, True, False]
+
+
 async def test_what_a_model_sees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Site, then project, then deployment: the later wins, facts win over all, and nothing of the
     gateway's own environment is there; a later deployment inherits none of an earlier one's."""
