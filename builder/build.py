@@ -6,6 +6,7 @@ a sealed folder or none. The seal is made last, so no later step can fail.
 
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack, contextmanager
+from functools import partial
 from typing import Literal
 
 import trio
@@ -18,12 +19,12 @@ from builder.concurrently import run_all
 from builder.environment.seeds import Seeds
 from builder.environment_maker import EnvironmentMaker
 from builder.errors import BuilderError
-from builder.file_store.links import add_to_store, link_files
+from builder.file_store.shared_seal import SharedSeal
 from builder.interpreters import Interpreter, inspect
 from builder.lock.pylock import LockText
 from builder.reuse.environment_store import EnvironmentStore
 from builder.safe_paths import check_model_file, check_model_path
-from builder.sealed_folders import remove_sealed, seal
+from builder.sealed_folders import remove_sealed
 from builder.snapshot import missing_content
 from builder.spec import BuildSpec, Log, Probe, Run
 
@@ -187,9 +188,10 @@ class _Build:
                 await locked.aclose()
             else:
                 await maker.record()
-                await maker.share_libraries()
+                shared = SharedSeal(maker.spec.virtualenv, maker.spec.file_store)
+                await shared.link_libraries()
         self._spec, self._lock = maker.spec, maker.lock
-        return interpreter, [] if found else [maker.seal]
+        return interpreter, [] if found else [partial(maker.seal, shared)]
 
     def _maker(self, interpreter: Interpreter, python: Interpreter) -> EnvironmentMaker:
         return EnvironmentMaker(
@@ -258,9 +260,7 @@ class _Build:
             started_at=self._started_at,
             sealed_at=now(),
         )
-        new = await trio.to_thread.run_sync(link_files, spec.code, spec.file_store)
-        await seal(spec.folder, manifest)
-        await trio.to_thread.run_sync(add_to_store, new, spec.file_store)
+        await SharedSeal(spec.code, spec.file_store).seal(spec.folder, manifest)
 
     def _time_left(self) -> float:
         return self._deadline - trio.current_time()

@@ -37,7 +37,7 @@ from builder.environment.r.requests import read_repositories, versions_now
 from builder.environment.seeds import SEEDED, Seeds
 from builder.errors import ScriptFailed
 from builder.file_store.compile_environment import last_compiled
-from builder.file_store.links import NewFile, add_to_store, is_library, link_files
+from builder.file_store.shared_seal import SharedSeal
 from builder.files.depth import TooDeep
 from builder.files.path_references import names_path
 from builder.interpreters import Interpreter
@@ -66,7 +66,7 @@ from builder.reuse.environment_store import (
     Inputs,
 )
 from builder.reuse.script_changes import UNKNOWN, Trace
-from builder.sealed_folders import remove_sealed, seal, take_over, take_ownership
+from builder.sealed_folders import remove_sealed, take_over, take_ownership
 from builder.snapshot.snapshot import read_tree, write_out
 from builder.spec import BuildSpec, Log, Run
 
@@ -106,7 +106,6 @@ class EnvironmentMaker:
         self._at_first: list[Installed] = []
         self._info_at_first: set[str] = set()
         self._trace = UNKNOWN
-        self._new: list[NewFile] = []
 
     async def prepare(self) -> None:
         """Write the snapshot out, and work out the key. Then `refused` says why the script cannot
@@ -332,14 +331,8 @@ class EnvironmentMaker:
         await trio.to_thread.run_sync(self._write_records, inputs)
         self._found_by = "" if unknown else self.key
 
-    async def share_libraries(self) -> None:
-        """Share those files of the environment that its programs map, before one runs. Raises
-        OSError."""
-        self._new = await self._link(is_library)
-
-    async def seal(self) -> None:
-        """Share the other files of the environment, and seal it. Meanwhile its programs may run.
-        Raises OSError."""
+    async def seal(self, shared: SharedSeal) -> None:
+        """Seal the environment. Meanwhile its programs may run. Raises OSError."""
         spec = self.spec
         manifest = EnvironmentManifest(
             project=spec.project,
@@ -350,13 +343,7 @@ class EnvironmentMaker:
             version=self._interpreter.version,
             sealed_at=now(),
         )
-        new = self._new + await self._link(lambda name: not is_library(name))
-        await seal(spec.environment, manifest)
-        await trio.to_thread.run_sync(add_to_store, new, spec.file_store)
-
-    async def _link(self, wanted: Callable[[str], bool]) -> list[NewFile]:
-        asked = self.spec.virtualenv, self.spec.file_store, wanted
-        return await trio.to_thread.run_sync(link_files, *asked)
+        await shared.seal(spec.environment, manifest)
 
     async def _make_lock(self) -> None:
         """Raises ScriptFailed, OSError."""

@@ -1,0 +1,36 @@
+"""Seals a folder whose files are shared with other sealed folders (`links.py`)."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import trio
+from msgspec import Struct
+
+from builder.file_store.links import NewFile, add_to_store, is_library, link_files
+from builder.sealed_folders import seal
+
+
+class SharedSeal:
+    """The seal of a folder, of which the files beneath `tree` are shared through `store`. Once its
+    libraries are linked, programs may run in the folder while the rest is linked and sealed."""
+
+    def __init__(self, tree: Path, store: Path) -> None:
+        self._tree = tree
+        self._store = store
+        self._new: list[NewFile] = []
+        self._libraries_linked = False
+
+    async def link_libraries(self) -> None:
+        """Share those files that programs map. Raises OSError."""
+        self._new = await self._link(is_library)
+        self._libraries_linked = True
+
+    async def seal(self, folder: Path, manifest: Struct) -> None:
+        """Share the other files, and seal the folder; see `sealed_folders.seal`. Raises OSError."""
+        skipped = is_library if self._libraries_linked else lambda _: False
+        self._new += await self._link(lambda name: not skipped(name))
+        await seal(folder, manifest)
+        await trio.to_thread.run_sync(add_to_store, self._new, self._store)
+
+    async def _link(self, wanted: Callable[[str], bool]) -> list[NewFile]:
+        return await trio.to_thread.run_sync(link_files, self._tree, self._store, wanted)
