@@ -10,6 +10,7 @@ forever and still get a new version at once. That holds for the modules that a m
 
 import re
 import shlex
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from time import perf_counter
@@ -105,6 +106,12 @@ class Rendering:
 
     def _address_of(self, name: str) -> str:
         return f"/static/{name}?v={self.files[name].version}"
+
+
+@cache
+def rendering() -> Rendering:
+    """The one that all gateways of a process share: it has nothing of a gateway."""
+    return Rendering()
 
 
 def sentence(message: str) -> str:

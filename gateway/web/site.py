@@ -32,7 +32,7 @@ from gateway.web.new_model import NewModelPages
 from gateway.web.project_models import ProjectModelPages
 from gateway.web.project_settings import ProjectSettingPages
 from gateway.web.projects import ProjectPages
-from gateway.web.rendering import Rendering
+from gateway.web.rendering import rendering
 from gateway.web.routing import Page, PageRouter
 from gateway.web.search import SearchPages
 from gateway.web.settings import SettingsPages
@@ -80,7 +80,7 @@ class Website:
 
     def __init__(self, control: Control, calls: Callable[[], int]) -> None:
         """`calls` returns how many calls of models were answered."""
-        self._rendering = Rendering()
+        self._rendering = rendering()
         self.router = PageRouter(control, self._rendering, calls)
         self._nouns = [noun(control, self.router) for noun in NOUNS]
 

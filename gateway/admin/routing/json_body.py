@@ -18,6 +18,7 @@ Three rules ensure that:
 
 from collections.abc import Iterator
 from difflib import get_close_matches
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -48,7 +49,7 @@ class BodyReader:
     """Decodes the bodies of one route, whose Struct is `kind`."""
 
     def __init__(self, kind: type[msgspec.Struct]) -> None:
-        self._layout = _Layout(kind)
+        self._layout = _layout_of(kind)
         self._strict = kind.__struct_config__.forbid_unknown_fields
         self._read_raw = msgspec.json.Decoder(self._layout.raw).decode
         self._read = msgspec.json.Decoder(kind, strict=False).decode
@@ -95,7 +96,7 @@ class _Layout:
             name, kinds = field.encode_name, list(_alternatives(field.type))
             inner = next((k.cls for k in kinds if isinstance(k, msgspec.inspect.StructType)), None)
             if inner is not None:
-                layout = self._inner[name] = _Layout(inner)
+                layout = self._inner[name] = _layout_of(inner)
                 fields.append((name, layout.raw | None, None))
                 continue
             fields.append((name, msgspec.Raw, _NULL))
@@ -162,6 +163,11 @@ class _Layout:
         for name, layout in self._inner.items():
             if (value := getattr(found, name)) is not None:
                 layout.restore_raw(value, getattr(read, name))
+
+
+@cache
+def _layout_of(kind: type[msgspec.Struct]) -> _Layout:
+    return _Layout(kind)
 
 
 def _has_nulls_to_drop(kind: msgspec.inspect.Type) -> bool:
