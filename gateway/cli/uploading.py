@@ -64,7 +64,7 @@ def _send(context: Context, project: Json, packed: "PackedFolder", is_new: bool)
             )
         if replaced := done["replaced"]:
             context.terminal.say(
-                f"Replaced files that were changed on the gateway: {_named(replaced)}."
+                f"Replaced files that were changed on the gateway: {named(replaced)}."
             )
         return {"files": packed.files, "sent": len(missing), "bytes": size}
     raise AssertionError
@@ -95,7 +95,7 @@ def tell_left_out(context: Context, packed: "PackedFolder") -> None:
     if packed.contents.ignored or packed.contents.rebuilt:
         context.terminal.say(f"The folder has {printable(packed.contents.summary())}.")
     if packed.special:
-        context.terminal.say(f"Left out (no files or folders): {_named(packed.special)}.")
+        context.terminal.say(f"Left out (no files or folders): {named(packed.special)}.")
 
 
 def bar(done: int, total: int) -> str:
@@ -127,7 +127,8 @@ def _numbers(ranges: str) -> list[int]:
     return found
 
 
-def _named(names: Sequence[str]) -> str:
+def named(names: Sequence[str]) -> str:
+    """The first names, and how many more there are."""
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return f"{', '.join(names[:_NAMED])}{more}"
 

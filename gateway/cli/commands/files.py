@@ -4,7 +4,8 @@ They act on the project that is named, else on that of the current folder. `get`
 a gateway sends: it creates files beneath the target only, by descriptors and never through a link.
 """
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO
@@ -15,7 +16,7 @@ from gateway.cli.context import CommandFailed, Context, Exit
 from gateway.cli.options import YES
 from gateway.cli.project_of_folder import project_here, upload_to
 from gateway.cli.terminal import plural, table, when
-from gateway.cli.uploading import amount, bar
+from gateway.cli.uploading import amount, bar, named
 from gateway.client import Json, ServerUnreachable, multipart
 
 _PROJECT = argument(
@@ -87,11 +88,12 @@ def put(context: Context) -> None:
     _PATH,
     argument("target", metavar="TARGET", nargs="?", help="default: its name, here; - is stdout"),
     _PROJECT,
+    YES,
     examples=["predictd files get model.pkl", "predictd files get out results --project iris"],
 )
 def get(context: Context) -> None:
     """Downloads a file, or a folder with its content. Links are left out. Files of the same names
-    are replaced, each when it is complete."""
+    are replaced if that is confirmed, each when it is complete."""
     project, path = project_here(context), _cleaned(context.arguments.path)
     entry = _entry(context, project, path)
     target = context.arguments.target
@@ -110,8 +112,9 @@ def get(context: Context) -> None:
     except OSError as error:
         message = f"cannot create {above}: {error.strerror}"
         raise CommandFailed(message, "choose another TARGET", Exit.FAILED) from error
+    wanted = [(entry, [root.name])] if entry else [*_files_below(context, project, path, left_out)]
+    _confirm_replaced(context, above, ["/".join(place) for _, place in wanted])
     with Folder.root(above.resolve()) as top, context.terminal.spinner("downloading") as spinner:
-        wanted = [(entry, [root.name])] if entry else _files_below(context, project, path, left_out)
         for each, place in wanted:
             spinner.label = f"downloading {each['path']}"
             try:
@@ -156,6 +159,13 @@ def sync(context: Context) -> None:
     done = upload_to(context, project, Path.cwd())
     text = f"Project {project['name']!r} has the {plural(done['files'], 'file')} of this folder."
     context.terminal.result({"project": project["id"], **done}, text)
+
+
+def _confirm_replaced(context: Context, above: Path, names: Sequence[str]) -> None:
+    """Asks before files of this machine are replaced: they may have changes that exist nowhere
+    else."""
+    if present := [each for each in names if os.path.lexists(above / each)]:
+        context.confirm(f"Replace {named(present)} in {above}?")
 
 
 def _files_below(

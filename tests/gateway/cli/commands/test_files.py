@@ -44,6 +44,18 @@ def test_files_go_up_and_down(files: Predictd, folder: Path) -> None:
     assert "out" not in files("files", "ls").out
 
 
+def test_get_asks_before_it_replaces(files: Predictd, folder: Path) -> None:
+    """A file of this machine, which may have changes, is replaced only if that is confirmed."""
+    (folder / "model.py").write_text("changed")
+    for target in ("model.py", "."):
+        outcome = files("files", "get", target, *(["."] if target == "." else []))
+        assert (outcome.code, "Replace" in outcome.err) == (2, True), outcome.err
+        assert "model.py in" in outcome.err
+    assert (folder / "model.py").read_text() == "changed"
+    assert files("files", "get", "model.py", "--yes").code == 0
+    assert "def add" in (folder / "model.py").read_text()
+
+
 def test_sync_keeps_what_was_put(files: Predictd, folder: Path) -> None:
     """Uploading the folder deletes no file that came by `files put`."""
     (folder.parent / "model.pkl").write_bytes(b"fitted")
@@ -81,7 +93,7 @@ def test_get_writes_through_no_link(files: Predictd, folder: Path, tmp_path: Pat
     (target / "model.py").symlink_to(outside / "secret")
     (target / "sub").rmdir()
     (target / "sub").symlink_to(outside)
-    outcome = files("files", "get", ".", str(target))
+    outcome = files("files", "get", ".", str(target), "--yes")
     assert outcome.code == 1
     assert [each.name for each in outside.iterdir()] == ["secret"]
     assert (outside / "secret").read_text() == "secret"
