@@ -18,7 +18,7 @@ from gateway.admin.lookup import Lookup
 from gateway.admin.routing import route
 from gateway.admin.routing.downloads import log_text
 from gateway.admin.routing.json_body import FREE_BYTES
-from gateway.admin.routing.paging import PAGED, Columns, page_of
+from gateway.admin.routing.paging import PAGED, Columns, in_turns, page_of
 from gateway.admin.schemas import (
     AnyJson,
     Json,
@@ -142,7 +142,7 @@ class BuildRoutes:
     async def functions(self, project_id: str) -> Json:
         project = await self._lookup.project(project_id)
         files = await self._control.builds.checks.functions(project)
-        return {"files": [msgspec.to_builtins(each) for each in files]}
+        return {"files": await in_turns(files, msgspec.to_builtins)}
 
     @route.get(ONE, "project.view", "show a build")
     async def show(self, project_id: str, model_id: str, build_id: str) -> Json:
@@ -186,7 +186,7 @@ class BuildRoutes:
         return build_json(self._views.build(build))
 
     async def _items(self, builds: Sequence[Build]) -> Sequence[Json]:
-        return [self._json(each) for each in builds]
+        return await in_turns(builds, self._json)
 
 
 def launched_json(control: Control, launched: Launched) -> Json:

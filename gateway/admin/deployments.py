@@ -7,7 +7,7 @@ import msgspec
 
 from gateway.admin.lookup import Lookup
 from gateway.admin.routing import route
-from gateway.admin.routing.paging import PAGED, Columns, page, page_of
+from gateway.admin.routing.paging import PAGED, Columns, in_turns, page, page_of
 from gateway.admin.schemas import (
     Amount,
     Json,
@@ -139,7 +139,7 @@ class DeploymentRoutes:
         return shown_deployment(self._control, deployment)
 
     async def _items(self, found: Sequence[Deployment]) -> Sequence[Json]:
-        return [self._json(each) for each in found]
+        return await in_turns(found, self._json)
 
 
 async def deployment_defaults(

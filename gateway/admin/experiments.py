@@ -139,8 +139,10 @@ class ExperimentRoutes:
         for each in chosen:
             comparison.begin()
             points = await self._experiments.points(each)
-            for first in range(0, len(points), BATCH):
-                comparison.add(points[first : first + BATCH])
+            points.reverse()
+            while points:  # freed in turns, too
+                comparison.add(points[: -BATCH - 1 : -1])
+                del points[-BATCH:]
                 await trio.lowlevel.checkpoint()
         shown = [msgspec.json.encode(await self._json(each)) for each in chosen]
         parts = comparison.parts(most_series, most_drawn)

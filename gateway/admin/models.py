@@ -12,7 +12,7 @@ from gateway.admin.deployments import new_deployment
 from gateway.admin.lookup import Lookup
 from gateway.admin.routing import route
 from gateway.admin.routing.json_body import FREE_BYTES
-from gateway.admin.routing.paging import PAGED, page
+from gateway.admin.routing.paging import PAGED, in_turns, page
 from gateway.admin.routing.parameters import choice, limit, moment, text
 from gateway.admin.schemas import (
     Amount,
@@ -122,13 +122,14 @@ class ModelRoutes:
         projects = {project.id: project for project in await self._lookup.visible_projects()}
         models = [m for m in await self._records.models() if m.project_id in projects]
         views = await self._views.models(models)
-        return await page("models", [model_json(v, projects[v.model.project_id]) for v in views])
+        shown = await in_turns(views, lambda v: model_json(v, projects[v.model.project_id]))
+        return await page("models", shown)
 
     @route.get(MANY, "project.view", "list the models of a project", query=PAGED)
     async def list(self, project_id: str) -> Json:
         project = await self._lookup.project(project_id)
         views = await self._views.models(await self._records.models(project.id))
-        return await page("models", [model_json(view, project) for view in views])
+        return await page("models", await in_turns(views, lambda v: model_json(v, project)))
 
     @route.post(MANY, "project.edit", "create a model", max_body=FREE_BYTES, audit="model.create")
     async def create(self, project_id: str, body: CreateModel) -> Json:

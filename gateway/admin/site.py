@@ -3,6 +3,7 @@
 from urllib.parse import urlsplit
 
 import msgspec
+import trio
 
 from gateway.admin.routing import route
 from gateway.admin.schemas import Json, gpu_json
@@ -35,6 +36,7 @@ class SiteRoutes:
             "may_create_models": control.settings.may_create("models", user),
             "may_create_projects": control.settings.may_create("projects", user),
         }
+        await trio.lowlevel.checkpoint()
         return site | await self._state() if user.administrator else site
 
     async def _state(self) -> Json:

@@ -26,6 +26,8 @@ from workers import WAITING_FOR_GPU, Pool, PoolStatistics
 
 # Models that are read in one transaction; between two of them other tasks run.
 _BATCH = 50
+# Views that are made in one step.
+_TURN = 20
 
 
 class CurrentPool(msgspec.Struct, frozen=True):
@@ -126,7 +128,10 @@ class Views:
         for first in range(0, len(models), _BATCH):
             batch = models[first : first + _BATCH]
             facts = await self._database.read(_facts, [model.id for model in batch])
-            found += [self._model(model, facts) for model in batch]
+            for model in batch:
+                found.append(self._model(model, facts))
+                if len(found) % _TURN == 0:
+                    await trio.lowlevel.checkpoint()
         return found
 
     def _model(self, model: Model, facts: _StoredFacts) -> ModelView:

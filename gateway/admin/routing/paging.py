@@ -8,7 +8,7 @@ Lists that grow with use, such as the builds of a model, are selected by the dat
 """
 
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from heapq import merge
 from typing import Any, NamedTuple, TypeVar
 
@@ -30,8 +30,9 @@ _LONGEST_FILTER, _LONGEST_SORT = 1000, 100
 MAX_FIELDS, MAX_DEPTH = 10, 5
 _LONGEST_LIST = 10**9
 ID_LENGTH = 36
-# Items that one call sorts.
+# Items that one call sorts, and that are made or encoded in one step.
 _RUN = 1000
+_TURN = 20
 
 Item = dict[str, Any]
 R = TypeVar("R")
@@ -57,7 +58,7 @@ async def page(plural: str, items: Sequence[Item]) -> dict[str, Any]:
     if query.wanted or query.sort:
         items = await trio.to_thread.run_sync(_apply, items, query)
     start = parameters.limit("page_token", 0, most=len(items))
-    return _page(plural, items[start : start + _size() + 1], start)
+    return await _page(plural, items[start : start + _size() + 1], start)
 
 
 async def page_of(
@@ -71,14 +72,26 @@ async def page_of(
     part = _part(_Query(_filter(), _sort()), columns)
     if part is None:
         return await page(plural, await to_items(await read(None)))
-    return _page(plural, await to_items(await read(part)), part.offset)
+    return await _page(plural, await to_items(await read(part)), part.offset)
 
 
-def _page(plural: str, items: Sequence[Item], start: int) -> dict[str, Any]:
+async def in_turns(rows: Iterable[R], to_item: Callable[[R], Item]) -> list[Item]:
+    """The items of rows. Other tasks run in between: each takes some microseconds."""
+    items: list[Item] = []
+    for row in rows:
+        if len(items) % _TURN == _TURN - 1:
+            await trio.lowlevel.checkpoint()
+        items.append(to_item(row))
+    return items
+
+
+async def _page(plural: str, items: Sequence[Item], start: int) -> dict[str, Any]:
     """The page that begins with the first of these items, which are one more than fit on it."""
     shown: list[msgspec.Raw] = []
     left = _MAX_BYTES
     for item in items[: _size()]:
+        if len(shown) % _TURN == 0:
+            await trio.lowlevel.checkpoint()
         encoded = msgspec.json.encode(item)
         left -= len(encoded)
         if shown and left < 0:

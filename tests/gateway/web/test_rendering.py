@@ -40,9 +40,13 @@ ENTRY = {
 }
 
 
+async def page(template: str, viewer: Viewer, **values: Any) -> str:
+    return (await RENDERING.page(template, viewer, **values)).decode()
+
+
 async def home(viewer: Viewer, *models: dict[str, Any]) -> str:
     """The first page with these models."""
-    return await RENDERING.page(
+    return await page(
         "home.html",
         viewer,
         site={"may_create_projects": True, "may_create_models": True, "url": "http://x"},
@@ -67,13 +71,13 @@ async def test_texts_of_users_are_escaped() -> None:
 async def test_refusal_is_escaped() -> None:
     """A refusal that repeats what was sent cannot bring markup in."""
     refused = Refusal("route.notfound", f"there is nothing at {HOSTILE}")
-    assert HOSTILE not in await RENDERING.refused(refused, Viewer(), "id")
+    assert HOSTILE.encode() not in await RENDERING.refused(refused, Viewer(), "id")
 
 
 @pytest.mark.parametrize("code", CATALOGUE)
 async def test_every_refusal_has_a_page(code: Code) -> None:
     """Each error of the catalogue has a page."""
-    html = await RENDERING.refused(Refusal(code, "so it is"), Viewer(), "request-1")
+    html = (await RENDERING.refused(Refusal(code, "so it is"), Viewer(), "request-1")).decode()
     assert f"<code>{code}</code>" in html
     assert "So it is." in html
     assert "<code>request-1</code>" in html
@@ -94,10 +98,8 @@ async def test_each_form_of_a_session_has_its_token() -> None:
     visitor = Viewer(User(name="x", password="kept"), "token")
     pages = [
         await home(visitor),
-        await RENDERING.page(
-            "settings/password.html", visitor, changed=False, must_choose=False, tabs=()
-        ),
-        await RENDERING.page(
+        await page("settings/password.html", visitor, changed=False, must_choose=False, tabs=()),
+        await page(
             "settings/keys.html",
             visitor,
             tabs=(),
@@ -119,7 +121,7 @@ async def test_each_form_of_a_session_has_its_token() -> None:
 async def test_files_are_named_by_their_content() -> None:
     """What a page refers to is there, at an address that changes when the file does."""
     visitor = Viewer(User(name="x", password="kept"), "token")
-    texts = [await RENDERING.page("open.html", viewer) for viewer in (Viewer(), visitor)]
+    texts = [await page("open.html", viewer) for viewer in (Viewer(), visitor)]
     texts += [file.content.decode() for file in RENDERING.files.values()]
     named = r'(?:(?:href|src)="/static/|from "\./)([\w.]+)\?v=([0-9a-f]+)"'
     used = [each for text in texts for each in re.findall(named, text)]
