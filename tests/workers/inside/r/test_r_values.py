@@ -4,11 +4,14 @@ import json
 import math
 import random
 import struct
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from tests.workers.inside.conversation import ANSWER, PREDICT, RAISED, REFUSED, Conversation
+
+Load = Callable[..., Conversation]
 
 # Code of R, and the JSON of its value.
 RETURNED: list[tuple[str, str]] = [
@@ -167,6 +170,56 @@ def test_doubles_cross_exactly(evaluator: Conversation) -> None:
     doubles = [each for each in [*bits, *short, 0.1 + 0.2, 5e-324, 1e308] if math.isfinite(each)]
     assert evaluate(evaluator, "given", doubles).body == doubles
     assert [evaluate(evaluator, "given", each).body for each in doubles[:50]] == doubles[:50]
+
+
+def test_doubles_have_no_digit_too_many(evaluator: Conversation) -> None:
+    """A double has 15 digits, or 17 where 15 do not give it back; small and large ones too."""
+    chance = random.Random(11)
+    scales = [(10.0 ** chance.randrange(-8, 17), chance.randrange(12)) for _ in range(900)]
+    rounded = [round(chance.uniform(-1, 1) * scale, places) for scale, places in scales]
+    edges = [1e14 - 0.125, 999999999999999.9, 99999.9999999999, 0.0001, 9.9999999999999999e-5]
+    halves = [chance.randrange(10**12, 10**13) + 1 / 1024 for _ in range(90)]
+    for given in (edges, [*rounded, *halves]):
+        evaluator.send(PREDICT, 1, json.dumps({"code": "given", "given": given}).encode())
+        texts = evaluator.receive_bytes()[13:].decode().strip("[]").split(",")
+        assert texts == [_shortest(each) for each in given]
+
+
+def _shortest(value: float) -> str:
+    return text if float(text := f"{value:.15g}") == value else f"{value:.17g}"
+
+
+BEYOND = "9007199254740993"  # 2^53 + 1
+
+
+def test_whole_number_beyond_doubles_is_told_once(load: Load) -> None:
+    """A number that may lose digits stays a number, as jsonlite has it, with one line in the log;
+    digits in text and in fractions, and smaller numbers, have none."""
+    replica = load("predict <- function(args) is.character(args$id)\n")
+    quiet = {
+        '{"id":9007199254740991,"t":[1764422000123456]}': False,
+        f'{{"id":"{BEYOND}","a":0.{BEYOND}}}': True,
+        f'{{"id":"a: {BEYOND},"}}': True,
+    }
+    for text, answer in quiet.items():
+        replica.send(PREDICT, 1, text.encode())
+        assert replica.receive().body is answer
+    assert "2^53" not in replica.stderr
+    for text in ("12345678901234567890", f"-{BEYOND} ", f"[{BEYOND},1]"):
+        replica.send(PREDICT, 1, f'{{"id":{text}}}'.encode())
+        assert replica.receive().body is False
+    assert replica.stderr.count("a request has a whole number beyond 2^53") == 1
+
+
+def test_whole_number_beyond_doubles_is_text_on_request(load: Load) -> None:
+    """With the option a model gets such numbers as text, with all digits."""
+    option = "options(predictd.bigint_as_char = TRUE)\n"
+    replica = load(option + "predict <- function(args) args\n")
+    replica.send(PREDICT, 1, f'{{"id":{BEYOND},"ids":[-{BEYOND},1],"n":3}}'.encode())
+    assert replica.receive().body == {"id": BEYOND, "ids": [f"-{BEYOND}", "1"], "n": 3}
+    replica.send(PREDICT, 1, BEYOND.encode())
+    assert replica.receive().body == BEYOND
+    assert "2^53" not in replica.stderr
 
 
 @pytest.mark.parametrize(

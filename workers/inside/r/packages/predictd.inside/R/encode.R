@@ -14,8 +14,12 @@ encode <- function(value) {
 encode_fast <- function(value) {
     if (is.null(value))
         return("null")
-    if (length(value) == 1L && is.null(attributes(value)) && is.integer(value))
-        return(if (is.na(value)) "null" else as.character(value))
+    if (length(value) == 1L && is.null(attributes(value))) {
+        if (is.integer(value))
+            return(if (is.na(value)) "null" else as.character(value))
+        if (is.double(value))
+            return(if (is.finite(value)) .digits(value) else "null")
+    }
     if (is.object(value) || isS4(value))
         return(.of_class(value))
     if (is.list(value) || is.pairlist(value))
@@ -47,30 +51,55 @@ encode_fast <- function(value) {
     text
 }
 
-# Numbers with 15 digits, or with 17 where 15 do not give the same number back. Whether they do is
-# read by jsonlite: R's own as.numeric() is at times wrong in the last bit.
 .numbers <- function(value) {
     value <- as.vector(unclass(value))
     finite <- is.finite(value)
-    if (!all(finite)) {
-        text <- rep("null", length(value))
-        text[finite] <- .numbers(value[finite])
-        return(text)
-    }
-    text <- sprintf("%.15g", value)
-    odd <- which(value != trunc(value) | abs(value) >= 1e15)
-    if (length(odd) > .MANY) {
-        # Nearly all numbers that were computed need 17 digits, and jsonlite reads them slowly.
-        long <- odd[as.numeric(text[odd]) != value[odd]]
-        text[long] <- sprintf("%.17g", value[long])
-        odd <- setdiff(odd, long)
-    }
-    if (length(odd)) {
-        again <- unlist(.parse_json(.array(text[odd])), use.names = FALSE)
-        odd <- odd[again != value[odd]]
-        text[odd] <- sprintf("%.17g", value[odd])
-    }
+    if (all(finite))
+        return(.digits(value))
+    text <- rep("null", length(value))
+    text[finite] <- .digits(value[finite])
     text
+}
+
+# Finite numbers with 15 digits, or with 17 where 15 do not give the same number back.
+#
+# R's own as.numeric() is at times wrong in the last bit. But a number with k decimals, without an
+# exponent, is D / 10^k, where a double has both exactly, so the quotient is right to the last bit.
+# D is then the nearest whole number to the value times 10^k. Other numbers are read by jsonlite.
+.digits <- function(value) {
+    text <- sprintf("%.15g", value)
+    size <- abs(value)
+    odd <- which(value != trunc(value) | size >= 1e15)
+    if (!length(odd))
+        return(text)
+    size <- size[odd]
+    plain <- size >= 1e-4 & size < 1e14
+    long <- if (!all(plain)) .changed_by_reading(text, value, odd[!plain])
+    odd <- odd[plain]
+    short <- text[odd]
+    point <- regexpr(".", short, fixed = TRUE)
+    decimals <- nchar(short) - point
+    decimals[point < 0L] <- 0L
+    tens <- .TENS[decimals + 1L]
+    given <- value[odd]
+    long <- c(long, odd[round(given * tens) / tens != given])
+    if (length(long))
+        text[long] <- sprintf("%.17g", value[long])
+    text
+}
+
+.TENS <- 10^(0:22)
+
+# Those of the numbers at these places whose text gives another number back.
+.changed_by_reading <- function(text, value, at) {
+    long <- integer()
+    if (length(at) > .MANY) {
+        # Nearly all numbers that were computed need 17 digits, and jsonlite reads them slowly.
+        long <- at[as.numeric(text[at]) != value[at]]
+        at <- setdiff(at, long)
+    }
+    again <- unlist(.parse_json(.array(text[at])), use.names = FALSE)
+    c(long, at[again != value[at]])
 }
 
 .MANY <- 1000L

@@ -18,6 +18,7 @@
 .REFUSED <- as.raw(21L)
 .TRACKED <- as.raw(22L)
 .NO_ID <- raw(8L)
+.NOTHING <- raw(3L)
 .PLACES <- 256^(0:3) # of the bytes of a length
 
 wire <- new.env(parent = emptyenv())
@@ -58,17 +59,19 @@ receive <- function() {
     header <- readBin(wire$inlet, "raw", 13L)
     if (length(header) < 13L)
         return(NULL)
-    size <- sum(as.integer(header[1:4]) * .PLACES)
+    numbers <- as.integer(header)
+    size <- numbers[1L] + 256 * numbers[2L] + 65536 * numbers[3L] + 16777216 * numbers[4L]
     body <- readBin(wire$inlet, "raw", size)
     if (length(body) < size)
         return(NULL)
-    list(kind = as.integer(header[5L]), id = header[6:13], body = body)
+    list(kind = numbers[5L], id = header[6:13], body = body)
 }
 
 frame <- function(kind, id, body) {
     if (is.character(body))
         body <- charToRaw(body)
-    c(as.raw(length(body) %/% .PLACES %% 256), kind, id, body)
+    size <- length(body)
+    c(if (size < 256L) c(as.raw(size), .NOTHING) else as.raw(size %/% .PLACES %% 256), kind, id, body)
 }
 
 # Writes one or more frames. Stops where the gateway has ended.
