@@ -16,6 +16,7 @@ from builder.check.project_check import (
     check_project,
 )
 from builder.environment.implicit_script import REQUIREMENT_FILES
+from builder.environment.r.diagnosis import last_said
 from builder.environment.r.packages import RPackage
 from builder.environment.relocate import relocate
 from builder.environment.seeds import Seeds, unused_seeds
@@ -151,6 +152,7 @@ __all__ = [
     "is_compiled",
     "is_git",
     "language_of_file",
+    "last_said",
     "link_files",
     "list_folder",
     "list_functions",

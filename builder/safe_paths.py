@@ -58,13 +58,13 @@ def refuse_other_language(file: str, language: Language) -> None:
                 f"{file!r} is a Python file, and the kernel is R",
                 "Leave the kernel out: the ending of the file decides.",
             )
-    elif ending != ".py" or not file.endswith(".py"):
+    elif ending == ".r":
         raise ModelFileRefused(
-            f"{file!r} is not a Python file",
-            "Leave the kernel out: the ending of the file decides."
-            if ending == ".r"
-            else "Name a file ending in .py or .R.",
+            f"{file!r} is a file of R, and the kernel is Python",
+            "Leave the kernel out: the ending of the file decides.",
         )
+    elif not file.endswith(".py"):
+        raise ModelFileRefused(f"{file!r} is not a Python file", "Name a file ending in .py or .R.")
 
 
 def check_model_file(spec: BuildSpec) -> None:

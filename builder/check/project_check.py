@@ -194,7 +194,8 @@ def _model_problems(
     try:
         refuse_other_language(request.file, interpreter.language)
     except BuilderError as error:
-        similar = "" if is_notebook(path) else _did_you_mean(path, tree.entries)
+        is_right = is_notebook(path) or (tree.mode(path) and path.endswith(_ENDINGS))
+        similar = "" if is_right else _did_you_mean(path, tree.entries)
         return [Defect(error.problem, similar or error.advice, _FILE)], ""
     if not tree.mode(path):
         rule = tree.contents.rule_for(path)

@@ -153,7 +153,7 @@ def explain(status: int, lines: list[str]) -> tuple[str, str]:
             for pattern, advice in rules:
                 if pattern.search(lines[number]):
                     return _whole(lines[number:]), advice
-    last = next((line.strip() for line in reversed(lines) if line.strip()), "it printed nothing")
+    last = diagnosis_of_r.last_said(lines) or "it printed nothing"
     return f"{last} (exit status {status})", FALLBACK
 
 

@@ -240,7 +240,7 @@ def script_failed(ended: Ended, printed: Iterable[Line], source: SourceFiles) ->
     return Failure(
         step="RUN",
         summary=f"The script {ended.reason.text}",
-        problem=last[-1] if last else "it printed nothing",
+        problem=builder.last_said(last) or "it printed nothing",
         advice=_script_advice(ended.reason.cause, last, source),
     )
 

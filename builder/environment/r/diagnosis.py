@@ -7,6 +7,7 @@ optional.
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import takewhile
 
 _UNREACHED_ADVICE = (
     "Check its address and the network, set the variable CRAN to a mirror that can be reached, or "
@@ -69,6 +70,9 @@ RULES = [
         ),
     )
 ]
+_HALTED = "Execution halted"
+_ERROR = ("Error: ", "Error in ")
+_BEHIND_ERROR = ("Calls: ", "In addition: ", _HALTED)
 _FAILED = re.compile(rf"installation of package {_NAME} had non-zero exit status")
 _UNKNOWN = re.compile(rf"packages? ([{_QUOTES}].+[{_QUOTES}]) (?:is|are) not available")
 _NO_INDEX = re.compile(r"unable to access index for repository (\S+?):?$")
@@ -83,6 +87,18 @@ def notes_of_r(lines: Sequence[str]) -> Iterator[str]:
         yield f"R could not install {name}, and the script continued"
     for names in _found(_UNKNOWN, lines):
         yield f"R found no package {names}, and the script continued"
+
+
+def last_said(lines: Sequence[str]) -> str:
+    """Return the last line that says something, "" if none does. Of a script of R that is its
+    error, behind which R prints the calls, warnings, and that it halts."""
+    said = [text for line in lines if (text := line.strip())]
+    if not said or said[-1] != _HALTED:
+        return said[-1] if said else ""
+    begin = next((n for n in reversed(range(len(said))) if said[n].startswith(_ERROR)), None)
+    if begin is None:
+        return said[-2] if len(said) > 1 else said[-1]
+    return " ".join(takewhile(lambda text: not text.startswith(_BEHIND_ERROR), said[begin:]))
 
 
 def _found(pattern: re.Pattern[str], lines: Sequence[str]) -> list[str]:

@@ -3,7 +3,7 @@
 import pytest
 
 from builder.environment.diagnosis import explain
-from builder.environment.r.diagnosis import notes_of_r
+from builder.environment.r.diagnosis import last_said, notes_of_r
 
 REACHED_NOT = "Warning: unable to access index for repository https://r.example.org/src/contrib:"
 
@@ -50,3 +50,14 @@ def test_what_r_did_not_install_is_noted() -> None:
     (unreached,) = notes_of_r([REACHED_NOT, *lines])
     assert unreached.startswith("R could not reach https://r.example.org. Check its address")
     assert not list(notes_of_r(["* DONE (a)"]))
+
+
+def test_error_of_r_is_the_problem_of_a_script_without_a_rule() -> None:
+    """The problem is the error, not the lines that R prints behind it."""
+    error = ["Error in prepare() : ", "  no data of May", "Calls: run -> prepare"]
+    warning = ["In addition: Warning message:", "In prepare() : it is late"]
+    lines = ["Fitting", *error, *warning, "Execution halted", ""]
+    assert explain(1, lines)[0] == "Error in prepare() : no data of May (exit status 1)"
+    assert last_said(["Fitting", "Execution halted"]) == "Fitting"
+    assert last_said(["Error: no", "Done "]) == "Done"
+    assert not last_said([" "])

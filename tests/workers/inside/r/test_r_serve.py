@@ -68,6 +68,17 @@ def test_error_is_the_answer(load: Load, deed: str, type_: str, message: str) ->
     assert replica.predict({"do": "echo", "value": 3}).body == 3
 
 
+def test_function_with_the_fields_as_arguments_is_told_what_it_gets(load: Load) -> None:
+    """A function that takes the fields of a request one by one, as in plumber, is told how it is
+    called; an argument that another function lacks is left as it is."""
+    source = "other <- function(b) b + 1\nadd <- function(a, b) if (a$do == 'own') b else other()\n"
+    replica = load(source, "add")
+    missing = 'argument "b" is missing, with no default'
+    told = " (the function is called with one argument, the request: take 'b' from it)"
+    assert replica.predict({"do": "own"}).body["message"] == missing + told
+    assert f"Error in add(args) : {missing}{told}" in replica.stderr
+
+
 def test_error_that_no_handler_sees_ends_the_process(load: Load) -> None:
     """stop() with a condition that is no error is RAISED, and ends R as in any script."""
     replica = load(ERRORS)

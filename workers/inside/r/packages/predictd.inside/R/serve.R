@@ -110,6 +110,7 @@ answer <- function(the_function, start) {
     now <- new.env(parent = emptyenv())
     now$prefix <- start$request_prefix
     now$most <- start$max_response_size
+    now$formals <- names(formals(the_function))
     read <- if (isTRUE(start$raw)) identity else decode
     .call_model <- .by_name(the_function, start[["function"]])
     repeat {
@@ -185,6 +186,8 @@ answer <- function(the_function, start) {
         return(frame(.REFUSED, now$id, .message(problem)))
     calls <- now$calls
     now$calls <- NULL
+    if (now$doing == "call")
+        problem <- .with_request(problem, now$formals)
     if (now$doing == "encode" && !startsWith(conditionMessage(problem), "the answer is "))
         problem <- simpleError(not_encoded(now$value, problem))
     trace <- trace_text(problem, calls)
@@ -195,6 +198,20 @@ answer <- function(the_function, start) {
     )
     complain(paste0(about, "\n", trace))
     frame(.RAISED, now$id, encode(describe(problem)))
+}
+
+# The error of a function that takes the fields of a request as arguments, as one of plumber does,
+# with what it gets instead.
+.with_request <- function(problem, formals) {
+    pattern <- "^argument \"([^\"]+)\" is missing, with no default$"
+    message <- conditionMessage(problem)
+    if (!grepl(pattern, message) || !sub(pattern, "\\1", message) %in% formals[-1L])
+        return(problem)
+    problem$message <- sprintf(
+        "%s (the function is called with one argument, the request: take '%s' from it)", message,
+        sub(pattern, "\\1", message)
+    )
+    problem
 }
 
 # A function that calls the model's by its own name, which errors and tracebacks then have.
