@@ -14,6 +14,7 @@ from builder.check.project_check import (
     CheckReport,
     CheckRequest,
     check_project,
+    problem_here,
 )
 from builder.environment.implicit_script import REQUIREMENT_FILES
 from builder.environment.r.diagnosis import last_said
@@ -160,6 +161,7 @@ __all__ = [
     "make_folder",
     "match",
     "of_language",
+    "problem_here",
     "prune",
     "read_address",
     "read_lock",

@@ -19,7 +19,7 @@ from builder.check.requirements import (
     unused_r_requirements,
     unused_requirements,
 )
-from builder.check.source import SourceFacts, inspect_source
+from builder.check.source import SourceFacts, inspect_source, read_here
 from builder.environment.build_script import MOST_BYTES, script_problem, windows_marks
 from builder.environment.implicit_script import requirement_files
 from builder.errors import BuilderError
@@ -212,7 +212,7 @@ def _model_problems(
         advice = "Name the file in it that has the function."
         return [Defect(f"{path!r} is a folder", advice, _FILE)], ""
     changed = ""
-    if tree.script is not None and PurePosixPath(path).name.encode() in tree.script:
+    if _names(tree.script, path):
         changed = f"{request.script} names the file, and may correct it"
     found = _source_problem(request, facts, interpreter)
     return ([found] if found else []), changed
@@ -228,6 +228,20 @@ def _source_problem(
             f"Correct that line, or choose another {interpreter.name} with `--kernel`.",
             _FILE,
         )
+    return _function_problem(request, facts)
+
+
+def problem_here(request: CheckRequest, source: bytes, script: bytes | None) -> Defect | None:
+    """What would certainly be refused of a function, told in this process before anything is sent:
+    for a user's own file. Its syntax is left to the interpreter of the build, which may be newer.
+    """
+    is_python = request.file.endswith(".py") and len(source) < _MOST_SOURCE
+    if not is_python or _names(script, request.path):
+        return None
+    return _function_problem(request, read_here(source, request.path, request.function))
+
+
+def _function_problem(request: CheckRequest, facts: SourceFacts) -> Defect | None:
     if facts.unfit:
         return Defect(f"{request.path}: {facts.unfit}", "Correct the function.", _FUNCTION)
     if facts.missing:
@@ -237,6 +251,11 @@ def _source_problem(
         text = f"{request.path} defines no {request.function!r}; its functions are: {defined}"
         return Defect(text, advice, _FUNCTION)
     return None
+
+
+def _names(script: bytes | None, path: str) -> bool:
+    """Whether a build script names a file, which it then may make or change."""
+    return script is not None and PurePosixPath(path).name.encode() in script
 
 
 def _did_you_mean(path: str, entries: dict[str, tuple[str, str]]) -> str:

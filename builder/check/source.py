@@ -6,6 +6,7 @@ read within bounds, and believed only about this project.
 """
 
 import uuid
+import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ import msgspec
 import trio
 from msgspec import Struct
 
+from builder.check.inspect_source import inspect
 from builder.files.remove_tree import remove_tree
 from builder.files.safe_open import Folder, NotAFile
 from builder.git.git_store import SYSTEM_PATH
@@ -64,6 +66,13 @@ async def inspect_source(
         return msgspec.json.decode(answer, type=SourceFacts)
     except ValueError:
         return SourceFacts()  # it cannot be told
+
+
+def read_here(source: bytes, file: str, function: str) -> SourceFacts:
+    """As `inspect_source`, in this process and as this Python parses it: for a user's own file."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # such as an invalid escape sequence
+        return SourceFacts(**inspect(source, file, function))
 
 
 async def ask_interpreter(

@@ -1,13 +1,46 @@
-"""`deploy --check` and `--watch`, and what a first try that is refused leaves: nothing."""
+"""`deploy --check` and `--watch`, what is told before a folder is uploaded, and what a first try
+that is refused leaves: nothing."""
 
-from collections.abc import Callable, Iterator
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from gateway.cli.context import CommandFailed, Context, Exit
 from gateway.cli.file_changes import changes
+from gateway.cli.project_of_folder import check_file
 from gateway.cli.terminal import plural
 from gateway.client import ApiError, ClientError, Json, ServerUnreachable
+
+_BUILD_SCRIPT = "cdsw-build.sh"
+
+
+def look_before_upload(models: Sequence[Namespace], status: Exit) -> None:
+    """Raises CommandFailed for the first of these models whose file is not in the current folder or
+    whose function can certainly not be served. Nothing is sent for it; the gateway checks the rest.
+    """
+    folder = Path.cwd()
+    for each in models:
+        if each.project and not each.upload:
+            continue  # the files may be those of the gateway
+        file, function = each.target
+        check_file(folder, file)
+        script = folder / (getattr(each, "build_script", None) or _BUILD_SCRIPT)
+        from builder import CheckRequest, problem_here
+
+        try:
+            if (folder / file).resolve() != folder.resolve() / file:
+                continue  # behind a link, which the gateway may not have
+            source = (folder / file).read_bytes()
+            found = problem_here(
+                CheckRequest(file=file, function=function),
+                source,
+                script.read_bytes() if script.is_file() else None,
+            )
+        except OSError:
+            continue  # the upload says what is wrong
+        if found is not None:
+            raise CommandFailed(found.problem, found.advice, status)
 
 
 @contextmanager

@@ -31,7 +31,12 @@ from gateway.cli.options import (
     VARIABLES,
     WAIT,
 )
-from gateway.cli.project_check import check_files, redeploy_on_changes, removed_if_refused
+from gateway.cli.project_check import (
+    check_files,
+    look_before_upload,
+    redeploy_on_changes,
+    removed_if_refused,
+)
 from gateway.cli.project_of_folder import current_project
 from gateway.cli.terminal import plural
 from gateway.cli.watch import (
@@ -42,7 +47,7 @@ from gateway.cli.watch import (
     follow_build,
     wait_for_deployment,
 )
-from gateway.client import Client, ClientError, Json
+from gateway.client import ApiError, Client, ClientError, Json
 from gateway.suggested_command import suggested
 
 
@@ -80,6 +85,7 @@ def deploy(context: Context) -> None:
     """Builds functions, deploys them and shows how to call them. Each of several models is shown
     when it serves, with `--json` as a line of its own."""
     left = _chosen(context.arguments)
+    _look(left)
     try:
         while left:
             context.arguments = left[0]
@@ -127,7 +133,13 @@ def _deploy_one(context: Context) -> tuple[Json, str]:
     return _shown(context, project, *_watch(context, *started))
 
 
+def _look(models: list[Namespace]) -> None:
+    """Looks at all models before the first one is uploaded and built."""
+    look_before_upload(models, Exit.FAILED if models[0].check else Exit.REFUSED)
+
+
 def _deploy_again(context: Context) -> None:
+    _look([context.arguments])
     context.terminal.result(*_deploy_one(context))
 
 
@@ -154,7 +166,13 @@ def _start(context: Context, project: Json, *, is_new: bool) -> tuple[Json, Json
     if script := getattr(arguments, "build_script", None):
         asked["build_script_path"] = script
     authentication = arguments.auth is not False
-    return start(client, project, model, asked, deployment, name=name, auth=authentication)
+    try:
+        return start(client, project, model, asked, deployment, name=name, auth=authentication)
+    except ApiError as error:
+        if error.code != "name.taken" or find_model_of(client, project, name) is None:
+            raise
+    # Another deploy of this folder has created it meanwhile.
+    return _start(context, project, is_new=False)
 
 
 @command(

@@ -11,6 +11,7 @@ from gateway.cli.command import Group, argument, command
 from gateway.cli.context import CommandFailed, Context, Exit
 from gateway.cli.file_changes import changes
 from gateway.cli.options import GPUS, KERNEL, OF_PROJECT, UPLOAD
+from gateway.cli.project_check import look_before_upload
 from gateway.cli.project_of_folder import current_project
 from gateway.cli.sessions import FollowedSession, open_session
 from gateway.client import ClientError, Json
@@ -80,6 +81,7 @@ def _resolve(arguments: Namespace) -> None:
 def _asked(context: Context) -> tuple[Json, Json]:
     """The project, with its files as they are now, and the session to ask for."""
     file, function = context.arguments.target
+    look_before_upload([context.arguments], Exit.FAILED)
     project, _ = current_project(context, file)
     asked = {
         "kind": "function",

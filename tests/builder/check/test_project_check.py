@@ -6,7 +6,13 @@ from typing import Any
 
 import pytest
 
-from builder.check.project_check import CheckFailed, CheckReport, CheckRequest, check_project
+from builder.check.project_check import (
+    CheckFailed,
+    CheckReport,
+    CheckRequest,
+    check_project,
+    problem_here,
+)
 from builder.interpreters import inspect
 from builder.spec import Log, SandboxPaths
 from tests.support.builder import Bench, run
@@ -192,3 +198,26 @@ async def test_left_out_files_are_counted_and_named(bench: Bench) -> None:
         "left out, since each build has its own: .venv"
     )
     assert report.contents.rule_for("data/set.csv") == "line 2 of .gitignore (`data/`)"
+
+
+@pytest.mark.parametrize(
+    ("source", "script", "told"),
+    [
+        (GOOD, None, ""),
+        ("def other(args): return 1\n", None, "defines no 'predict'"),
+        ("def predict(a, b): return 1\n", None, "is called with one argument"),
+        ("def predict(args: return 1\n", None, ""),  # perhaps another Python can read it
+        ("from other import *\n", None, ""),
+        ("x = '\\d'\n", b"cp template.py model.py", ""),
+        ("x = '\\d'\n", b"pip install numpy", "defines no 'predict'"),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_problem_that_is_told_before_an_upload(
+    source: str, script: bytes | None, told: str
+) -> None:
+    """Only what each Python of a build would refuse is told in this process, without warnings."""
+    asked = CheckRequest(file="model.py", function="predict")
+    found = problem_here(asked, source.encode(), script)
+    assert (found is None) == (told == "")
+    assert found is None or told in found.problem

@@ -39,7 +39,11 @@ A = '[models.a]\nfile = "a"\nfunction = "f"\n'
 
 
 def write(folder: Path, text: str) -> None:
+    """Writes predictd.toml, and the files that its models have in these tests."""
     (folder / "predictd.toml").write_text(text)
+    add = "def add(args):\n    return args['a'] + args['b']\n"
+    (folder / "model.py").write_text(f"{add}def echo(args):\n    return args\n")
+    (folder / "a").touch()
 
 
 def test_deploy_takes_all_keys_of_the_file(state: State, folder: Path, predictd: Predictd) -> None:

@@ -3,11 +3,13 @@
 import signal
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gateway.cli.commands.deploy import build_network
 from gateway.cli.terminal import Terminal
+from gateway.client import Client
 from gateway.errors import CATALOGUE
 from tests.gateway.cli.conftest import Predictd
 from tests.support.fake_admin_api import State
@@ -80,6 +82,63 @@ def test_deploy_of_a_missing_file(state: State, folder: Path, predictd: Predictd
     outcome = predictd("deploy", "model.py")
     assert (outcome.code, "'model.py' names no function" in outcome.err) == (2, True)
     assert not state.projects
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_mistyped_function_is_told_before_anything_is_sent(
+    state: State, folder: Path, predictd: Predictd, check: bool
+) -> None:
+    """The file is read here first: no project is created and no file is uploaded."""
+    outcome = predictd("deploy", "model.py:ad", *(["--check"] if check else []))
+    assert outcome.code == (1 if check else 4)
+    assert "model.py defines no 'ad'; its functions are: add" in outcome.err
+    assert "hint: Did you mean 'add'?" in outcome.err
+    assert (state.projects, state.sent) == ({}, [])
+
+
+def test_all_models_are_looked_at_before_the_first_is_built(
+    state: State, folder: Path, predictd: Predictd
+) -> None:
+    """A mistake in the second model of predictd.toml is told before the first one is built."""
+    models = '[models.a]\nfile = "model.py"\nfunction = "add"\n[models.b]\nfile = "{}"\n{}'
+    mistakes = {
+        "absent.py": (2, "file 'absent.py' does not exist"),
+        "model.py": (4, "model.py defines no 'predict'"),
+    }
+    for file, (code, text) in mistakes.items():
+        (folder / "predictd.toml").write_text(models.format(file, 'function = "predict"\n'))
+        outcome = predictd("deploy")
+        assert (outcome.code, text in outcome.err) == (code, True), outcome.err
+    assert (state.projects, state.builds) == ({}, {})
+
+
+def test_function_that_may_exist_is_left_to_the_gateway(
+    state: State, folder: Path, predictd: Predictd
+) -> None:
+    """A build script that names the file may make the function."""
+    (folder / "cdsw-build.sh").write_text("python generate.py > model.py\n")
+    assert predictd("deploy", "model.py:made", "--detach").code == 0
+
+
+def test_first_deploys_at_once_share_a_model(
+    state: State, folder: Path, predictd: Predictd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model that another deploy creates between the look and the request gets one more build."""
+    assert predictd("deploy", "model.py:add").code == 0
+    listing, looks = Client.listing, list[str]()
+
+    def too_early(self: Client, path: str, **query: Any) -> list[Any]:
+        if path.endswith("/models"):
+            looks.append(path)
+            if len(looks) == 1:
+                return []
+        return list(listing(self, path, **query))
+
+    monkeypatch.setattr(Client, "listing", too_early)
+    outcome = predictd("deploy", "model.py:add")
+    assert outcome.code == 0, outcome.err
+    assert "sums/add serves build 2" in outcome.out
+    assert len(state.models) == 1
 
 
 def test_deploy_shows_a_refusal(state: State, folder: Path, predictd: Predictd) -> None:
