@@ -99,6 +99,13 @@ def count(text: str) -> int:
     return int(text)
 
 
+# What users look for among the settings of a model, by the flags of a deployment.
+_OF_DEPLOYMENTS = {
+    name: f"--{name.removeprefix('nvidia_')}"
+    for name in ("replicas", "cpu", "memory", "gpus", "nvidia_gpus", "network", "env")
+}
+
+
 def model_setting(text: str) -> tuple[str, object]:
     """`NAME=VALUE` of a model, as its API has it. `default` stands for the site's retention."""
     name, _, value = text.partition("=")
@@ -113,6 +120,11 @@ def model_setting(text: str) -> tuple[str, object]:
             return name, int(value)
     if name == "request_log" and value in ("on", "off"):
         return name, value == "on"
+    if flag := _OF_DEPLOYMENTS.get(name):
+        raise ArgumentTypeError(
+            f"{name} belongs to a deployment, not to the model: use "
+            f"`predictd model redeploy MODEL {flag} {value}`"
+        )
     raise ArgumentTypeError(
         f"{text!r} is not description=TEXT, visibility=private|public, keep_builds=N, "
         "keep_builds_days=N (or =default) or request_log=on|off"

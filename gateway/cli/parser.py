@@ -8,6 +8,7 @@ import shutil
 import textwrap
 from argparse import (
     Action,
+    ArgumentError,
     ArgumentParser,
     Namespace,
     RawDescriptionHelpFormatter,
@@ -137,8 +138,15 @@ class Parser(ArgumentParser):
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: Namespace | None = None
     ) -> tuple[Namespace, list[str]]:
-        """Refuses an unknown argument here, where the known ones are."""
+        """Refuses an unknown argument here, where the known ones are. A last argument that may be
+        left out may also stand behind options: argparse takes it for left out before them."""
         parsed, rest = super().parse_known_args(args, namespace)
+        if len(rest) == 1 and (last := self._left_out(parsed, rest[0])):
+            try:
+                setattr(parsed, last.dest, self._get_values(last, rest))
+            except ArgumentError as error:
+                self.error(str(error))
+            return parsed, []
         if not rest:
             return parsed, rest
         if not rest[0].startswith("-"):
@@ -151,6 +159,14 @@ class Parser(ArgumentParser):
             where = f"set it in the file of `--config`, or as PREDICTD_{name.upper()}; "
             raise self._failed(f"{problem}: it is a setting", where)
         raise self._failed(problem, self._did_you_mean(close))
+
+    def _left_out(self, parsed: Namespace, word: str) -> Action | None:
+        """The argument that may be left out, and was, if the word can be its value."""
+        optional = [each for each in self._get_positional_actions() if each.nargs == "?"]
+        if len(optional) != 1 or (word.startswith("-") and word != "-"):
+            return None
+        was_left_out = getattr(parsed, optional[0].dest) == optional[0].default
+        return optional[0] if was_left_out else None
 
     def _check_value(self, action: Action, value: Any) -> None:
         if action.choices is None or value in action.choices:

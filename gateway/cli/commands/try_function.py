@@ -61,8 +61,8 @@ def try_function(context: Context) -> None:
 
 
 def _resolve(arguments: Namespace) -> None:
-    """Makes the target a file and a function. A model of predictd.toml has a kernel and an example,
-    too; what was given wins."""
+    """Makes the target a file and a function. A model of predictd.toml has a kernel, GPUs and an
+    example, too; what was given wins."""
     if ":" in arguments.target:
         try:
             arguments.target = file_and_function(arguments.target)
@@ -74,6 +74,8 @@ def _resolve(arguments: Namespace) -> None:
     table = declared_model(arguments.target, Path.cwd())
     arguments.target = (table.file, table.function)
     arguments.kernel = arguments.kernel or table.kernel
+    if arguments.gpus is None:
+        arguments.gpus = table.gpus
     if arguments.request is None:
         arguments.request = table.example
 

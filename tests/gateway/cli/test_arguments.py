@@ -115,6 +115,17 @@ def test_invalid_arguments_are_refused(parse: Callable[[str], object], text: str
     assert len(str(caught.value)) < 200
 
 
+def test_setting_of_a_deployment_is_led_to_its_verb() -> None:
+    """What belongs to a deployment is refused among the settings of a model, with its command."""
+    for text, words in (
+        ("gpus=2", "--gpus 2"),
+        ("nvidia_gpus=1", "--gpus 1"),
+        ("cpu=4", "--cpu 4"),
+    ):
+        with pytest.raises(ArgumentTypeError, match=f"`predictd model redeploy MODEL {words}`"):
+            model_setting(text)
+
+
 def test_a_file_that_is_not_json(tmp_path: Path) -> None:
     """The file's text is judged like typed text; bytes that are no text are refused too."""
     (tmp_path / "good").write_text("[1]")

@@ -52,8 +52,25 @@ def test_examples_are_shown_and_parsed(
 
 
 @pytest.mark.parametrize(
+    ("line", "name", "value"),
+    [
+        ("try m.R:f --kernel r 3", "request", 3),
+        ("try m.R:f 3 --kernel r", "request", 3),
+        ("files ls --project p data", "path", "data"),
+        ("build show m --json 7", "number", 7),
+        ("shell --r m", "what", "m"),
+    ],
+)
+def test_optional_argument_may_stand_behind_options(line: str, name: str, value: object) -> None:
+    """An argument that may be left out is found before and behind options."""
+    assert getattr(make_parser().parse_args(line.split()), name) == value
+
+
+@pytest.mark.parametrize(
     ("line", "message", "hint"),
     [
+        ("try m.R:f --kernel r {", "argument JSON: '{' is not JSON", ""),
+        ("try m.R:f 3 --kernel r 4", "unexpected argument '4'", "see `predictd try --help`"),
         ("dploy", "'dploy' is not a command", "did you mean `predictd deploy`?"),
         ("restart m", "'restart' is not a command", "did you mean `predictd model restart`?"),
         ("build logs m", "'logs' is not a command", "did you mean `predictd build log`?"),

@@ -58,6 +58,15 @@ def test_model_of_the_project_file_is_tried(tries: Predictd, folder: Path) -> No
     assert (outcome.code, "'model.py' names no function" in outcome.err) == (2, True)
 
 
+def test_gpus_of_the_project_file_are_asked_for(tries: Predictd, folder: Path) -> None:
+    """`try NAME` asks for the GPUs of predictd.toml, more than a machine has; `--gpus` wins."""
+    declared = '[models.sum]\nfile = "model.py"\nfunction = "add"\ngpus = 99\n'
+    (folder / "predictd.toml").write_text(declared)
+    assert "asked 99" in tries("try", "sum").err
+    assert "asked 98" in tries("try", "sum", "--gpus", "98").err
+    assert tries("try", "sum", "--gpus", "0", '{"a": 1, "b": 2}').out == "3\n"
+
+
 def test_mistyped_function_is_told_at_once(tries: Predictd) -> None:
     """A function that does not exist is told before an environment is made."""
     outcome = tries("try", "model.py:ad", "{}")
