@@ -41,6 +41,11 @@ CAUSES = [
         ),
         (r"renv\.lock: cannot download", UNREACHED),
         (
+            r"renv\.lock: .* only packages of repositories are installed",
+            "Write a cdsw-build.sh with `Rscript -e 'install.packages(\"renv\")' -e "
+            "'renv::restore()'`: renv installs from such places, too.",
+        ),
+        (
             r"unable to access index for repository|cannot open URL 'https?:",
             UNREACHED,
         ),

@@ -69,11 +69,16 @@ fetch <- function(each) {
 shown <- function(each) paste(each$Package, each$Version)
 of <- function(each) if (length(each$Source)) each$Source else "Repository"
 elsewhere <- Filter(function(each) !of(each) %in% c("Repository", "CRAN", "Local", "Cellar"), wanted)
-if (length(elsewhere))
+if (length(elsewhere)) {
+    first <- elsewhere[[1L]]
+    place <- if (length(first$RemoteRepo)) paste0(first$RemoteUsername, "/", first$RemoteRepo) else first$RemoteUrl
+    commit <- if (length(first$RemoteSha)) paste0("@", first$RemoteSha)
     fail(
-        shown(elsewhere[[1L]]), " comes from ", of(elsewhere[[1L]]),
-        ", which is not read here: install it in cdsw-build.sh"
+        shown(first), " comes from ", of(first), if (length(place)) paste0(" (", place, commit, ")"),
+        if (length(elsewhere) > 1L) paste(", and", length(elsewhere) - 1L, "more from such places"),
+        ": without a script only packages of repositories are installed"
     )
+}
 message("Installing ", length(wanted), " of the ", length(packages), " packages of renv.lock")
 for (each in wanted)
     if (!fetch(each))

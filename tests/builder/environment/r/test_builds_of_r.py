@@ -167,11 +167,14 @@ async def test_lock_of_renv_that_cannot_be_had_fails_by_name(
     assert report.failure.summary == "renv.lock could not be installed"
     assert f"cannot download hello 9.9 from {repository.url}" in report.failure.problem
     assert "variable CRAN" in report.failure.advice
-    lock = renv_lock(repository.url, hello="1.0").replace('"Repository",', '"GitHub",', 1)
-    bench.write("renv.lock", lock)
+    lock = renv_lock(repository.url, hello="1.0", world="2.0")
+    of_github = '"GitHub", "RemoteUsername": "a", "RemoteRepo": "b", "RemoteSha": "0123abc",'
+    bench.write("renv.lock", lock.replace('"Repository",', of_github))
     report = await build(bench)
     assert report.failure is not None
-    assert "hello 1.0 comes from GitHub" in report.failure.problem
+    problem = report.failure.problem
+    assert "hello 1.0 comes from GitHub (a/b@0123abc), and 1 more from such places" in problem
+    assert "cdsw-build.sh with `Rscript -e 'install.packages(\"renv\")'" in report.failure.advice
 
 
 async def test_missing_packages_are_told_where_the_script_continues(
