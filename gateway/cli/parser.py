@@ -152,12 +152,15 @@ class Parser(ArgumentParser):
         if not rest[0].startswith("-"):
             raise self._failed(f"unexpected argument {rest[0]!r}")
         option = rest[0].partition("=")[0]
-        close = get_close_matches(option, self._option_string_actions, 1)
+        cutoff = 0.8 if self.sub_commands else 0.6
+        close = get_close_matches(option, self._option_string_actions, 1, cutoff)
         problem = f"unknown option {option!r}"
         name = option.lstrip("-").replace("-", "_")
         if self.prog == "predictd serve" and _is_setting(name):
             where = f"set it in the file of `--config`, or as PREDICTD_{name.upper()}; "
             raise self._failed(f"{problem}: it is a setting", where)
+        if self.sub_commands and not close:
+            raise self._failed(problem, "write options behind the command; ")
         raise self._failed(problem, self._did_you_mean(close))
 
     def _left_out(self, parsed: Namespace, word: str) -> Action | None:

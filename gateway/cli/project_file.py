@@ -15,7 +15,7 @@ import tomllib
 from argparse import ArgumentTypeError, Namespace
 from copy import copy
 from difflib import get_close_matches
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -172,6 +172,20 @@ def declared_model(name: str, folder: Path) -> ModelTable:
     _refuse_file(name, folder)
     declared = {model.name: model.table for model in read_project_file(folder)}
     return _of_name(declared, name)
+
+
+def example_of(file: str, function: str, folder: Path) -> Any:
+    """The example of the only model with this function in the folder's file; None without one."""
+    try:
+        models = read_project_file(folder)
+    except CommandFailed:
+        return None  # a function can be tried without the file
+    found = [each.table.example for each in models if _is_of(each.table, file, function)]
+    return found[0] if len(found) == 1 else None
+
+
+def _is_of(table: ModelTable, file: str, function: str) -> bool:
+    return (PurePosixPath(table.file), table.function) == (PurePosixPath(file), function)
 
 
 def _of_name(declared: dict[str, ModelTable], name: str) -> ModelTable:

@@ -15,6 +15,7 @@ Standard library only, and little of it: each import here slows down `predictd l
 
 import json
 import select
+import socket
 import ssl
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -74,6 +75,10 @@ class ServerSentEvent(NamedTuple):
 
     name: str
     data: Any
+
+
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_ELSEWHERE = "check the address and the network, or ask its operator to start it"
 
 
 class Client:
@@ -280,20 +285,27 @@ class Client:
         return HTTPConnection(self._address, timeout=timeout)
 
     def _unreachable(self, error: Exception) -> ServerUnreachable:
-        if isinstance(error, ConnectionRefusedError):
-            return ServerUnreachable(
-                f"no gateway answers at {self.url}", "start one with `predictd serve`"
-            )
-        if isinstance(error, ssl.SSLCertVerificationError):
-            return ServerUnreachable(
-                f"cannot verify the certificate of {self.url}: {error.verify_message}",
-                "set SSL_CERT_FILE to the certificate of its authority (PEM)",
-            )
-        reason = str(error) or type(error).__name__
-        return ServerUnreachable(
-            f"connection to the gateway at {self.url} failed: {reason}",
-            "check it with `predictd status`, or start it with `predictd serve`",
-        )
+        here = (urlsplit(self.url).hostname or "") in _LOOPBACK
+        match error:
+            case ConnectionRefusedError():
+                message = f"no gateway answers at {self.url}"
+                advice = "start one with `predictd serve`" if here else _ELSEWHERE
+            case ssl.SSLCertVerificationError():
+                message = f"cannot verify the certificate of {self.url}: {error.verify_message}"
+                advice = "set SSL_CERT_FILE to the certificate of its authority (PEM)"
+            case socket.gaierror():
+                message = f"no machine has the name in {self.url}: {error.strerror}"
+                advice = "correct the address, or check the network"
+            case TimeoutError():
+                timeout = self._connection.timeout
+                message = f"the gateway at {self.url} sent nothing for {timeout:g} s"
+                advice = "it may still do what was asked: check it with `predictd status`"
+            case _:
+                reason = str(error) or type(error).__name__
+                message = f"connection to the gateway at {self.url} failed: {reason}"
+                start = ", or start it with `predictd serve`" if here else ""
+                advice = f"check it with `predictd status`{start}"
+        return ServerUnreachable(message, advice)
 
 
 def trusting(certificate: str) -> ssl.SSLContext:
@@ -315,7 +327,7 @@ def _address(url: str) -> SplitResult:
         pass  # an invalid port, or unbalanced brackets
     raise ServerUnreachable(
         f"{url!r} is not the address of a gateway",
-        "use http://HOST:PORT or https://HOST:PORT, in --url or PREDICTD_URL",
+        "write it as http://HOST:PORT or https://HOST:PORT",
     )
 
 

@@ -1,6 +1,7 @@
 """The verb try: runs a function once, or serves it while its files change, without a model."""
 
 import json
+import shlex
 import threading
 from argparse import ArgumentTypeError, Namespace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,7 +18,8 @@ from gateway.cli.sessions import FollowedSession, open_session
 from gateway.client import ClientError, Json
 
 _MOST_BODY = 8 * 1024 * 1024  # bytes
-_NO_ANSWER = "the traceback is above"
+_TRACEBACK = "the traceback is above"
+_NULL = "the request was null: give one as JSON behind FILE:FUNCTION; the traceback is above"
 
 
 @command(
@@ -54,30 +56,34 @@ def try_function(context: Context) -> None:
     with open_session(context, *_asked(context)) as session:
         answer = session.call(context.arguments.request)
     if not answer["success"]:
-        raise CommandFailed(
-            f"{file}:{function} failed: {answer['problem']}", _NO_ANSWER, Exit.FAILED
-        )
+        advice = _NULL if context.arguments.request is None else _TRACEBACK
+        message = f"{file}:{function} failed: {answer['problem']}"
+        raise CommandFailed(message, advice, Exit.FAILED)
     context.terminal.result(answer, json.dumps(answer["response"], ensure_ascii=False))
 
 
 def _resolve(arguments: Namespace) -> None:
     """Makes the target a file and a function. A model of predictd.toml has a kernel, GPUs and an
-    example, too; what was given wins."""
+    example, too; what was given wins. The example is also that of a function of the file that was
+    named."""
+    from gateway.cli.project_file import declared_model, example_of
+
     if ":" in arguments.target:
         try:
             arguments.target = file_and_function(arguments.target)
         except ArgumentTypeError as error:
             raise CommandFailed(str(error), "see `predictd help try`", Exit.USAGE) from None
-        return
-    from gateway.cli.project_file import declared_model
-
-    table = declared_model(arguments.target, Path.cwd())
-    arguments.target = (table.file, table.function)
-    arguments.kernel = arguments.kernel or table.kernel
-    if arguments.gpus is None:
-        arguments.gpus = table.gpus
+        file, function = arguments.target
+        example = example_of(file, function, Path.cwd())
+    else:
+        table = declared_model(arguments.target, Path.cwd())
+        arguments.target = (table.file, table.function)
+        arguments.kernel = arguments.kernel or table.kernel
+        if arguments.gpus is None:
+            arguments.gpus = table.gpus
+        example = table.example
     if arguments.request is None:
-        arguments.request = table.example
+        arguments.request = example
 
 
 def _asked(context: Context) -> tuple[Json, Json]:
@@ -145,9 +151,10 @@ def _watch(context: Context) -> None:
     server = ThreadingHTTPServer(("127.0.0.1", context.arguments.port), _handler(served))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     url = f"http://127.0.0.1:{server.server_address[1]}/model"
+    body = shlex.quote(json.dumps({"request": context.arguments.request}, ensure_ascii=False))
     context.terminal.line(
         f"Serving at {url}, until Ctrl-C:\n"
-        f"  curl -X POST {url} -H 'Content-Type: application/json' -d '{{\"request\": null}}'"
+        f"  curl -X POST {url} -H 'Content-Type: application/json' -d {body}"
     )
     try:
         for _ in changes(Path.cwd()):

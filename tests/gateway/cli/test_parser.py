@@ -82,6 +82,8 @@ def test_optional_argument_may_stand_behind_options(line: str, name: str, value:
         ),
         ("deploy p.py:f --replica 2", "unknown option '--replica'", "did you mean '--replicas'?"),
         ("logs m --stream stder", "--stream is 'stder', not one of", "did you mean 'stderr'?"),
+        ("--json ls", "unknown option '--json'", "write options behind the command"),
+        ("--versoin", "unknown option '--versoin'", "did you mean '--version'?"),
         ("ls m", "unexpected argument 'm'", "see `predictd ls --help`"),
     ],
 )
@@ -110,7 +112,7 @@ def test_every_command_fails_with_a_json_document(
 ) -> None:
     """With --json each verb of a gateway says on stdout, in one document, that none runs."""
     for name in ("predict.py", "fit.py"):
-        (folder / name).write_text("")
+        (folder / name).write_text("def predict(args): ...\n")
     (folder / "request.json").write_text("{}")
     monkeypatch.setattr("sys.stdin", io.StringIO("word\n"))
     for example in command.examples:

@@ -70,6 +70,23 @@ def test_refused_connection_is_unreachable() -> None:
             assert not client.alive()
 
 
+def test_gateway_elsewhere_is_not_started_here() -> None:
+    """Without an answer from another machine the advice is about its address, not about `serve`."""
+    told = pytest.raises(ServerUnreachable, match=r"no machine has the name in http://absent")
+    with Client("http://absent.invalid:8080", KEY) as client, told:
+        client.get("/projects")
+
+
+def test_silent_gateway_may_still_do_what_was_asked() -> None:
+    """A time-out says how long nothing came, and does not claim that nothing was done."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        told = pytest.raises(ServerUnreachable, match=r"sent nothing for 0\.1 s")
+        with Client(url, KEY, timeout=0.1) as client, told as caught:
+            client.delete("/projects/p")
+    assert caught.value.advice.startswith("it may still do what was asked")
+
+
 @pytest.mark.parametrize("url", ["localhost:8080", "ftp://host", "http://", "http://h:port", ""])
 def test_invalid_address_is_refused(url: str) -> None:
     """A text that is no address is an error at once."""

@@ -43,6 +43,8 @@ def test_function_is_tried(tries: Predictd) -> None:
     assert (failed.code, failed.out) == (1, "")
     assert "Traceback (most recent call last)" in failed.err
     assert "error: model.py:add failed: KeyError: 'a'" in failed.err
+    assert "hint: the traceback is above" in failed.err
+    assert "hint: the request was null: give one as JSON" in tries("try", "model.py:add").err
     assert tries("project", "show", "sums", "--json").json["models"] == []
 
 
@@ -52,6 +54,7 @@ def test_model_of_the_project_file_is_tried(tries: Predictd, folder: Path) -> No
     (folder / "predictd.toml").write_text(declared)
     assert tries("try", "sum").out == "3\n"
     assert tries("try", "sum", '{"a": 5, "b": 2}').out == "7\n"
+    assert tries("try", "model.py:add").out == "3\n"
     outcome = tries("try", "smu")
     assert (outcome.code, "did you mean 'sum'?" in outcome.err) == (2, True)
     outcome = tries("try", "model.py")
