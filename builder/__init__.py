@@ -16,6 +16,7 @@ from builder.check.project_check import (
     check_project,
     problem_here,
 )
+from builder.check.source import known_sources
 from builder.environment.implicit_script import REQUIREMENT_FILES
 from builder.environment.r.diagnosis import last_said
 from builder.environment.r.packages import RPackage
@@ -152,6 +153,7 @@ __all__ = [
     "inspect",
     "is_compiled",
     "is_git",
+    "known_sources",
     "language_of_file",
     "last_said",
     "link_files",

@@ -19,6 +19,7 @@ import trio
 from msgspec import Struct
 from msgspec.structs import replace
 
+from builder.bounded_cache import BoundedCache
 from builder.errors import InterpreterUnusable, RMissing, UnknownKernel
 from builder.interpreter_question import ask, dotted
 from builder.r_interpreters import PROGRAM as RSCRIPT
@@ -28,6 +29,7 @@ OLDEST = (3, 8)
 # virtualenv 21 bundles no pip for older ones: gotcha G5 in README.
 OLDEST_SEEDED = (3, 9)
 Language = Literal["python", "r"]
+_MOST_KNOWN = 64
 NAME = re.compile(rf"python3(\.\d+)?|{RSCRIPT}")
 QUESTION = """
 import _ssl, json, sys, zlib
@@ -115,8 +117,9 @@ async def discover(default: Path | None = None, downloads: Path | None = None) -
 
 
 async def inspect(path: Path) -> Interpreter:
-    """Ask one interpreter for its version and features. Raises InterpreterUnusable."""
-    return await trio.to_thread.run_sync(_inspect, path)
+    """Return the version and features of one interpreter, which is asked once until its program
+    changes. Raises InterpreterUnusable."""
+    return await trio.to_thread.run_sync(_inspect_once, path)
 
 
 def match(kernel: str, interpreters: Sequence[Interpreter]) -> Interpreter:
@@ -174,6 +177,32 @@ def _unseen(chosen: Path, downloads: Path | None) -> list[Path]:
     return unseen
 
 
+def _inspect_once(path: Path) -> Interpreter:
+    before = _program(path)
+    key = path, before
+    if (known := _known.get(key)) is not None:
+        return known
+    found = _inspect(path)
+    # A script may start another one next time. What R can do depends on its packages, and an old
+    # Python on its modules.
+    is_itself = os.path.realpath(found.path) == os.path.realpath(path)
+    is_fixed = found.language == "python" and found.has_bundled_pip
+    if is_itself and is_fixed and before is not None and _program(path) == before:
+        _known.put(key, found)
+    return found
+
+
+def _program(path: Path) -> tuple[str, int, int, int, int, int] | None:
+    """What changes with a program; None if it cannot be told."""
+    try:
+        real = os.path.realpath(path)
+        facts = os.stat(real)
+    except OSError:
+        return None
+    changed = facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns
+    return real, facts.st_dev, facts.st_ino, *changed
+
+
 def _inspect(path: Path) -> Interpreter:
     if path.name == RSCRIPT:
         version, root = ask_r(path)
@@ -202,6 +231,9 @@ def _inspect(path: Path) -> Interpreter:
     if not interpreter.has_bundled_pip and not facts.ensurepip:
         raise InterpreterUnusable(path, "it has no ensurepip module")
     return interpreter
+
+
+_known: BoundedCache[object, Interpreter] = BoundedCache(_MOST_KNOWN)
 
 
 class _Facts(Struct):

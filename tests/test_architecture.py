@@ -128,6 +128,7 @@ def test_only_the_composition_takes_the_foundation() -> None:
         "gateway/control/assembly.py",
         "gateway/control/deployments/assembly.py",
         "gateway/control/sessions/assembly.py",
+        "gateway/control/storage/assembly.py",
         "gateway/control/control.py",
     }
 

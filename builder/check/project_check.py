@@ -7,6 +7,8 @@ and a problem in its text is a note where the script names the file. All problem
 after some 0.1 s.
 """
 
+from collections.abc import Sequence
+from contextlib import ExitStack
 from difflib import get_close_matches
 from pathlib import PurePosixPath
 from typing import Literal, NamedTuple
@@ -19,11 +21,17 @@ from builder.check.requirements import (
     unused_r_requirements,
     unused_requirements,
 )
-from builder.check.source import SourceFacts, inspect_source, read_here
+from builder.check.source import (
+    KnownSources,
+    SourceFacts,
+    inspect_source,
+    known_sources,
+    read_here,
+)
 from builder.environment.build_script import MOST_BYTES, script_problem, windows_marks
 from builder.environment.implicit_script import requirement_files
 from builder.errors import BuilderError
-from builder.git.git_store import GitStore
+from builder.git.git_store import BlobReader, GitStore
 from builder.interpreters import Interpreter, Language
 from builder.safe_paths import is_notebook, refuse_other_language
 from builder.snapshot.contents import Contents, contents_of
@@ -107,9 +115,15 @@ class ProjectTree(NamedTuple):
 
 
 async def check_project(
-    request: CheckRequest, snapshot: Snapshot, *, interpreter: Interpreter, run: Run
+    request: CheckRequest,
+    snapshot: Snapshot,
+    *,
+    interpreter: Interpreter,
+    run: Run,
+    known: KnownSources | None = None,
 ) -> CheckReport:
-    """Check a snapshot for one model. Raises SnapshotFailed, OSError."""
+    """Check a snapshot for one model. A file that is `known` is not looked at again. Raises
+    SnapshotFailed, OSError."""
     tree = await trio.to_thread.run_sync(_read_tree, request, snapshot)
     facts = SourceFacts()
     if tree.source and len(tree.source) < _MOST_SOURCE and _is_of(request.file, interpreter):
@@ -117,7 +131,8 @@ async def check_project(
             *(tree.source, request.path, request.function),
             interpreter=interpreter,
             run=run,
-            above=snapshot.store.parent.absolute(),
+            project=snapshot.store.absolute(),
+            known=known_sources() if known is None else known,
         )
     return report_of(request, tree, facts, interpreter)
 
@@ -277,20 +292,28 @@ def _read_tree(request: CheckRequest, snapshot: Snapshot) -> ProjectTree:
         path.decode("utf-8", "surrogateescape"): (mode, name)
         for mode, name, path in store.list_entries(snapshot.commit)
     }
-
-    return ProjectTree(
-        entries,
-        contents_of(snapshot),
-        _beginning(store, entries, request.script, MOST_BYTES + 1),
-        _beginning(store, entries, request.path, _MOST_SOURCE),
+    script, source = _beginnings(
+        *(store, entries),
+        [(request.script, MOST_BYTES + 1), (request.path, _MOST_SOURCE)],
     )
+    return ProjectTree(entries, contents_of(snapshot), script, source)
 
 
-def _beginning(
-    store: GitStore, entries: dict[str, tuple[str, str]], path: str, most: int
-) -> bytes | None:
-    mode, name = entries.get(str(PurePosixPath(path)), ("", ""))
-    if mode in ("", _FOLDER, _LINK):
-        return None
-    with store.blobs() as blobs:
-        return blobs.beginning(name, most)
+def _beginnings(
+    store: GitStore, entries: dict[str, tuple[str, str]], wanted: Sequence[tuple[str, int]]
+) -> list[bytes | None]:
+    """The first bytes of these files, at most so many of each; None where there is no file. By one
+    process, unless a file is longer."""
+    found: list[bytes | None] = []
+    with ExitStack() as reading:
+        blobs: BlobReader | None = None
+        for path, most in wanted:
+            mode, name = entries.get(str(PurePosixPath(path)), ("", ""))
+            if mode in ("", _FOLDER, _LINK):
+                found.append(None)
+                continue
+            blobs = blobs or reading.enter_context(store.blobs())
+            found.append(content := blobs.beginning(name, most))
+            if len(content) == most:
+                blobs = None
+    return found

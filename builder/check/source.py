@@ -5,16 +5,20 @@ from, so that is the project's error. The answer comes from a process that has r
 read within bounds, and believed only about this project.
 """
 
+import json
 import uuid
 import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
+from hashlib import blake2b
 from pathlib import Path
+from typing import TypeAlias
 
 import msgspec
 import trio
 from msgspec import Struct
 
+from builder.bounded_cache import BoundedCache
 from builder.check.inspect_source import inspect
 from builder.files.remove_tree import remove_tree
 from builder.files.safe_open import Folder, NotAFile
@@ -44,17 +48,40 @@ class SourceFacts(Struct, frozen=True, kw_only=True):
     functions: list[str] = []
 
 
+# What was told of sources, by a hash of each with its project.
+KnownSources: TypeAlias = BoundedCache[bytes, SourceFacts]
+_MOST_KNOWN = 4 * 1024 * 1024  # bytes
+
+
+def known_sources() -> KnownSources:
+    """For one gateway: an interpreter is asked once about an unchanged source."""
+    return BoundedCache(_MOST_KNOWN)
+
+
 async def inspect_source(
-    source: bytes, file: str, function: str, *, interpreter: Interpreter, run: Run, above: Path
+    source: bytes,
+    file: str,
+    function: str,
+    *,
+    interpreter: Interpreter,
+    run: Run,
+    project: Path,
+    known: KnownSources,
 ) -> SourceFacts:
-    """Inspect `source`, the content of `file`. Meanwhile a copy is in a folder beneath `above`."""
+    """Inspect `source`, the content of `file`, unless it is `known`. Meanwhile a copy is in a
+    folder beside `project`, the snapshots of a project."""
+    asked = [str(project), str(interpreter.path), interpreter.version, file, function]
+    about = json.dumps(asked).encode() + b"\n"
+    key = blake2b(about + source, digest_size=16).digest()
+    if (facts := known.get(key)) is not None:
+        return facts
     try:
         status, answer = await ask_interpreter(
             *(_program(_PROGRAMS[interpreter.language]), {"source": source}),
             lambda folder: [str(folder / "source"), file, function],
             interpreter=interpreter,
             run=run,
-            above=above,
+            above=project.parent,
         )
     except TimeoutError:
         return SourceFacts(syntax=f"{interpreter.name} needs more than {TIME_LIMIT:g} s to read it")
@@ -63,9 +90,11 @@ async def inspect_source(
             syntax=f"{interpreter.name} crashes when it reads the file (status {status})"
         )
     try:
-        return msgspec.json.decode(answer, type=SourceFacts)
+        facts = msgspec.json.decode(answer, type=SourceFacts)
     except ValueError:
         return SourceFacts()  # it cannot be told
+    known.put(key, facts, len(answer))
+    return facts
 
 
 def read_here(source: bytes, file: str, function: str) -> SourceFacts:

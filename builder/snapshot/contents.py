@@ -63,7 +63,7 @@ class Contents(Struct, frozen=True):
 
 def contents_of(snapshot: Snapshot) -> Contents:
     """Return what was stored with a snapshot. Blocking. Raises SnapshotFailed."""
-    commit = GitStore(snapshot.store).run("cat-file", "commit", snapshot.commit)
+    commit = GitStore(snapshot.store).read_commit(snapshot.commit)
     text = commit.partition(b"\n\n")[2].partition(b"\n\n")[2]
     return msgspec.json.decode(text, type=Contents) if text.strip() else Contents()
 

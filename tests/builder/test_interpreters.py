@@ -186,6 +186,23 @@ async def test_unusable_interpreter_is_refused(tmp_path: Path) -> None:
         await discover(tmp_path / "gone")
 
 
+async def test_interpreter_is_asked_once_until_its_program_changes(tmp_path: Path) -> None:
+    """An unchanged program is asked once; another one at its path is asked again. A script that
+    starts another program may start a new one the next time, so it is always asked."""
+    asked = tmp_path / "asked"
+    count = f"echo >> {asked}; "
+    path = script(tmp_path / "python", count + answer("3.11.1"))
+    assert [(await inspect(path)).version for _ in range(3)] == ["3.11.1"] * 3
+    assert asked.read_text() == "\n"
+    script(path, count + answer("3.11.2"))
+    assert [(await inspect(path)).version for _ in range(2)] == ["3.11.2"] * 2
+    assert asked.read_text() == "\n\n"
+    wrapper = script(tmp_path / "wrapper", f'{count}exec {path} "$@"')
+    await inspect(wrapper)
+    script(path, count + answer("3.11.3"))
+    assert (await inspect(wrapper)).version == "3.11.3"
+
+
 async def test_interpreter_behind_a_virtual_environment_is_used() -> None:
     """The interpreter behind a virtual environment is what a build stands on."""
     found = await inspect(Path(sys.executable))

@@ -64,6 +64,7 @@ class ProjectChecks:
         self._runner = runner
         self._catalogue = catalogue
         self._semaphore = FairSemaphore(_LIMIT, per_holder=1)
+        self._known = builder.known_sources()
 
     @asynccontextmanager
     async def looking(self, project: Project, asked: AskedModel) -> AsyncIterator[Checked]:
@@ -138,7 +139,10 @@ class ProjectChecks:
         run = await self._runner.for_git(project)
         async with self._semaphore.acquire(project.id):
             return await builder.check_project(
-                request, snapshot, interpreter=choice.interpreter, run=run
+                *(request, snapshot),
+                interpreter=choice.interpreter,
+                run=run,
+                known=self._known,
             )
 
 

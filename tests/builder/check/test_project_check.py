@@ -13,6 +13,7 @@ from builder.check.project_check import (
     check_project,
     problem_here,
 )
+from builder.check.source import known_sources
 from builder.interpreters import inspect
 from builder.spec import Log, SandboxPaths
 from tests.support.builder import Bench, run
@@ -37,6 +38,34 @@ async def test_good_project_passes(bench: Bench) -> None:
     assert (report.problems, report.notes) == ((), ())
     assert report.contents.summary() == f"1 file, {len(GOOD)} B"
     assert not list(bench.store.parent.glob("checking-*"))
+
+
+async def test_unchanged_file_is_looked_at_once(bench: Bench, tmp_path: Path) -> None:
+    """The interpreter reads a file again when it, the function or the project is another one."""
+    commands: list[list[str]] = []
+
+    async def counted(command: list[str], **more: Any) -> int:
+        commands.append(command)
+        return await run(command, **more)
+
+    interpreter, known = await inspect(Path(sys.executable)), known_sources()
+
+    async def looks(bench: Bench, source: str, function: str = "predict") -> int:
+        before = len(commands)
+        bench.write("model.py", source)
+        asked = CheckRequest(file="model.py", function=function), await bench.take()
+        report = await check_project(*asked, interpreter=interpreter, run=counted, known=known)
+        assert bool(report.problems) == (function not in source)
+        return len(commands) - before
+
+    (tmp_path / "other").mkdir()
+    assert await looks(bench, GOOD) == 1
+    bench.write("another.txt", "changed")
+    assert await looks(bench, GOOD) == 0
+    assert await looks(bench, GOOD, "other") == 1
+    assert await looks(bench, GOOD, "other") == 0
+    assert await looks(bench, GOOD + "# changed\n") == 1
+    assert await looks(Bench(tmp_path / "other"), GOOD) == 1
 
 
 async def test_problems_are_told_together(bench: Bench) -> None:

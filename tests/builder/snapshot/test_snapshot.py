@@ -19,7 +19,15 @@ import trio.testing
 from builder.errors import SnapshotFailed, SymlinkLeaves
 from builder.files.remove_tree import remove_tree
 from builder.git.git_store import GitStore
-from builder.snapshot.snapshot import drop_snapshot, snapshots_in, take_snapshot, tree_of, write_out
+from builder.snapshot.contents import contents_of
+from builder.snapshot.snapshot import (
+    drop_snapshot,
+    read_tree,
+    snapshots_in,
+    take_snapshot,
+    tree_of,
+    write_out,
+)
 from tests.faults.matrix import fault
 from tests.support.builder import Bench, run
 
@@ -481,3 +489,27 @@ async def test_pipe_in_the_store_does_not_hang(bench: Bench, name: str) -> None:
         await write_out(snapshot, bench.project.parent / "code")
     with trio.fail_after(10), pytest.raises(SnapshotFailed, match=damaged.name):
         await tree_of(snapshot)
+
+
+async def test_commit_is_read_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Git is asked once for the files of a snapshot and once for its tree; another snapshot is
+    asked for itself."""
+    bench.write("a.txt", "one")
+    first = await bench.take("one")
+    bench.write("b.txt", "two")
+    second = await bench.take("two")
+    commands: list[str] = []
+    run_git = GitStore.run
+
+    def counted(store: GitStore, *arguments: str) -> bytes:
+        commands.append(arguments[0])
+        return run_git(store, *arguments)
+
+    monkeypatch.setattr(GitStore, "run", counted)
+    for _ in range(2):
+        for snapshot, files in ((first, [b"a.txt"]), (second, [b"a.txt", b"b.txt"])):
+            tree, entries = await read_tree(snapshot)
+            assert [each.path for each in entries] == files
+            assert await tree_of(snapshot) == tree
+            contents_of(snapshot)
+    assert sorted(commands) == ["cat-file", "cat-file", "ls-tree", "ls-tree"]
