@@ -7,6 +7,7 @@ and its first level of folders. Nothing that exists is overwritten.
 import ast
 import json
 import re
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -28,6 +29,7 @@ _WHERE = {
     False: "list them in requirements.txt",
     True: "install them in cdsw-build.sh by `Rscript install.R`",
 }
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _MOST_FILES, _MOST_BYTES = 200, 1 << 20
 # In the order in which a build looks for them where there is no script.
 _REQUIREMENTS = ("cdsw-build.sh", "pylock.toml", "uv.lock", "requirements.txt", "pyproject.toml")
@@ -61,11 +63,9 @@ def init(context: Context) -> None:
     found = candidates(folder)
     chosen = [each for each in found if each.is_likely] or found
     if not chosen:
-        raise CommandFailed(
-            f"no function of one argument is in the Python and R files of {folder}",
-            "write one that takes the request, such as `def predict(args): ...`",
-            Exit.FAILED,
-        )
+        problem, advice = _why_none(folder)
+        message = f"no function of one argument is in the Python and R files of {folder}{problem}"
+        raise CommandFailed(message, advice, Exit.FAILED)
     models = _named(chosen)
     listed = ", ".join(f"{name} ({each.file}:{each.function})" for name, each in models.items())
     context.confirm(f"Write {NAME} with {listed}?")
@@ -89,15 +89,45 @@ def init(context: Context) -> None:
 
 def candidates(folder: Path) -> list[Candidate]:
     """The top-level functions of the folder that can take a request."""
-    files = sorted(path for pattern in _PATTERNS for path in folder.glob(pattern))[:_MOST_FILES]
     found = []
-    for path in files:
+    for path in _sources(folder):
         name = path.relative_to(folder).as_posix()
-        is_test = path.name.startswith(("test_", "setup.", "conftest."))
-        if not is_test and path.is_file() and path.stat().st_size <= _MOST_BYTES:
-            functions = _r_functions(path) if is_r(name) else _functions(path)
-            found += [Candidate(name, *each) for each in functions]
+        functions = _r_functions(path) if is_r(name) else _functions(path)
+        found += [Candidate(name, *each) for each in functions]
     return found
+
+
+def _sources(folder: Path) -> list[Path]:
+    """The files that are looked at."""
+    files = sorted(path for pattern in _PATTERNS for path in folder.glob(pattern))[:_MOST_FILES]
+    tests = ("test_", "setup.", "conftest.")
+    return [
+        path
+        for path in files
+        if not path.name.startswith(tests) and path.is_file() and path.stat().st_size <= _MOST_BYTES
+    ]
+
+
+def _why_none(folder: Path) -> tuple[str, str]:
+    """What probably hides the function that was expected, or "", and what to do."""
+    for path in _sources(folder):
+        if is_r(path.name):
+            continue
+        try:
+            body = _parsed(path).body
+        except SyntaxError as error:
+            where = f"{path.relative_to(folder)}, line {error.lineno}"
+            return f": {where} is not valid Python: {error.msg}", "correct that line"
+        except (ValueError, RecursionError, MemoryError) as error:
+            return f": {path.relative_to(folder)} is not valid Python: {error}", "correct the file"
+        likely = [each for each in body if isinstance(each, _FUNCTIONS) and _is_likely(each.name)]
+        if likely:
+            found = f"{path.relative_to(folder)}:{likely[0].name}"
+            return f"; {found} takes other arguments", "let it take one, the request"
+    if notebooks := sorted(path.name for path in folder.glob("*.ipynb")):
+        problem = f"; {notebooks[0]!r} is a notebook, which no model can be served from"
+        return problem, "convert it to a program: `jupyter nbconvert --to script`"
+    return "", "write one that takes the request, such as `def predict(args): ...`"
 
 
 def is_r(file: str) -> bool:
@@ -111,22 +141,31 @@ def _r_functions(path: Path) -> Iterator[tuple[str, bool]]:
         parameters = [each.strip() for each in found[3].split(",")]
         required = [each for each in parameters if each and "=" not in each and each != "..."]
         if len(required) == 1 and not found[1].startswith("."):
-            yield found[1], bool(found[2]) or any(word in found[1].lower() for word in _LIKELY)
+            yield found[1], bool(found[2]) or _is_likely(found[1])
 
 
 def _functions(path: Path) -> Iterator[tuple[str, bool]]:
     try:
-        tree = ast.parse(path.read_bytes())
+        tree = _parsed(path)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return
     for node in tree.body:
-        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+        if isinstance(node, _FUNCTIONS) and not node.name.startswith("_"):
             names = {_name_of(each) for each in node.decorator_list}
             required = len(node.args.posonlyargs) + len(node.args.args) - len(node.args.defaults)
             optional = all(each is not None for each in node.args.kw_defaults)
             if required == 1 and optional:
-                likely = any(word in node.name.lower() for word in _LIKELY)
-                yield node.name, likely or bool(names & _DECORATORS)
+                yield node.name, _is_likely(node.name) or bool(names & _DECORATORS)
+
+
+def _parsed(path: Path) -> ast.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # such as an invalid escape sequence
+        return ast.parse(path.read_bytes())
+
+
+def _is_likely(function: str) -> bool:
+    return any(word in function.lower() for word in _LIKELY)
 
 
 def _name_of(node: ast.expr) -> str:
