@@ -71,11 +71,12 @@ class Rendering:
         self._environment.filters["sentence"] = sentence
         self._environment.filters["shell_word"] = shlex.quote
         self._environment.filters["regex_of"] = regex_of
+        self._environment.filters["browser"] = browser_of
 
     async def page(self, template: str, viewer: Viewer, here: str = "", **values: Any) -> bytes:
-        """The page for this viewer; `here` is its path in the menu. The answer of a form is
-        `answer_of` the page of the form, "" if that is not known."""
-        values = {"refused": None, "answer_of": None} | values
+        """The page for this viewer; `here` is its path in the menu. `address` is where it is found,
+        if not where it was asked for; "" if nowhere."""
+        values = {"refused": None, "address": None} | values
         pieces = self._environment.get_template(template).generate(
             user=viewer.user,
             here=here,
@@ -124,6 +125,22 @@ def sentence(message: str) -> str:
     """A message with a capital and a full stop."""
     end = "" if message.endswith((".", "!", "?")) else "."
     return f"{message[:1].upper()}{message[1:]}{end}"
+
+
+# Each names those after it, too.
+_BROWSERS = {"Edg": "Edge", "OPR": "Opera", "Firefox": "Firefox", "Chrome": "Chrome"}
+_BROWSERS |= {"Safari": "Safari"}
+_SYSTEMS = {"Windows": "Windows", "Android": "Android", "iPhone": "iPhone", "iPad": "iPad"}
+_SYSTEMS |= {"Mac OS X": "macOS", "CrOS": "ChromeOS", "Linux": "Linux"}
+
+
+def browser_of(user_agent: str) -> str:
+    """The browser and its system, as its user knows them; another program by what it says."""
+    name = next((text for each, text in _BROWSERS.items() if f"{each}/" in user_agent), "")
+    system = next((text for each, text in _SYSTEMS.items() if each in user_agent), "")
+    if not (name and system):
+        return user_agent or "unknown"
+    return f"{name} on {system}"
 
 
 def regex_of(text: str) -> str:

@@ -295,9 +295,13 @@ class PageRouter:
         inputs: PageInputs | None = g.get("inputs")
         if inputs is not None:
             inputs.check()
-        answer_of = None if request.method in SAFE_METHODS else _page_before()
+            if "done" in values:  # by an earlier form, which the address of this one names
+                values["done"] = ""
+        address = "" if refused is not None else None
+        if request.method not in SAFE_METHODS:
+            address = _page_before()
         body = await self._rendering.page(
-            template, viewer, refused=refused, answer_of=answer_of, **values
+            template, viewer, refused=refused, address=address, **values
         )
         status, headers = (refused.kind.status, refused.headers) if refused else (200, {})
         return Response(body, status, headers, content_type=HTML)

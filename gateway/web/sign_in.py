@@ -6,6 +6,7 @@ from gateway.control import Control
 from gateway.errors import Refusal
 from gateway.route_declaration import mark_audited
 from gateway.web import routing
+from gateway.web.form_errors import field_errors
 from gateway.web.routing import PASSWORD, SIGN_IN, SIGN_OUT, PageRequest, PageRouter, local_path
 from gateway.web.settings import TABS
 
@@ -76,7 +77,7 @@ class SignInPages:
         old, new = page.form.get("old", ""), page.form.get("new", "")
         try:
             if new != page.form.get("again", ""):
-                raise Refusal("argument.invalid", "the two new passwords differ")
+                raise Refusal("argument.invalid", "again: it differs from the new password")
             mark_audited()
             token = await self._sign_in.change_password(page.user, old, new, page.browser)
         except Refusal as refused:
@@ -94,6 +95,16 @@ class SignInPages:
             here=PASSWORD,
             tabs=() if page.must_choose_password else TABS,
             tab=PASSWORD,
+            errors=_password_errors(refused),
             changed=changed,
             must_choose=page.must_choose_password,
         )
+
+
+def _password_errors(refused: Refusal | None) -> dict[str, str]:
+    """What is wrong with each field. The control names no field of this form."""
+    errors = field_errors(refused, ("old", "new", "again", "password"))
+    errors["new"] = errors.pop("password") or errors["new"]
+    if refused is not None and refused.code == "auth.refused":
+        errors["old"] = "it is not your current password"
+    return errors

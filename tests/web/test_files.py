@@ -115,3 +115,16 @@ def test_unsaved_text_is_not_lost_by_a_click(files: Page) -> None:
     row.get_by_text("Delete", exact=True).click()
     row.get_by_role("button", name="Delete this file").click()
     expect(page.get_by_role("link", name="a.txt", exact=True)).to_have_count(0)
+
+
+def test_editor_keeps_the_indentation(files: Page) -> None:
+    """Enter begins a line as the one before, a step deeper after a colon; Ctrl+Z takes all back."""
+    page = files
+    page.get_by_text("New File", exact=True).click()
+    page.get_by_role("textbox", name="Name", exact=True).fill("add.py")
+    page.get_by_role("button", name="Create File").click()
+    area = page.get_by_label("Text of add.py")
+    area.press_sequentially("def add(args):\na = 1\nreturn a")
+    expect(area).to_have_value("def add(args):\n    a = 1\n    return a")
+    area.press("Control+z")
+    expect(area).to_have_value("")

@@ -56,7 +56,7 @@ def test_refused_form_is_sent_once_and_its_page_stays_live(
     asked: list[str] = []
     signed_in.on("request", lambda request: asked.append(request.method))
     signed_in.goto(f"{files}?done=deleted")
-    signed_in.get_by_text("New File").click()
+    signed_in.get_by_text("New File", exact=True).click()
     signed_in.get_by_role("textbox", name="Name", exact=True).fill("../outside.py")
     signed_in.get_by_role("button", name="Create File").click()
     expect(signed_in.get_by_role("alert")).to_be_visible()
@@ -69,3 +69,27 @@ def test_refused_form_is_sent_once_and_its_page_stays_live(
     signed_in.reload()
     expect(signed_in.get_by_role("alert")).to_have_count(0)
     assert asked.count("POST") == 1
+
+
+def test_refused_page_is_loaded_once(gateway: Gateway, signed_in: Page) -> None:
+    """A page that shows an error, as for a filter that is none, is not loaded again and again."""
+    loaded: list[bool] = []
+    signed_in.on("request", lambda request: loaded.append(request.is_navigation_request()))
+    body = {"name": f"refused-{secrets.token_hex(4)}", "template": "blank", "visibility": "public"}
+    project = gateway.client.post("/projects", body)
+    model = gateway.client.post(f"/projects/{project['id']}/models", {"name": "m"})
+    base = f"/projects/{project['id']}/models/{model['id']}"
+    signed_in.goto(f"{base}/monitoring/requests?status=abc")
+    expect(signed_in.get_by_role("alert")).to_contain_text("is not a whole number")
+    signed_in.wait_for_timeout(1000)
+    assert loaded.count(True) == 1
+
+
+def test_lost_connection_is_told_in_words(signed_in: Page) -> None:
+    """A page without its stream says so, and no longer once it has it again."""
+    signed_in.route("**/events?*", lambda route: route.abort())
+    signed_in.goto("/projects")
+    note = signed_in.locator("#connection")
+    expect(note).to_contain_text("No connection to the gateway")
+    signed_in.unroute("**/events?*")
+    expect(note).to_be_hidden()

@@ -57,7 +57,7 @@ def test_key_is_created_used_and_deleted(
     page.get_by_label("For", exact=True).select_option("calling models")
     page.get_by_label("Expires in").select_option("1 day")
     page.get_by_role("button", name="Create API keys").click()
-    key = page.locator(".secret").inner_text()
+    key = page.locator(".made pre").inner_text()
     page.goto(at(model))
     page.get_by_label("Model API Key", exact=True).fill(key)
     page.get_by_role("button", name="Test", exact=True).click()

@@ -203,7 +203,7 @@ def test_procedures_of_an_active_model(
     page.get_by_role("link", name="API Keys").click()
     page.get_by_label("Expires in").select_option("30 days")
     page.get_by_role("button", name="Create API keys").click()
-    key = page.locator(".secret").inner_text()
+    key = page.locator(".made pre").inner_text()
     _open_model(page)
     page.get_by_label("Model API Key", exact=True).fill(key)
     page.get_by_role("button", name="Test", exact=True).click()

@@ -17,14 +17,14 @@ export function follow(enliven) {
       morph(region, html);
       enliven(region);
     });
-    source.addEventListener("open", () => document.body.classList.remove("lost"));
+    source.addEventListener("open", () => tell(""));
     source.addEventListener("gone", () => {
       close();
       location.reload();
     });
     source.addEventListener("error", () => {
       close();
-      document.body.classList.add("lost");
+      tell("No connection to the gateway. This page may be out of date; it continues by itself.");
       retry = setTimeout(again, AGAIN);
     });
   }
@@ -39,6 +39,10 @@ export function follow(enliven) {
     } catch {
       retry = setTimeout(again, AGAIN);
     }
+  }
+
+  function tell(text) {
+    document.getElementById("connection").textContent = text;
   }
 
   function close() {

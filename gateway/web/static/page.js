@@ -28,8 +28,9 @@ listenForKeys();
 closeMenus();
 watchCharts();
 // The answer of a form is the page of the form. It gets the address of that page, so that it can be
-// followed, and loaded again without sending the form again. Where that is not known it stays as it is.
-const { answerOf } = document.body.dataset;
-if (answerOf) history.replaceState(null, "", answerOf);
-if (answerOf !== "" && document.querySelector("[data-live]")) follow(enliven);
-setInterval(() => showTimes(document), 30_000);
+// followed, and loaded again without sending the form again. A page without an address, such as one
+// that is refused, stays as it is: it would be refused again, without end.
+const { address } = document.body.dataset;
+if (address) history.replaceState(null, "", address);
+if (address !== "" && document.querySelector("[data-live]")) follow(enliven);
+setInterval(() => document.hidden || showTimes(document), 5_000);

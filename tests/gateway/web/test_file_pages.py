@@ -42,8 +42,9 @@ async def test_file_that_was_changed_meanwhile_is_kept(shared: Gateway, browser:
     await browser.post(f"{project}/files:new", folder="", name="a.txt")
     seen = sha256_in((await browser.get(f"{project}/file/a.txt")).text)
     await browser.post(f"{project}/file/a.txt", text="first", sha256=seen)
-    answer = await browser.post(f"{project}/file/a.txt", text="second", sha256=seen)
+    answer = await browser.post(f"{project}/file/a.txt?done=saved", text="second", sha256=seen)
     assert answer.status_code == 409
+    assert "Saved." not in answer.text  # what the address names was done before
     assert ">\nsecond</textarea>" in answer.text
     assert "What is there now" in answer.text
     assert await text_of(shared, project, "a.txt") == "first"

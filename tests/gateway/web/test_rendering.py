@@ -10,7 +10,7 @@ from gateway.errors import CATALOGUE, Code, Refusal
 from gateway.web.csrf import form_token
 from gateway.web.home_items import attention, counts, own_entries
 from gateway.web.keys import KINDS, LIFETIMES, asked_key
-from gateway.web.rendering import Rendering, Viewer, sentence
+from gateway.web.rendering import Rendering, Viewer, browser_of, sentence
 from gateway.web.routing import local_path
 from gateway.web.states import model_state
 from store import User, as_text
@@ -98,7 +98,14 @@ async def test_each_form_of_a_session_has_its_token() -> None:
     visitor = Viewer(User(name="x", password="kept"), "token")
     pages = [
         await home(visitor),
-        await page("settings/password.html", visitor, changed=False, must_choose=False, tabs=()),
+        await page(
+            "settings/password.html",
+            visitor,
+            changed=False,
+            must_choose=False,
+            tabs=(),
+            errors=dict.fromkeys(("old", "new", "again"), ""),
+        ),
         await page(
             "settings/keys.html",
             visitor,
@@ -193,3 +200,19 @@ def test_what_the_form_of_keys_offers() -> None:
     for form in ({}, {"kind": "admin", "expires": "never"}, {"kind": "api", "expires": "9 years"}):
         with pytest.raises(Refusal):
             asked_key(form, now)
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("Mozilla/5.0 (X11; Linux x86_64) Chrome/120.0 Safari/537.36", "Chrome on Linux"),
+        ("Mozilla/5.0 (Windows NT 10.0) Chrome/120.0 Safari/537 Edg/120.0", "Edge on Windows"),
+        ("Mozilla/5.0 (Macintosh; Intel Mac OS X 14) Version/17 Safari/605", "Safari on macOS"),
+        ("Mozilla/5.0 (Linux; Android 14) Firefox/121.0", "Firefox on Android"),
+        ("curl/8.5.0", "curl/8.5.0"),
+        ("", "unknown"),
+    ],
+)
+def test_browser_has_its_usual_name(said: str, shown: str) -> None:
+    """A list of sessions names browsers as their users do."""
+    assert browser_of(said) == shown
