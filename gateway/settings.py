@@ -92,11 +92,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = ""
     model_request_timeout: Annotated[
         Amount,
-        "how long a request may wait for a replica, and how long it may then run",
+        "how many seconds a request may wait for a replica, and how many it may then run",
         NEW_REQUESTS,
     ] = 30.0
     model_start_timeout: Annotated[
-        Amount, "how long a replica may take to run its model file", NEW_REPLICAS
+        Amount, "how many seconds a replica may take to run its model file", NEW_REPLICAS
     ] = 60.0
     restart_on_exception: Annotated[
         bool, "replace a replica whose function raised an exception", IMMEDIATELY
@@ -174,7 +174,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     request_log_days: Annotated[
         Amount, "how many days a request stays in the list", IMMEDIATELY
     ] = 14.0
-    build_timeout: Annotated[Amount, "how long one build may take", NEW_BUILDS] = 1800.0
+    build_timeout: Annotated[Amount, "how many seconds one build may take", NEW_BUILDS] = 1800.0
     build_memory: Annotated[
         BytesOrZero, "memory of one build; 0 means half of what models may use", NEW_BUILDS
     ] = 0

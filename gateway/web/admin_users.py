@@ -11,6 +11,7 @@ from gateway.errors import Refusal
 from gateway.web import routing
 from gateway.web.admin import admin_frame
 from gateway.web.api import url
+from gateway.web.form_errors import field_errors
 from gateway.web.listing import Column, Listing
 from gateway.web.routing import PageRequest, PageRouter, redirect, submit
 
@@ -137,6 +138,7 @@ class AdminUserPages:
             listing=listing.shown(found),
             users=found["users"],
             typed=dict.fromkeys(("username", "name", "email"), "") | (typed or {}),
+            errors=field_errors(refused, ("username", "name", "email", "password")),
             made=made,
             done=_DONE.get(page.query.get("done", ""), ""),
         )

@@ -13,7 +13,13 @@ from gateway.web import routing
 from gateway.web.api import url, usable_gpus
 from gateway.web.frames import model_frame
 from gateway.web.listing import Column, Listing
-from gateway.web.redeploy import before_current, deployment_asked, differences, form_values
+from gateway.web.redeploy import (
+    NETWORKS,
+    before_current,
+    deployment_asked,
+    differences,
+    form_values,
+)
 from gateway.web.routing import PageRequest, PageRouter, redirect
 from gateway.web.states import state_of
 
@@ -39,8 +45,8 @@ _REFRESH = 2.0  # seconds; replicas become ready without a change in the databas
 _RECENT = 200
 _VARIABLES_BYTES = 64 * 1024
 _DONE = {
-    "deploy": "The build is being deployed. The present one answers calls until it is ready.",
-    "back": "The earlier build is being deployed. The present one answers calls until it is ready.",
+    "deploy": "The deployment has begun. What served before answers calls until it is ready.",
+    "back": "The roll back has begun. What served before answers calls until it is ready.",
     "stop": "The deployment stops.",
     "restart": "The replicas restart, one after the other.",
 }
@@ -100,6 +106,7 @@ class DeploymentPages:
             deployments_base=path,
             deployment=deployment,
             deployment_state=state_of(deployment["status"]),
+            networks=NETWORKS,
             environment=json.loads(deployment["environment"] or "{}"),
             others=[each for each in recent if each["id"] != deployment_id],
             other=other,
@@ -163,6 +170,7 @@ class DeploymentPages:
             deployments_base=path,
             build=build,
             gpus=await usable_gpus(page.api),
+            networks=NETWORKS,
             based_on=based_on,
             values=values,
             errors={name: problem if name == field else "" for name in values},

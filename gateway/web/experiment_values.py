@@ -76,7 +76,7 @@ def kernels(runtimes: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     """The runtimes to choose from. The first option leaves the choice to the script's ending."""
     ready = [each for each in runtimes if each["status"] == "ready"]
     return [
-        ("", "By the script: the project's, or R"),
+        ("", "By the script: R, or the project's runtime"),
         *(
             (
                 each["runtime_identifier"],

@@ -46,6 +46,8 @@ _DONE = {
     "stopped": "The experiment is stopped.",
     "deleted": "The experiment is deleted.",
 }
+# What the form suggests, of the first files.
+_MOST_FILES, _SCRIPTS = 200, (".py", ".R", ".r")
 _REFRESH = 2.0  # seconds; metrics of a running script are only in memory
 
 
@@ -232,8 +234,17 @@ class ExperimentPages:
             errors=field_errors(refused, _FIELDS),
             kernels=kernels(runtimes),
             profiles=PROFILES,
+            scripts=await self._scripts(page, frame),
             gpus=await usable_gpus(page.api),
         )
+
+    async def _scripts(self, page: PageRequest, frame: Values) -> list[str]:
+        """The scripts at the project's root, which the form suggests."""
+        try:
+            found = await page.api.get(f"{frame['project_base']}/files", page_size=_MOST_FILES)
+        except Refusal:  # its files are still being copied, or its folder was moved
+            return []
+        return [each["path"] for each in found["files"] if each["path"].endswith(_SCRIPTS)]
 
     async def _frame(self, page: PageRequest, project_id: str, experiment_id: str = "") -> Values:
         """The values of all pages of experiments, and those of one."""

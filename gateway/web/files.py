@@ -165,6 +165,7 @@ class FilePages:
             columns=_COLUMNS,
             listing=listing,
             entries=[_row(project_id, entry) for entry in entries],
+            is_new=not folder and all(each["path"].startswith(".") for each in entries),
             typed=page.form.get("name", page.form.get("to", "")),
             # The form that was refused stays open.
             opened=page.path.partition("?")[0].rpartition(":")[2] if refused else "",

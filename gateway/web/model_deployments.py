@@ -15,6 +15,17 @@ async def latest_deployment(api: Api, model_path: str) -> Json | None:
     return await api.latest(f"{model_path}/deployments", _PLURAL, "deployment_number")
 
 
+async def shown_deployment(api: Api, model_path: str, model: Json) -> Json | None:
+    """The deployment that serves, or else the latest: one that failed has no calls to name it."""
+    if current := model["current_deployment_id"]:
+        found = await api.get(
+            f"{model_path}/deployments", search_filter=json.dumps({"id": current})
+        )
+        if found[_PLURAL]:
+            return dict(found[_PLURAL][0])
+    return await latest_deployment(api, model_path)
+
+
 async def current_deployment(api: Api, model_path: str) -> tuple[Json, str]:
     """The deployment that a model's status is about, and the path of its build. Raises Refusal for
     a model without one."""

@@ -8,11 +8,23 @@ import msgspec
 from gateway.errors import Refusal
 from gateway.web.form_errors import field_errors
 
-FIELDS = (
-    *("name", "description", "file_path", "function_name", "build_script_path"),
-    *("example", "example_output", "runtime_identifier", "comment"),
-    *("cpu", "memory", "nvidia_gpus", "replicas", "environment"),
-)
+LABELS = {
+    "name": "Name",
+    "description": "Description",
+    "file_path": "File",
+    "function_name": "Function",
+    "build_script_path": "Build script",
+    "example": "Example Input",
+    "example_output": "Example Output",
+    "runtime_identifier": "Kernel / Runtime",
+    "comment": "Comment",
+    "cpu": "CPU",
+    "memory": "Memory",
+    "nvidia_gpus": "GPUs",
+    "replicas": "Replicas",
+    "environment": "Environment Variables",
+}
+FIELDS = tuple(LABELS)
 # What the form keeps of the last build and deployment without showing it.
 KEPT = ("model_root_dir", "build_script_path", "network", "deployment_network")
 _USUAL_FUNCTION = "predict"
@@ -189,7 +201,12 @@ def _json(field: str, text: str) -> Any:
     try:
         return msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as error:
-        raise Refusal("argument.invalid", f"{field}: it is not JSON: {error}") from error
+        raise Refusal("argument.invalid", f"{field}: {not_json(error)}") from error
+
+
+def not_json(error: Exception) -> str:
+    """What the decoder says of a text that is typed as JSON."""
+    return f"it is not JSON: {str(error).removeprefix('JSON is malformed: ')}"
 
 
 def _number(field: str, text: str) -> float | None:

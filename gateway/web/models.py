@@ -13,7 +13,7 @@ from gateway.web import routing
 from gateway.web.api import url
 from gateway.web.frames import Values, model_frame
 from gateway.web.listing import Column, Listing
-from gateway.web.model_deployments import current_deployment, latest_deployment
+from gateway.web.model_deployments import current_deployment, shown_deployment
 from gateway.web.model_form import text_of
 from gateway.web.routing import PageRequest, PageRouter, redirect
 from gateway.web.states import model_state, state_of
@@ -131,7 +131,7 @@ class ModelPages:
             **frame,
             traffic=await trio.to_thread.run_sync(overview_charts, history),
             build=build,
-            deployment=await latest_deployment(page.api, frame["model_base"]),
+            deployment=await shown_deployment(page.api, frame["model_base"], model),
             build_state=state_of(build["status"]) if build else None,
             refresh=_REFRESH,
             done=_DONE.get(page.query.get("done", ""), ""),

@@ -12,9 +12,10 @@ from gateway.control import Control
 from gateway.errors import Refusal
 from gateway.web import routing
 from gateway.web.api import url, usable_gpus
+from gateway.web.form_errors import field_errors
 from gateway.web.frames import Values, model_frame, project_frame
 from gateway.web.model_deployments import latest_deployment
-from gateway.web.model_form import FIELDS, ModelForm, errors_of
+from gateway.web.model_form import FIELDS, LABELS, ModelForm, errors_of
 from gateway.web.routing import PageRequest, PageRouter, redirect
 from gateway.web.try_function import try_function
 
@@ -116,6 +117,10 @@ class NewModelPages:
     ) -> Response:
         checked = shown.get("checked")
         errors = errors_of(refused, checked)
+        # Check and Try show only their own part of the page, which names the fields, too.
+        marked = [
+            (LABELS[name], text) for name, text in field_errors(refused, FIELDS).items() if text
+        ]
         if refused is not None and errors:
             text, advice = "the model is not deployed", "correct the marked fields"
             refused = Refusal(refused.code, text, headers=refused.headers, advice=advice)
@@ -127,6 +132,7 @@ class NewModelPages:
             **{"checked": None, "tried": None, **shown},
             **frame,
             typed=typed,
+            marked=marked,
             errors=dict.fromkeys(FIELDS, "") | errors,
             gpus=await usable_gpus(page.api),
             runtimes=_runtimes(runtimes, typed.value("runtime_identifier")),
@@ -172,7 +178,7 @@ async def _check(page: PageRequest, project_id: str, typed: ModelForm) -> dict[s
 def _runtimes(found: list[dict[str, Any]], chosen: str) -> list[tuple[str, str]]:
     """The options of the field Runtime."""
     ready = [each for each in found if each["status"] == "ready"]
-    options = [("", "By the file: the project's, or R")]
+    options = [("", "By the file: R, or the project's runtime")]
     for each in ready:
         name = each["runtime_identifier"]
         label = each["kernel"] if each["name"] == name else f"{each['kernel']}, {name}"

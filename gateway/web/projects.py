@@ -27,7 +27,7 @@ _COLUMNS = (
 )
 TEMPLATES = (("python", "Python"), ("r", "R"), ("churn", "Python: customer churn"))
 _SETUPS = (
-    ("blank", "Blank", "An empty folder with a .gitignore."),
+    ("blank", "Blank", "An empty folder. Upload your files to it afterwards."),
     ("template", "Template", "Templates include example code to help you get started."),
     ("local", "Local", "A folder on the gateway's machine, used where it is."),
     ("git", "Git", "A copy of a Git repository."),
@@ -144,14 +144,17 @@ def asked_project(given: Mapping[str, str]) -> dict[str, Any]:
 async def _first_files(page: PageRequest, project: Mapping[str, Any]) -> dict[str, Any]:
     """The first files of the project's folder. It may be missing: a linked one can be moved."""
     if project["creation_status"] != "success":
-        return {"files": [], "more_files": False, "files_problem": ""}
+        return {"files": [], "more_files": False, "files_problem": "", "has_no_code": True}
     path = url("projects", project["id"], "files")
     try:
         found = await page.api.get(path, page_size=_MOST_FILES)
     except Refusal as refused:
-        return {"files": [], "more_files": False, "files_problem": refused.message}
+        problem = refused.message
+        return {"files": [], "more_files": False, "files_problem": problem, "has_no_code": False}
     return {
         "files": found["files"],
         "more_files": bool(found["next_page_token"]),
         "files_problem": "",
+        # A blank project: the next step is a file, not a model.
+        "has_no_code": all(each["path"].startswith(".") for each in found["files"]),
     }

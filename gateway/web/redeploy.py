@@ -18,6 +18,15 @@ _COMPARED = {
 }
 
 
+# What the network of a deployment reaches.
+NETWORKS = (
+    ("machine", "Other machines and this one"),
+    ("listen", "Other machines and this one, and may listen on ports"),
+    ("outward", "Other machines only"),
+    ("none", "None"),
+)
+
+
 class ChangedValue(NamedTuple):
     """What differs between two deployments; "" where one has it not."""
 

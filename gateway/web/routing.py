@@ -292,11 +292,11 @@ class PageRouter:
         g.refresh = refresh
         if refused is not None:
             await self.audit_refusal(refused.code)
+            if "done" in values:  # by an earlier form, which the address of this one names
+                values["done"] = ""
         inputs: PageInputs | None = g.get("inputs")
         if inputs is not None:
             inputs.check()
-            if "done" in values:  # by an earlier form, which the address of this one names
-                values["done"] = ""
         address = "" if refused is not None else None
         if request.method not in SAFE_METHODS:
             address = _page_before()

@@ -5,6 +5,7 @@ The request is typed as JSON, or in a form of fields where the example is a flat
 
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import msgspec
@@ -13,6 +14,7 @@ import trio
 from gateway.control.records import NotFound
 from gateway.errors import Refusal
 from gateway.web.api import ModelAnswer, url
+from gateway.web.model_form import not_json
 from gateway.web.routing import PageRequest
 
 MOST_FIELDS = 20
@@ -20,6 +22,8 @@ PREFIX = "field."
 _LOG_LINES = 200
 _LOG_DELAY = 0.2  # seconds; a replica's last lines come after its answer
 _TEST_KEY = "made by Test Model"
+# One is made for each page on which none is typed, so they must not pile up.
+_TEST_KEY_LASTS = timedelta(days=1)
 
 
 class InputField(NamedTuple):
@@ -105,7 +109,7 @@ def check_request(text: str) -> bytes:
     try:
         return bytes(msgspec.json.decode(text.encode(), type=msgspec.Raw))
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as error:
-        raise Refusal("argument.invalid", f"request: it is not JSON: {error}") from error
+        raise Refusal("argument.invalid", f"request: {not_json(error)}") from error
 
 
 async def test_model(page: PageRequest, model: dict[str, Any], text: str) -> TestResult:
@@ -114,7 +118,9 @@ async def test_model(page: PageRequest, model: dict[str, Any], text: str) -> Tes
     key, made = page.form.get("key", "").strip(), ""
     if not key and page.form.get("make_key"):
         path = url("users", page.user.name, "model_keys")
-        key = made = (await page.api.post(path, {"comment": _TEST_KEY}))["api_key"]
+        ends = (datetime.now(UTC) + _TEST_KEY_LASTS).isoformat()
+        asked = {"comment": _TEST_KEY, "expiry_date": ends}
+        key = made = (await page.api.post(path, asked))["api_key"]
     body = b'{"accessKey":%b,"request":%b}' % (msgspec.json.encode(model["access_key"]), payload)
     answer = await page.api.call_model(body, key)
     reply = _object(answer.body)

@@ -109,6 +109,15 @@ async def test_administrator_manages_users(shared: Gateway, administrator: Brows
     ]
 
 
+async def test_error_of_a_new_user_is_beside_its_field(administrator: Browser) -> None:
+    """What is wrong with a name or a password is at its field, and what was typed stays."""
+    for field, value in (("username", "not a name!"), ("password", "short")):
+        form = {"username": "fresh", "email": "kept@example.org", field: value}
+        page = (await administrator.post("/admin/users", **form)).text
+        assert re.search(f'id="{field}-error">Give ', page)
+        assert "kept@example.org" in page
+
+
 async def test_administrator_changes_settings(shared: Gateway, administrator: Browser) -> None:
     """A setting that can change is changed and reset; a wrong value stays in its field."""
     path = "/admin/settings/max_replicas"

@@ -104,6 +104,21 @@ async def test_failed_build_leads_with_its_failure(site: Site) -> None:
     page = (await site.get(f"builds/{failed}/changes")).text
     assert "Changed since build 1" in page
     assert "has no lock" in page
+    form = await site.get(f"builds/{failed}/deploy")
+    assert "Build 2 cannot be deployed" in form.text
+    assert "Deploy Model</button>" not in form.text
+
+
+async def test_overview_names_the_deployment_that_serves(site: Site) -> None:
+    """The CRN is that of the deployment that answers calls, not of a later one that failed."""
+    serving = await site.deployed(await site.built())
+    (site.folder / "answer.py").write_text(f"import nothing_of_this_name\n{CODE}")
+    await site.built(auto_deploy_model=True)
+    failed = await site.newest()
+    page = (await site.browser.get(site.model)).text
+    assert f"/{serving}</code>" in page
+    assert f"/{failed['id']}</code>" not in page
+    assert "Probe ✕" in page
 
 
 async def test_lines_of_a_file_that_changed(site: Site) -> None:

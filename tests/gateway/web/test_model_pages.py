@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
@@ -76,6 +77,11 @@ async def test_check_and_try_make_nothing(visitor: Visitor) -> None:
     assert "equal to the Example Output" in tried
     example["example"] = '{"a": 3}'
     assert "KeyError" in (await visitor.post(new, act="try", **ADD, **example)).text
+    example["example"] = '{"a": }'
+    # The script shows this part of the page only.
+    part = (await visitor.post(new, act="try", **ADD, **example)).text.partition('id="check"')[2]
+    assert "Example Input: it is not JSON" in part
+    assert "Nothing is certain to fail" not in part
     assert "No models yet" in await visitor.get(visitor.project)
 
 
@@ -120,6 +126,9 @@ async def test_model_from_form_to_answer(shared: Gateway, visitor: Visitor) -> N
     assert "equal to the Example Output" in (await visitor.post(f"{path}/test", **example)).text
     key = re.search(r'name="key"[^>]*value="([^"]+)"', tested)
     assert key
+    keys = (await shared.get(f"/users/{visitor.browser.name}/model_keys"))["model_keys"]
+    ends = datetime.fromisoformat(keys[0]["expiry_date"])
+    assert ends - datetime.now(UTC) < timedelta(days=1)
     failed = (await visitor.post(f"{path}/test", request='{"a": 1}', key=key[1])).text
     assert "500 failure" in failed
     assert "KeyError" in failed.partition("Log of this request")[2]
