@@ -10,7 +10,14 @@ from collections.abc import Callable
 from pathlib import PurePosixPath
 
 from builder import REQUIREMENT_FILES, submodules
-from gateway.control.source_files import SourceFiles, has, has_module, own_path, rule_for
+from gateway.control.source_files import (
+    SourceFiles,
+    has,
+    has_module,
+    is_empty,
+    own_path,
+    rule_for,
+)
 from gateway.suggested_command import suggested
 
 # Modules whose distribution has another name.
@@ -63,16 +70,10 @@ def _missing_module(found: re.Match[str], source: SourceFiles) -> str:
             f"`from {'.'.join(folder.parts)} import {top}`, or make {str(beside)!r} the model's "
             "root."
         )
-    in_root = PurePosixPath(source.model_root, top)
-    rule = rule_for(source, in_root) or rule_for(source, in_root.with_name(f"{top}.py"))
-    if rule or (
-        source.project and has_module(source.project, PurePosixPath(source.model_root), top)
-    ):
-        return (
-            f"`{top}` is a file of the project that is not in the build, because "
-            f"{rule or 'a .gitignore'} excludes it: remove or narrow that line."
-        )
-    if advice := _of_submodule(source, PurePosixPath(source.model_root, top)):
+    root = PurePosixPath(source.model_root)
+    if advice := _of_submodule(source, root / top) or _of_empty_folder(source, root / top):
+        return advice
+    if advice := _of_own_module(source, root, module):
         return advice
     name = _DISTRIBUTIONS.get(top, top)
     if source.has_script:
@@ -83,6 +84,36 @@ def _missing_module(found: re.Match[str], source: SourceFiles) -> str:
     return (
         "Nothing is installed, because the project has no cdsw-build.sh and no requirements.txt: "
         f"add a requirements.txt with the line `{name}`."
+    )
+
+
+def _of_own_module(source: SourceFiles, root: PurePosixPath, module: str) -> str:
+    """The advice if the project has the module, or the folder that it would be in; else ""."""
+    top, *below = module.split(".")
+    path = root.joinpath(top, *below)
+    places = (root / top, root / f"{top}.py", path, path.with_name(f"{path.name}.py"))
+    rule = next(filter(None, (rule_for(source, each) for each in places)), "")
+    in_project = source.project and has_module(source.project, path.parent, path.name)
+    if rule or (in_project and not has_module(source.code, path.parent, path.name)):
+        return (
+            f"`{module}` is a file of the project that is not in the build, because "
+            f"{rule or 'a .gitignore'} excludes it: remove or narrow that line."
+        )
+    if below and has(source.code, root / top):
+        return (
+            f"`{top}` is a folder of the project, and has no `{'.'.join(below)}`: correct the "
+            f"name, or add the file to {str(root / top)!r}."
+        )
+    return ""
+
+
+def _of_empty_folder(source: SourceFiles, path: PurePosixPath) -> str:
+    root = source.code if has(source.code, path) else source.project
+    if root is None or not is_empty(root, path):
+        return ""
+    return (
+        f"{path} is an empty folder of the project. If it is a submodule of git, run `git "
+        "submodule update --init`, then upload its files."
     )
 
 

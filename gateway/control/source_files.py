@@ -67,3 +67,12 @@ def has(root: Path, path: PurePosixPath) -> bool:
     of `root` are not followed."""
     found = resolve_beneath(root, str(path))
     return found is not None and found.exists()
+
+
+def is_empty(root: Path, path: PurePosixPath) -> bool:
+    """Whether there is a folder without entries below `root`, found as by `has`."""
+    found = resolve_beneath(root, str(path))
+    try:
+        return found is not None and found.is_dir() and not any(found.iterdir())
+    except OSError:
+        return False

@@ -44,6 +44,26 @@ CASES = {
         "",
         "`hidden` is a file of the project that is not in the build, because a .gitignore",
     ),
+    "a module of an empty folder": (
+        "ModuleNotFoundError: No module named 'empty.lib'",
+        "",
+        "empty is an empty folder of the project. If it is a submodule of git, run `git submodule",
+    ),
+    "a module of an empty folder that the build has": (
+        "ModuleNotFoundError: No module named 'bare.lib'",
+        "",
+        "bare is an empty folder of the project",
+    ),
+    "a module that a folder of the build lacks": (
+        "ModuleNotFoundError: No module named 'code.absent'",
+        "",
+        "`code` is a folder of the project, and has no `absent`",
+    ),
+    "a module in a folder that the build has": (
+        "ModuleNotFoundError: No module named 'code.hidden'",
+        "",
+        "`code.hidden` is a file of the project that is not in the build, because a .gitignore",
+    ),
     "a module that is not installed": (
         "ModuleNotFoundError: No module named 'sklearn'",
         "",
@@ -119,6 +139,9 @@ def source(tmp_path: Path) -> SourceFiles:
     (build / ".gitmodules").write_text('[submodule "lent"]\n\tpath = lent\n')
     (project / "model.pkl").touch()
     (project / "hidden.py").touch()
+    (project / "code" / "hidden.py").touch()
+    (project / "empty").mkdir()
+    (build / "bare").mkdir()
     return SourceFiles(build, "", "code/model.py", has_script=True, project=project)
 
 
