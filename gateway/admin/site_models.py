@@ -22,7 +22,8 @@ class SiteModelRoutes:
 
 
 def _json(active: ActiveModel) -> Json:
-    """CPU in cores, memory in bytes and GPUs, of all replicas together."""
+    """CPU in cores, memory in bytes and GPUs, of all replicas together. The CPU that is used is
+    null until a new replica was measured twice."""
     model, deployment, statistics = active.model, active.deployment, active.statistics
     return {
         "id": model.id,
@@ -46,7 +47,7 @@ def _json(active: ActiveModel) -> Json:
             "gpus": deployment.replicas * deployment.nvidia_gpus,
         },
         "used": {
-            "cpu": round(active.used.cores, 3),
+            "cpu": None if active.used.cores is None else round(active.used.cores, 3),
             "cpu_seconds": round(active.used.cpu_seconds, 2),
             "memory_bytes": active.used.memory,
             "gpus": round(active.used.gpus_busy, 3),

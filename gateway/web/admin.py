@@ -43,7 +43,7 @@ def totals(models: list[dict[str, Any]]) -> dict[str, Any]:
         "replicas_ready": sum(each["replicas_ready"] for each in models),
         "replicas_wanted": sum(each["replicas_wanted"] for each in models),
         "requested_cpu": sum(each["requested"]["cpu"] for each in models),
-        "used_cpu": sum(each["used"]["cpu"] for each in models),
+        "used_cpu": sum(each["used"]["cpu"] or 0 for each in models),
         "requested_memory": sum(each["requested"]["memory_bytes"] for each in models),
         "used_memory": sum(each["used"]["memory_bytes"] for each in models),
         "requested_gpus": sum(each["requested"]["gpus"] for each in models),

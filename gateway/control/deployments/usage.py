@@ -1,7 +1,7 @@
 """The models that are active: what each asked for, and the CPU and memory that it uses now.
 
 The CPU use comes from two samples of the processes. The earlier one is the last that was taken for
-a client, or for the history; only where there is none, the request waits for a second one.
+a client, or for the history; where there is none of a process yet, its CPU use is not known yet.
 """
 
 from collections import deque
@@ -25,10 +25,11 @@ _KEPT = 8
 
 
 class ResourceUsage(msgspec.Struct, frozen=True, kw_only=True):
-    """What replicas use: `cores` between the samples, `cpu_seconds` since they started, `memory` in
-    bytes; of their GPUs at the last measurement how many were busy, and the memory in bytes."""
+    """What replicas use: `cores` between two samples, None before the second one, `cpu_seconds`
+    since they started, `memory` in bytes; of their GPUs at the last measurement how many were busy,
+    and the memory in bytes."""
 
-    cores: float
+    cores: float | None
     cpu_seconds: float
     memory: int
     gpus_busy: float = 0.0
@@ -88,20 +89,13 @@ class ActiveModels:
             return [{each.pid: each.usage(processes) for each in group} for group in monitored]
 
         now, after = trio.current_time(), await trio.to_thread.run_sync(sample)
-        before = self._earlier({pid for group in after for pid in group}, now)
-        if before is None:
-            before = _cpu_sample(now, after)
-            await trio.sleep(_SAMPLE_PAUSE)
-            now, after = trio.current_time(), await trio.to_thread.run_sync(sample)
+        earlier = self._earlier(now)
         self._samples.append(_cpu_sample(now, after))
-        seconds, old = now - before.at, before.seconds
         held = [[uuid for each in group for uuid in each.gpus] for group in monitored]
         gpus = map(self._recorder.usage.of_gpus, held)
         return [
             ResourceUsage(
-                # Less than before if a child ended and its parent did not wait for it.
-                cores=sum(max(0.0, u.cpu - old.get(pid, u.cpu)) for pid, u in new.items())
-                / seconds,
+                cores=cores_of(new, earlier, now),
                 cpu_seconds=sum(each.cpu for each in new.values()),
                 memory=sum(each.memory for each in new.values()),
                 gpus_busy=busy,
@@ -110,15 +104,22 @@ class ActiveModels:
             for new, (busy, used, _) in zip(after, gpus, strict=True)
         ]
 
-    def _earlier(self, pids: set[int], now: float) -> CpuSample | None:
-        """The last sample of all these processes that is neither too new nor too old."""
-        for sample in sorted(
-            [*self._samples, self._recorder.usage.sample], key=lambda each: each.at, reverse=True
-        ):
-            known = pids <= sample.seconds.keys()
-            if known and _SAMPLE_PAUSE <= now - sample.at <= _OLDEST:
-                return sample
-        return None
+    def _earlier(self, now: float) -> list[CpuSample]:
+        """The samples that are neither too new nor too old, the last first."""
+        samples = [*self._samples, self._recorder.usage.sample]
+        samples.sort(key=lambda each: each.at, reverse=True)
+        return [each for each in samples if _SAMPLE_PAUSE <= now - each.at <= _OLDEST]
+
+
+def cores_of(group: Mapping[int, Usage], earlier: Sequence[CpuSample], now: float) -> float | None:
+    """What the processes of a group have used since the last sample that has them all."""
+    for before in earlier:
+        old = before.seconds
+        if group.keys() <= old.keys():
+            # Less than before if a child ended and its parent did not wait for it.
+            used = sum(max(0.0, usage.cpu - old[pid]) for pid, usage in group.items())
+            return used / (now - before.at)
+    return None
 
 
 def _cpu_sample(at: float, groups: Iterable[Mapping[int, Usage]]) -> CpuSample:

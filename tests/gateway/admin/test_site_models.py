@@ -24,7 +24,7 @@ async def test_site_models_lists_active_models(gateway: Gateway, tmp_path: Path)
             [found] = (await gateway.get("/site/models"))["models"]
             return dict(found)
 
-        found = await until(look, lambda found: found["used"]["cpu"] > 0.1)
+        found = await until(look, lambda found: (found["used"]["cpu"] or 0) > 0.1)
         callers.cancel_scope.cancel()
     facts = ("name", "status", "build_number", "deployment_number", "replicas_ready", "waiting")
     assert [found[name] for name in facts] == ["greedy", "deployed", 1, 1, 2, 0]
