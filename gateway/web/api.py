@@ -11,7 +11,7 @@ A page takes only the type of reply that it asks for: a path of a user's can lea
 a file (`files/x:download`), which is not data of the API and can be larger than the memory.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, NamedTuple, TypeVar, cast
 from urllib.parse import quote, unquote, urlencode
@@ -55,6 +55,17 @@ class Api:
     async def get(self, path: str, **query: object) -> Any:
         """What a route returns. Raises Refusal or NotFound, as the route does."""
         return await self._call("GET", path, query=query)
+
+    async def part(self, choose: Callable[[Any], T], path: str, **query: object) -> T:
+        """What `choose` takes from what a route returns: what else is in it changes no page."""
+        inputs, g.inputs = g.get("inputs"), None
+        try:
+            found = choose(await self.get(path, **query))
+        finally:
+            g.inputs = inputs
+        if inputs is not None:
+            inputs.note(path, msgspec.json.encode(found))
+        return found
 
     async def get_as(self, kind: type[T], path: str, **query: object) -> T:
         """As `get`, in the types of `kind`: for what takes too long to decode at once."""

@@ -70,7 +70,7 @@ class HomePages:
     async def _show(self, page: PageRequest, refused: Refusal | None = None) -> Response:
         found = await page.api.get("/models", page_size=_MOST, sort="-updated_at")
         models: list[dict[str, Any]] = found["models"]
-        site = await page.api.get("/site")
+        site = await page.api.part(_shown_of_site, "/site")
         activity = url("users", page.user.name, "activity")
         entries = (await page.api.get(activity, page_size=_READ))["entries"]
         return await self._router.reply(
@@ -89,16 +89,24 @@ class HomePages:
         )
 
 
+def _shown_of_site(site: dict[str, Any]) -> dict[str, Any]:
+    """What the page shows of the site, of which administrators are told more."""
+    return {
+        **{name: site[name] for name in ("may_create_projects", "may_create_models", "url")},
+        "disk": site["disk"]["level"] if "disk" in site else "ok",
+        "set_aside": len(site.get("set_aside", ())),
+    }
+
+
 def _of_site(site: dict[str, Any]) -> list[Attention]:
     """What an administrator must look at."""
     found = []
-    disk = site.get("disk", {"level": "ok"})
-    if disk["level"] != "ok":
-        tone: Tone = "bad" if disk["level"] == "full" else "warn"
+    if site["disk"] != "ok":
+        tone: Tone = "bad" if site["disk"] == "full" else "warn"
         text = "Free space on the disk of the data folder."
-        found.append(Attention("Disk", "/admin/security", f"Disk {disk['level']}", tone, text))
-    if site.get("set_aside"):
-        text = f"{len(site['set_aside'])} records are set aside as damaged."
+        found.append(Attention("Disk", "/admin/security", f"Disk {site['disk']}", tone, text))
+    if site["set_aside"]:
+        text = f"{site['set_aside']} records are set aside as damaged."
         found.append(Attention("Data folder", "/admin/security", "Damaged", "bad", text))
     return found
 
@@ -122,9 +130,13 @@ async def _first_steps(page: PageRequest, models: Sequence[dict[str, Any]]) -> l
 async def _any_called(page: PageRequest, models: Sequence[dict[str, Any]]) -> bool:
     for model in models:
         base = url("projects", model["project"]["id"], "models", model["id"])
-        if (await page.api.get(f"{base}/history", window="14d"))["total"]["requests"]:
+        if await page.api.part(_has_requests, f"{base}/history", window="14d"):
             return True
     return False
+
+
+def _has_requests(history: dict[str, Any]) -> bool:
+    return bool(history["total"]["requests"])
 
 
 async def _example_project(page: PageRequest) -> str:

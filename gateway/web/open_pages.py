@@ -3,6 +3,7 @@
 from typing import cast
 from urllib.parse import unquote
 
+import trio
 from quart import Response, g
 from quart.globals import request_ctx
 from werkzeug.exceptions import HTTPException
@@ -30,6 +31,7 @@ def open_page(router: PageRouter, path: str) -> OpenPage:
         inner = inner_request(app, outer, "GET", address, query.encode(), headers=outer.headers)
         async with app.app_context(), app.request_context(inner) as context:
             g.inputs = inputs
+            await trio.lowlevel.checkpoint()
             try:
                 with inputs.run():
                     response = cast(Response, await app.dispatch_request(context))
