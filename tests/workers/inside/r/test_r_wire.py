@@ -46,6 +46,22 @@ def test_hello_names_the_language(converse: Converse) -> None:
     assert hello.body["version"].count(".") == 2
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        "!identical(of$.read, readBin) && !identical(of$.write, writeBin)",
+        "identical(of$.last_call_of(paste0, alist(x = ), list()), paste0)",
+        "identical(of$.last_call_of(sapply, alist(X = ), list()), sapply)",
+    ],
+)
+def test_frames_are_read_by_the_last_call_of_the_function_of_r(
+    evaluator: Conversation, code: str
+) -> None:
+    """This R's functions have a last call that is used; one of another form is used as it is."""
+    text = f'{{ of <- asNamespace("predictd.inside"); {code} }}'
+    assert evaluator.predict({"code": text}).body is True
+
+
 def test_frame_sent_byte_by_byte_is_answered(badly: Conversation) -> None:
     """A frame that arrives byte by byte is answered, and one of many in one read."""
     frame = struct.pack("<IBQ", 13, PREDICT, 5) + b'{"do":"echo"}'

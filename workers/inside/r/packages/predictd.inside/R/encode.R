@@ -18,7 +18,11 @@ encode_fast <- function(value) {
         if (is.integer(value))
             return(if (is.na(value)) "null" else as.character(value))
         if (is.double(value))
-            return(if (is.finite(value)) .digits(value) else "null")
+            return(
+                if (!is.finite(value)) "null"
+                else if (value == trunc(value) && abs(value) < 1e15) sprintf("%.15g", value)
+                else .digits(value)
+            )
     }
     if (is.object(value) || isS4(value))
         return(.of_class(value))

@@ -135,9 +135,11 @@ answer <- function(the_function, start) {
 .answer_all <- function(read, .call_model, now) {
     repeat {
         now$doing <- "receive"
-        asked <- .expect(receive(), .PREDICT)
+        asked <- receive()
         if (is.null(asked))
             return(NULL)
+        if (asked$kind != .PREDICT)
+            .expect(asked, .PREDICT)
         id <- now$id <- book$id <- asked$id
         now$doing <- "read"
         argument <- read(asked$body)

@@ -53,15 +53,34 @@ open_wire <- function(descriptors) {
     lockBinding("closeAllConnections", base)
 }
 
+# Base's `readBin` and `writeBin` look at their arguments first, which takes five times as long as the
+# work. This is the last call of such a function, with `given` for what the others come to; the
+# function itself where its last call is another one.
+.last_call_of <- function(original, arguments, given) {
+    last <- body(original)
+    last <- last[[length(last)]]
+    names <- c(names(arguments), names(given))
+    if (!is.call(last) || !identical(last[[1L]], as.name(".Internal")) || !all(all.vars(last) %in% names))
+        return(original)
+    eval(call("function", as.pairlist(arguments), last), list2env(given, parent = baseenv()))
+}
+
+.read <- .last_call_of(
+    readBin, alist(con = , what = , n = ), list(size = NA_integer_, signed = TRUE, swap = FALSE)
+)
+.write <- .last_call_of(
+    writeBin, alist(object = , con = ), list(size = NA_integer_, swap = FALSE, useBytes = FALSE)
+)
+
 # The next frame, or NULL when the pipe is closed: then the gateway has ended, or wants this process
 # to end.
 receive <- function() {
-    header <- readBin(wire$inlet, "raw", 13L)
+    header <- .read(wire$inlet, "raw", 13L)
     if (length(header) < 13L)
         return(NULL)
     numbers <- as.integer(header)
     size <- numbers[1L] + 256 * numbers[2L] + 65536 * numbers[3L] + 16777216 * numbers[4L]
-    body <- readBin(wire$inlet, "raw", size)
+    body <- .read(wire$inlet, "raw", size)
     if (length(body) < size)
         return(NULL)
     list(kind = numbers[5L], id = header[6:13], body = body)
@@ -76,6 +95,6 @@ frame <- function(kind, id, body) {
 
 # Writes one or more frames. Stops where the gateway has ended.
 send <- function(bytes) {
-    writeBin(bytes, wire$outlet)
+    .write(bytes, wire$outlet)
     flush.connection(wire$outlet)
 }
