@@ -53,6 +53,23 @@ CAUSES = [*diagnosis_of_r.CAUSES] + [
             "PIP_INDEX_URL or in the requirements.",
         ),
         (
+            # setuptools, hatchling and poetry about a project that is no package.
+            r"Multiple top-level (packages|modules) discovered in a flat-layout"
+            r"|Unable to determine which files to ship inside the wheel"
+            r"|No file/folder found for package",
+            "List the dependencies in requirements.txt, which is installed instead of "
+            "pyproject.toml, or name there the files of the package: its build cannot tell which "
+            "files belong to it.",
+        ),
+        (
+            r"\.\./\S* is not a valid editable requirement|requirements file: .*'\.\./"
+            r"|failed to read from file `[^`]*/\.\./|not found at: file:///home/(?!cdsw/)"
+            r"|It looks like a path\. File '\.\./",
+            "This is outside of the deployed folder, and a build has only that folder. Copy it "
+            "into the folder (a package as a wheel: `pip wheel --no-deps -w wheels PATH`), or "
+            "deploy from a folder that contains both.",
+        ),
+        (
             r"externally-managed-environment",
             "Call `pip`, which is the build's own: the script calls the pip of another Python.",
         ),

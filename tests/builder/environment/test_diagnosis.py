@@ -35,6 +35,40 @@ from workers.process.process import describe_status
             "WARNING: Retrying: NewConnectionError('Temporary failure in name resolution')",
             "index",
         ),
+        (
+            [
+                "error: Failed to build `app @ file:///home/cdsw`",
+                "         error: Multiple top-level packages discovered in a flat-layout: ['a'].",
+                "hint: Build failures usually indicate a problem with the package",
+            ],
+            "error: Multiple top-level packages discovered in a flat-layout: ['a'].",
+            "List the dependencies in requirements.txt",
+        ),
+        (
+            ["  x.ModuleOrPackageNotFoundError: No file/folder found for package app"],
+            "x.ModuleOrPackageNotFoundError: No file/folder found for package app",
+            "List the dependencies in requirements.txt",
+        ),
+        (
+            ["ValueError: Unable to determine which files to ship inside the wheel using the", ""],
+            "ValueError: Unable to determine which files to ship inside the wheel using the",
+            "List the dependencies in requirements.txt",
+        ),
+        (
+            ["ERROR: ../lib is not a valid editable requirement. It should either be a path"],
+            "ERROR: ../lib is not a valid editable requirement. It should either be a path",
+            "outside of the deployed folder",
+        ),
+        (
+            ["  cause: failed to read from file `/home/cdsw/../r.txt`: No such file (os error 2)"],
+            "failed to read from file `/home/cdsw/../r.txt`: No such file (os error 2)",
+            "outside of the deployed folder",
+        ),
+        (
+            ["  cause: Distribution not found at: file:///home/mono/lib"],
+            "Distribution not found at: file:///home/mono/lib",
+            "outside of the deployed folder",
+        ),
         (["OSError: [Errno 28] No space left on device"], "OSError: [Errno 28] No space", "disk"),
         (
             [
