@@ -17,6 +17,8 @@ import trio
 from msgspec import Struct
 
 from builder.check.requirements import (
+    MOST_PYPROJECT,
+    python_note,
     requirement_problem,
     unused_r_requirements,
     unused_requirements,
@@ -43,6 +45,7 @@ _FILE: Field = "file_path"
 _FUNCTION: Field = "function_name"
 _SCRIPT: Field = "build_script_path"
 _ENDINGS = (".py", ".R", ".r")
+_PYPROJECT = "pyproject.toml"
 _LINK, _FOLDER = "120000", "040000"
 
 
@@ -96,13 +99,14 @@ class CheckFailed(BuilderError):
 
 
 class ProjectTree(NamedTuple):
-    """The entries of a snapshot by their paths, as (mode, object). `script` and `source`, the
-    model's file, are None where there is no such file."""
+    """The entries of a snapshot by their paths, as (mode, object). `script`, `source` (the model's
+    file) and `pyproject` are None where there is no such file."""
 
     entries: dict[str, tuple[str, str]]
     contents: Contents
     script: bytes | None
     source: bytes | None
+    pyproject: bytes | None
 
     def has_link_in(self, path: str) -> bool:
         """Whether a part of the path is a link, so that it may lead to another entry."""
@@ -151,6 +155,8 @@ def report_of(
         problems += found
     if tree.script is not None and (odd := windows_marks(tree.script)):
         notes.append(f"{request.script} has {odd}, which the build leaves out")
+    if interpreter.language == "python":
+        notes += python_note(tree.pyproject, interpreter.version)
     if request.script == DEFAULT_SCRIPT or tree.script is not None:
         stated = tree.entries, request.script, tree.script
         of_r = interpreter.language == "r"
@@ -292,11 +298,15 @@ def _read_tree(request: CheckRequest, snapshot: Snapshot) -> ProjectTree:
         path.decode("utf-8", "surrogateescape"): (mode, name)
         for mode, name, path in store.list_entries(snapshot.commit)
     }
-    script, source = _beginnings(
+    script, source, pyproject = _beginnings(
         *(store, entries),
-        [(request.script, MOST_BYTES + 1), (request.path, _MOST_SOURCE)],
+        [
+            (request.script, MOST_BYTES + 1),
+            (request.path, _MOST_SOURCE),
+            (_PYPROJECT, MOST_PYPROJECT),
+        ],
     )
-    return ProjectTree(entries, contents_of(snapshot), script, source)
+    return ProjectTree(entries, contents_of(snapshot), script, source, pyproject)
 
 
 def _beginnings(

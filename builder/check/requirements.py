@@ -1,9 +1,11 @@
-"""Which files that state requirements nothing of a build reads.
+"""What files of requirements state that a build does not do.
 
 A script that does not name a file may still read it by another script or by `pip install .`, so
 that is a note. Without a script, the first of `INSTALLED` is installed; others are not.
 """
 
+import re
+import tomllib
 from collections.abc import Collection
 
 from builder.environment.implicit_script import REQUIREMENT_FILES as INSTALLED
@@ -12,6 +14,8 @@ from builder.environment.r.library import R_LOCK
 _STATED = (*INSTALLED[:-1], "poetry.lock", "Pipfile.lock", "Pipfile")
 # Scripts that install packages of R, by the names that they usually have.
 _R_SCRIPTS = ("install.R", "install.r", "packages.R", "requirements.R", "install_packages.R")
+MOST_PYPROJECT = 256 * 1024  # bytes that are read
+_CLAUSE = re.compile(r"\s*(>=|<)\s*(\d+)\.(\d+)(?:\.0)?\s*")
 _CONDA = ("environment.yml", "environment.yaml", "conda.yml", "conda.yaml")
 
 
@@ -61,3 +65,22 @@ def requirement_problem(names: Collection[str], script: bytes | None) -> tuple[s
         f"{conda[0]} is for conda, which builds do not have: nothing of it would be installed",
         "Write the packages into requirements.txt, or into a cdsw-build.sh with `pip install`.",
     )
+
+
+def python_note(pyproject: bytes | None, version: str) -> list[str]:
+    """Return a note if pyproject.toml asks for another Python than that of the build. Only bounds
+    of whole minor versions are compared: pip and uv ignore the rest for what they do not build."""
+    try:
+        stated = tomllib.loads((pyproject or b"").decode())["project"]["requires-python"]
+        clauses = [_CLAUSE.fullmatch(each) for each in stated.split(",")]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return []
+    has = tuple(int(each) for each in re.findall(r"\d+", version)[:2])
+    for clause in filter(None, clauses):
+        bound = int(clause[2]), int(clause[3])
+        if (has < bound) if clause[1] == ">=" else (has >= bound):
+            return [
+                f"pyproject.toml requires Python {stated}, and the build has {version}: choose "
+                "another with `--kernel`"
+            ]
+    return []

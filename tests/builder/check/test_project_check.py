@@ -250,3 +250,34 @@ def test_problem_that_is_told_before_an_upload(
     found = problem_here(asked, source.encode(), script)
     assert (found is None) == (told == "")
     assert found is None or told in found.problem
+
+
+@pytest.mark.parametrize(
+    ("stated", "noted"),
+    [
+        (">=3.99", True),
+        (">=3.8,<3.9", True),
+        (">=3.8", False),
+        (">= 3.8.0, < 4.0", False),
+        ("~=3.99", False),  # what is not compared passes
+    ],
+)
+async def test_python_of_the_project_is_compared(bench: Bench, stated: str, noted: bool) -> None:
+    """A project that asks for another Python than that of the build is told so, and is built."""
+    bench.write("model.py", GOOD)
+    bench.write("pyproject.toml", f'[project]\nname = "a"\nrequires-python = "{stated}"\n')
+    report = await checked(bench)
+    assert report.problems == ()
+    assert [
+        each.startswith(f"pyproject.toml requires Python {stated}") for each in report.notes
+    ] == ([True] if noted else [])
+
+
+@pytest.mark.parametrize(
+    "text", ["[project", "[project]\nrequires-python = 3\n", "project = 1\n", ""]
+)
+async def test_odd_pyproject_has_no_note(bench: Bench, text: str) -> None:
+    """A file that cannot be read as expected is left to what installs it."""
+    bench.write("model.py", GOOD)
+    bench.write("pyproject.toml", text)
+    assert (await checked(bench)).notes == ()
