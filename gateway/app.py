@@ -45,8 +45,8 @@ from gateway.predictions.call import (
 from gateway.predictions.endpoints import Endpoints
 from gateway.predictions.offload import OffloadedParser
 from gateway.predictions.prediction import predict
+from gateway.web.forms import FORM_LIMIT
 from gateway.web.headers import HSTS, security_headers
-from gateway.web.routing import FORM_LIMIT
 from gateway.web.site import Website, check_session_request
 
 logger = logging.getLogger(__name__)

@@ -188,16 +188,20 @@ def _lines(
 ) -> str:
     paths = []
     for values, each in zip(all_values, kinds, strict=True):
-        path, drawing = [], False
+        path, dots, drawing = [], [], False
         for n, value in enumerate(values):
             if value is None:
                 drawing = False
                 continue
-            path.append(f"{'L' if drawing else 'M'}{x[n]:.1f} {height * (1 - up.at(value)):.1f}")
+            at = f"{x[n]:.1f} {height * (1 - up.at(value)):.1f}"
             if not drawing and (n + 1 == len(values) or values[n + 1] is None):
-                path.append("h.1")  # a point alone is a dot
+                dots.append(f"M{at}h.1")  # a point alone has no line
+                continue
+            path.append(f"{'L' if drawing else 'M'}{at}")
             drawing = True
         paths.append(f'<path class="line {each}" d="{"".join(path)}"/>')
+        if dots:
+            paths.append(f'<path class="line dot {each}" d="{"".join(dots)}"/>')
     return "".join(paths)
 
 

@@ -21,7 +21,6 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import msgspec
-import trio
 from quart import Response, g, request
 from quart_trio import QuartTrio
 
@@ -45,6 +44,7 @@ from gateway.identity.session_cookie import (
 from gateway.route_declaration import H, RouteTable, bound_routes, declare, mark_audited
 from gateway.web.api import Api
 from gateway.web.csrf import SAFE_METHODS, TOKEN_FIELD, check_origin, check_token
+from gateway.web.forms import FORM_LIMIT, read_form
 from gateway.web.inputs import PageInputs
 from gateway.web.live import SELDOM
 from gateway.web.rendering import Rendering, Viewer
@@ -58,9 +58,6 @@ KEYS = f"{SETTINGS}/keys"
 SESSIONS = f"{SETTINGS}/sessions"
 SIGN_OUT = "/sign-out"
 _ADMIN = "/admin"  # all below is for site administrators
-# Parsing a form of this size takes less than a millisecond.
-FORM_LIMIT = 4 * 1024
-_MOST_FIELDS = 1000
 # Open to a user who has to choose a password first.
 _BEFORE_A_PASSWORD = (PASSWORD, SIGN_OUT)
 
@@ -215,7 +212,7 @@ class PageRouter:
             if page.upload:
                 form = {TOKEN_FIELD: request.args.get(TOKEN_FIELD, "")}
             elif changes:
-                form = await _form(page)
+                form = await read_form(page.max_form)
             if changes and not page.public:
                 check_token(token, form.get(TOKEN_FIELD, ""))
             if page.path in _BEFORE_A_PASSWORD:
@@ -359,27 +356,6 @@ def local_path(text: str) -> str:
     plain = text.isascii() and text.isprintable() and "\\" not in text
     inside = text.startswith("/") and not text.startswith("//")
     return text if plain and inside and not (parts.scheme or parts.netloc) else "/"
-
-
-async def _form(page: Page) -> Mapping[str, str]:
-    """The fields of the running request's form. A large one is parsed in a thread."""
-    if page.max_form <= FORM_LIMIT:
-        return await request.form
-    if request.mimetype != "application/x-www-form-urlencoded":
-        raise Refusal("request.media", f"{request.mimetype} is not a form")
-    data = await request.get_data(cache=False)
-    assert isinstance(data, bytes)
-    return await trio.to_thread.run_sync(_fields, data)
-
-
-def _fields(data: bytes) -> Mapping[str, str]:
-    try:
-        pairs = parse_qsl(
-            data.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=_MOST_FIELDS
-        )
-    except ValueError:
-        raise Refusal("argument.invalid", f"a form has at most {_MOST_FIELDS} fields") from None
-    return dict(pairs)
 
 
 def _page_before() -> str:

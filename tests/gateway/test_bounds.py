@@ -20,7 +20,7 @@ from gateway.errors import API_PREFIX
 from gateway.http.request_head import PARTS_LIMIT
 from gateway.settings import SETTINGS, Settings
 from gateway.upload_manifest import MEDIA_TYPE, MOST_BYTES
-from gateway.web.routing import FORM_LIMIT
+from gateway.web.forms import FORM_LIMIT
 from gateway.web.site import PAGES
 from tests.gateway.conftest import Samples
 from tests.support.folders import NewFolder

@@ -104,6 +104,14 @@ def test_line_chart_has_lines_gaps_marks_and_a_table() -> None:
     }
 
 
+def test_value_alone_is_a_dot() -> None:
+    """A value between two gaps can be seen: a line of one point would be a speck."""
+    chart = charts.line_chart("x", [0, 1, 2, 3, 4], [Series("a", [1, None, 2, 3, None])])
+    line, dot = re.findall(r'<path class="(line[ \w]*)" d="([^"]*)"', chart)
+    assert (line[0], dot[0]) == ("line s1", "line dot s1")
+    assert (line[1].count("M"), line[1].count("L"), dot[1].count("M")) == (1, 1, 1)
+
+
 def test_picture_is_described() -> None:
     """A reader who does not see the picture is told its name and what is in it."""
     chart = charts.line_chart("Load", [1, 2], [Series("cpu", [5, 7])], unit="%")
