@@ -15,6 +15,7 @@ import threading
 import tty
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import PurePosixPath
 from types import FrameType
 
 from gateway.cli.arguments import count
@@ -62,9 +63,10 @@ def shell(context: Context) -> int:
     size = _window_size()
     arguments = context.arguments
     kind = "r" if arguments.r else "python" if arguments.python else "shell"
+    of_r = not model and (kind == "r" or (kind == "shell" and _is_of_r(context, project)))
     asked = {
         "kind": kind,
-        "kernel": context.arguments.kernel or ("r" if kind == "r" and not model else ""),
+        "kernel": context.arguments.kernel or ("r" if of_r else ""),
         "nvidia_gpus": context.arguments.gpus or 0,
         "model_id": model["id"] if model else "",
         "build_id": build["id"] if build else "",
@@ -93,6 +95,16 @@ def _find(context: Context) -> tuple[Json, Json | None]:
             return project, None
     model = find_model(context, what)
     return model["project"], model
+
+
+def _is_of_r(context: Context, project: Json) -> bool:
+    """Whether the project has files of R and none of Python, so that its models have an environment
+    of R, which the shell then uses, too."""
+    if context.arguments.kernel or project["runtime_identifier"]:
+        return False
+    files = context.client.listing(f"/projects/{project['id']}/files")
+    endings = {PurePosixPath(each["path"]).suffix for each in files if not each["is_dir"]}
+    return ".py" not in endings and bool(endings & {".R", ".r"})
 
 
 class _JoinedTerminal:

@@ -17,6 +17,7 @@ import pytest
 from tests.gateway.cli.conftest import Predictd
 from tests.gateway.conftest import Samples
 from tests.support.polling import until
+from tests.support.r import r_prefix
 
 PATIENCE = 60.0
 FILE = "def add(args):\n    print('adds')\n    return args['a'] + args['b']\n"
@@ -91,6 +92,22 @@ def test_python_runs_what_a_pipe_types(tries: Predictd) -> None:
     )
     assert ended.returncode == 3, ended.stderr
     assert "\n42" in ended.stdout
+
+
+def test_shell_of_a_project_of_r_has_the_environment_of_its_models(
+    tries: Predictd, folder: Path
+) -> None:
+    """A project with files of R and none of Python opens in an environment of R, unless a kernel is
+    named."""
+    r_prefix()
+    (folder / "model.py").unlink()
+    (folder / "model.R").write_text("add <- function(args) args$a + args$b\n")
+    typed = 'test -e "$VIRTUAL_ENV/bin/Rscript"; exit $?\n'
+    for words, status in (("shell",), 0), (("shell", "--kernel", "python3"), 1):
+        ended = subprocess.run(
+            command(*words), input=typed, capture_output=True, text=True, timeout=PATIENCE
+        )
+        assert ended.returncode == status, (words, ended.stderr)
 
 
 class Screen:
