@@ -2,6 +2,8 @@
 
     predictd-backup.json   what it is and where it was made
     ...                    files, named as in the data folder
+    shared/N               a file that several environments have, before the first of them; each
+                           has a hard link to it
     contents.jsonl         a line for each member: name, kind, mode, size, SHA-256 or target
     end.json               the SHA-256 of that list, or why the backup was abandoned
 
@@ -14,10 +16,10 @@ defines which member may be at which path. Blocking.
 
 import hashlib
 import io
-import json
 import os
 import stat
 import tarfile
+from array import array
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from errno import ELOOP, ENAMETOOLONG
@@ -26,7 +28,19 @@ from typing import IO, Protocol, TypeAlias
 
 import msgspec
 
+from gateway.control.backup.archive_members import (
+    CONTENTS,
+    END,
+    FORMAT,
+    HEAD,
+    READABLE,
+    ArchiveMember,
+    End,
+    Head,
+    header_of,
+)
 from gateway.control.backup.tar_reader import (
+    SHARED,
     ByteSource,
     Content,
     check_name,
@@ -34,13 +48,13 @@ from gateway.control.backup.tar_reader import (
     skip_padding,
 )
 
-FORMAT = 1
-HEAD, CONTENTS, END = "predictd-backup.json", "contents.jsonl", "end.json"
 _BLOCK = 1024 * 1024
 # Reading keeps 16 bytes of each member in memory.
 MOST_ENTRIES = 20_000_000
 # The largest head, end, and line of the contents, in bytes. Each is read at once.
 _HEAD, _END, _LINE = 64 * 1024, 8 * 1024 * 1024, 128 * 1024
+# The links of a file that only one environment has: its own, and that in the store of files.
+_STORE_AND_ONE = 2
 # So many of the files that were left out are named.
 _LEFT_OUT, _LEFT_OUT_TEXT = 1000, 5000
 _NOTE = 16
@@ -50,37 +64,6 @@ _LATEST = 0o77777777777
 
 class ArchiveDamaged(Exception):
     """A file is not a backup, or is damaged; the message says where this was detected."""
-
-
-class Head(msgspec.Struct, frozen=True, kw_only=True):
-    """The first member: what was backed up, where, and by which version of predictd."""
-
-    format: int = FORMAT
-    created_at: str
-    predictd: str
-    root: str
-    machine: str
-
-
-class _End(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    failed: str = ""
-    contents: str = ""
-    left_out: list[str] = []
-
-
-class ArchiveMember(msgspec.Struct, frozen=True):
-    """A line of the contents. `kind` is file, folder or link; `fact` is a digest or a target."""
-
-    name: str
-    kind: str
-    mode: int
-    size: int
-    fact: str
-
-    @property
-    def line(self) -> bytes:
-        # `json` escapes bytes of a name that are not Unicode; msgspec refuses them.
-        return json.dumps(msgspec.structs.astuple(self)).encode() + b"\n"
 
 
 _KINDS = {stat.S_IFDIR: "folder", stat.S_IFLNK: "link", stat.S_IFREG: "file"}
@@ -99,23 +82,31 @@ class Writer:
     def __init__(self, tar: tarfile.TarFile, contents: IO[bytes], check: Check) -> None:
         self._tar, self._contents, self._check = tar, contents, check
         self._entries = 0
+        # The numbers of the files that were written for all that have them.
+        self._shared: dict[tuple[int, int], int] = {}
         self.left_out: list[str] = []
 
     def add_bytes(self, name: str, data: bytes, mode: int = 0o600) -> None:
         """Adds a file from memory."""
         entry = ArchiveMember(name, "file", mode, len(data), hashlib.sha256(data).hexdigest())
-        info = _info(entry)
+        info = header_of(entry)
         self._tar.addfile(info, io.BytesIO(data))
         self._note(entry)
 
     def add_tree(
-        self, name: str, folder: Path, wanted: Callable[[str], bool] | None = None
+        self,
+        name: str,
+        folder: Path,
+        wanted: Callable[[str], bool] | None = None,
+        *,
+        shared: bool = False,
     ) -> None:
-        """Adds a folder and its content. `wanted` decides by each name, relative to the folder."""
+        """Adds a folder and its content. `wanted` decides by each name, relative to the folder.
+        `shared` is for sealed folders: a file that several of them have is written once."""
         self._add(name, folder)
         try:
             for path, inner in _walk(folder, wanted):
-                self._add(f"{name}/{inner}", path)
+                self._add(f"{name}/{inner}", path, shared=shared)
         except OSError as error:
             if error.errno != ENAMETOOLONG:
                 raise
@@ -125,9 +116,8 @@ class Writer:
         """Adds one file, if it exists."""
         self._add(name, path)
 
-    def _add(self, name: str, path: Path) -> None:
-        if self._entries >= MOST_ENTRIES:
-            raise OSError(f"a backup has at most {MOST_ENTRIES:,} entries; remove old builds")
+    def _add(self, name: str, path: Path, *, shared: bool = False) -> None:
+        self._ensure_fits_one()
         try:
             facts = path.lstat()
         except FileNotFoundError:
@@ -139,8 +129,24 @@ class Writer:
             self._put(ArchiveMember(name, "folder", mode, 0, ""), modified)
         elif stat.S_ISLNK(facts.st_mode):
             self._put(ArchiveMember(name, "link", mode, 0, os.readlink(path)), modified)
+        elif shared and facts.st_nlink > _STORE_AND_ONE:
+            self._add_shared(name, path, facts, modified)
         else:
             self._add_content(name, path, modified)
+
+    def _ensure_fits_one(self) -> None:
+        if self._entries >= MOST_ENTRIES:
+            raise OSError(f"a backup has at most {MOST_ENTRIES:,} entries; remove old builds")
+
+    def _add_shared(self, name: str, path: Path, facts: os.stat_result, modified: int) -> None:
+        key = facts.st_dev, facts.st_ino
+        if key not in self._shared:
+            self._shared[key] = len(self._shared)
+            self._add_content(f"{SHARED}{self._shared[key]}", path, modified)
+            self._ensure_fits_one()
+        same_as = f"{SHARED}{self._shared[key]}"
+        mode = stat.S_IMODE(facts.st_mode)
+        self._put(ArchiveMember(name, "same", mode, 0, same_as), modified)
 
     def _fits(self, name: str, mode: int) -> bool:
         """Whether the member could be read back; if not, it is left out."""
@@ -170,14 +176,14 @@ class Writer:
             facts = os.fstat(file.fileno())
             entry = ArchiveMember(name, "file", stat.S_IMODE(facts.st_mode), facts.st_size, "")
             measured = ByteSource(file, facts.st_size)
-            self._tar.addfile(_info(entry, modified), measured)  # type: ignore[arg-type]  # reads only
+            self._tar.addfile(header_of(entry, modified), measured)  # type: ignore[arg-type]  # reads only
             if measured.short:
                 self.left_out.append(f"{name}: it became shorter while it was read")
         digest = measured.digest.hexdigest()
         self._note(msgspec.structs.replace(entry, fact=digest))
 
     def _put(self, entry: ArchiveMember, modified: int) -> None:
-        self._tar.addfile(_info(entry, modified))
+        self._tar.addfile(header_of(entry, modified))
         self._note(entry)
 
     def _note(self, entry: ArchiveMember) -> None:
@@ -198,35 +204,25 @@ def writing(
             writer.add_bytes(HEAD, msgspec.json.encode(head))
             yield writer
         except OSError as error:
-            _add_end(writer, _End(failed=_told(str(error)) or "an error"))
+            _add_end(writer, End(failed=_told(str(error)) or "an error"))
             raise
         size = contents.tell()
         contents.seek(0)
         measured = ByteSource(contents, size)
-        tar.addfile(_info(ArchiveMember(CONTENTS, "file", 0o600, size, "")), measured)
+        tar.addfile(header_of(ArchiveMember(CONTENTS, "file", 0o600, size, "")), measured)
         digest = measured.digest.hexdigest()
         named = [_told(each) for each in writer.left_out[:_LEFT_OUT]]
         if (more := len(writer.left_out) - len(named)) > 0:
             named.append(f"and {more:,} more")
-        _add_end(writer, _End(contents=digest, left_out=named))
+        _add_end(writer, End(contents=digest, left_out=named))
 
 
 def _told(text: str) -> str:
     return text.encode("utf-8", "replace").decode()[:_LEFT_OUT_TEXT]
 
 
-def _add_end(writer: Writer, end: _End) -> None:
+def _add_end(writer: Writer, end: End) -> None:
     writer.add_bytes(END, msgspec.json.encode(end))
-
-
-def _info(entry: ArchiveMember, modified: int = 0) -> tarfile.TarInfo:
-    info = tarfile.TarInfo(entry.name)
-    info.mode, info.size, info.mtime = entry.mode, entry.size, modified
-    if entry.kind == "folder":
-        info.type = tarfile.DIRTYPE
-    elif entry.kind == "link":
-        info.type, info.linkname = tarfile.SYMTYPE, entry.fact
-    return info
 
 
 def _walk(folder: Path, wanted: Callable[[str], bool] | None) -> Iterator[tuple[Path, str]]:
@@ -248,7 +244,8 @@ def _walk(folder: Path, wanted: Callable[[str], bool] | None) -> Iterator[tuple[
 
 
 class EntryHandler(Protocol):
-    """Is called with each member; `content` is None unless it is a file."""
+    """Is called with each member; `content` is None unless it is a file. What a member is the same
+    as came before it."""
 
     def __call__(
         self, entry: ArchiveMember, modified: int, content: IO[bytes] | None, /
@@ -288,6 +285,7 @@ class _Reader:
         # The beginning of the digest of each member's line.
         self._notes = bytearray()
         self._size = 0
+        self._shared_sizes = array("Q")
         self._head: Head | None = None
         self._contents = ""
 
@@ -311,24 +309,40 @@ class _Reader:
     def _entry(self, info: tarfile.TarInfo, content: Content) -> None:
         if info.isreg():
             entry = ArchiveMember(info.name, "file", info.mode, info.size, "")
+            if info.name.startswith(SHARED):
+                self._count_shared(entry)
             if self._take is not None:
                 self._take(entry, int(info.mtime), content)  # type: ignore[arg-type]  # reads only
             while content.read(_BLOCK):
                 pass
             self._note(msgspec.structs.replace(entry, fact=content.digest.hexdigest()))
             return
-        kind = "folder" if info.isdir() else "link"
-        entry = ArchiveMember(info.name, kind, info.mode, 0, info.linkname if info.issym() else "")
+        kind = "folder" if info.isdir() else "same" if info.islnk() else "link"
+        fact = "" if info.isdir() else info.linkname
+        entry = ArchiveMember(info.name, kind, info.mode, 0, fact)
+        if kind == "same":
+            self._count_same(entry)
         if self._take is not None:
             self._take(entry, int(info.mtime), None)
         self._note(entry)
+
+    def _count_shared(self, entry: ArchiveMember) -> None:
+        if entry.name != f"{SHARED}{len(self._shared_sizes)}":
+            raise ValueError(f"{entry.name} is not the next of the shared files")
+        self._shared_sizes.append(entry.size)
+
+    def _count_same(self, entry: ArchiveMember) -> None:
+        number = int(entry.fact.removeprefix(SHARED))
+        if number >= len(self._shared_sizes):
+            raise ValueError(f"{entry.name} is the same as {entry.fact}, which is not before it")
+        self._size += self._shared_sizes[number]  # each gets a copy
 
     def _read_head(self, info: tarfile.TarInfo, content: Content) -> None:
         if info.name != HEAD:
             raise ValueError(f"it begins with {info.name}; it is no backup of predictd")
         data = _held(info, content, _HEAD)
         self._head = msgspec.json.decode(data, type=Head)
-        if self._head.format != FORMAT:
+        if self._head.format not in READABLE:
             raise ValueError(f"it has format {self._head.format}; this predictd reads {FORMAT}")
         self._note(
             ArchiveMember(HEAD, "file", info.mode, info.size, hashlib.sha256(data).hexdigest())
@@ -356,7 +370,7 @@ class _Reader:
         self._contents = content.digest.hexdigest()
 
     def _end(self, data: bytes) -> ArchiveSummary:
-        end = msgspec.json.decode(data, type=_End)
+        end = msgspec.json.decode(data, type=End)
         if end.failed:
             raise ArchiveDamaged(f"{self._path} was given up: {end.failed}")
         if not self._contents or end.contents != self._contents or self._head is None:

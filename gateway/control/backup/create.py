@@ -27,7 +27,8 @@ import trio
 import store
 from builder import BuildStore
 from gateway.background import Tasks
-from gateway.control.backup.archive import Head, Writer, writing
+from gateway.control.backup.archive import Writer, writing
+from gateway.control.backup.archive_members import Head
 from gateway.control.backup.layout import DATABASE, SECRETS, check_place
 from gateway.control.disk.removal_queue import RemovalQueue
 from gateway.control.disk.temporary_files import TemporaryFiles
@@ -205,7 +206,7 @@ def _add_sealed(archive: Writer, folder: Path, data: DataFolder) -> None:
     if (unreadable := _unreadable(folder)) is not None:
         archive.left_out.append(f"{name}: {unreadable} cannot be read")
     else:
-        archive.add_tree(name, folder)
+        archive.add_tree(name, folder, shared=True)
 
 
 def _unreadable(folder: Path) -> str | None:

@@ -13,9 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from gateway.control.backup.archive import ArchiveMember
+from gateway.control.backup.archive_members import ArchiveMember
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 # Without the bits that let others write, and without setuid and setgid.
 _MODES = 0o755
@@ -42,16 +43,30 @@ class Extraction:
     def put(self, entry: ArchiveMember, modified: int, content: IO[bytes] | None) -> None:
         """Makes a file or a folder; keeps a link for later. Raises ValueError for a bad path."""
         if content is not None:
-            with _named(entry.name), self._new_file(entry.name) as file:
-                shutil.copyfileobj(content, file, _BLOCK)
-                os.fchmod(file.fileno(), entry.mode & _MODES)
-                os.utime(file.fileno(), (modified, modified))
+            self._put_file(entry, modified, content)
+        elif entry.kind == "same":
+            self._copy(entry, modified)
         elif entry.kind == "folder":
             with _named(entry.name):
                 self._make_folder(entry.name)
             self._folders.append((entry.name, entry.mode & _MODES))
         else:
             self._links.append((entry.name, entry.fact))
+
+    def _copy(self, entry: ArchiveMember, modified: int) -> None:
+        """Makes a file with the content of a shared one. A copy: only files of one project may be
+        one file, which `shared_files.py` sees to."""
+        above, _, last = entry.fact.rpartition("/")
+        shared = os.open(last, _READ, dir_fd=self._folder(above))
+        with os.fdopen(shared, "rb") as content:
+            self._put_file(entry, modified, content)
+
+    def _put_file(self, entry: ArchiveMember, modified: int, content: IO[bytes]) -> None:
+        with _named(entry.name), self._new_file(entry.name) as file:
+            shutil.copyfileobj(content, file, _BLOCK)
+            file.flush()  # else what is written at the end changes the time
+            os.fchmod(file.fileno(), entry.mode & _MODES)
+            os.utime(file.fileno(), (modified, modified))
 
     def put_last(self, entry: ArchiveMember, seal: bytes) -> None:
         """Keeps the seal of a build for later."""

@@ -1,13 +1,14 @@
 """The kinds that a backup may have at each path: one table, for writing and for reading.
 
-Links are legal only among the files of a project, their copy in a build, and environments.
+Links are legal only among the files of a project, their copy in a build, and environments. In the
+last two, files may be the same as shared ones.
 No file or folder of predictd itself is a link. A snapshot store has only what git wrote there for
 predictd: no hooks, no other stores, and no setting except its format.
 """
 
 import re
 
-from gateway.control.backup.archive import ArchiveMember
+from gateway.control.backup.archive_members import ArchiveMember
 from gateway.data_folder import DataFolder
 
 DATABASE = "predictd.db"
@@ -19,6 +20,7 @@ _ID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _STORE = rf"snapshots/{_ID}\.git"
 _FILE, _FOLDER, _PLAIN = {"file"}, {"folder"}, {"file", "folder"}
 _ANY = {"file", "folder", "link"}
+_SEALED = {*_ANY, "same"}
 # The first pattern that matches a name decides; a name without a match is refused.
 _LAYOUT = [
     (re.compile(pattern, re.DOTALL), kinds)
@@ -32,13 +34,14 @@ _LAYOUT = [
         (rf"projects/{_ID}/.+", _ANY),
         (rf"uploads/{_ID}", _FILE),
         (rf"builds/{_ID}(?:/code|/environment)?", _FOLDER),
-        (rf"builds/{_ID}/(?:code|environment)/.+", _ANY),
+        (rf"builds/{_ID}/(?:code|environment)/.+", _SEALED),
         (rf"builds/{_ID}/sealed", _FILE),
         (rf"builds/{_ID}/.+", _PLAIN),
         (rf"environments/{_ID}(?:/environment|/files)?", _FOLDER),
-        (rf"environments/{_ID}/(?:environment|files)/.+", _ANY),
+        (rf"environments/{_ID}/(?:environment|files)/.+", _SEALED),
         (rf"environments/{_ID}/sealed", _FILE),
         (rf"environments/{_ID}/.+", _PLAIN),
+        (r"shared/[0-9]{1,9}", _FILE),
         (rf"logs/(?:builds|experiments)/{_ID}\.log(?:\.1)?", _FILE),
         (rf"experiments/{_ID}/outputs", _FOLDER),
         (rf"experiments/{_ID}/outputs/.+", _PLAIN),

@@ -25,19 +25,15 @@ import builder
 import store
 from builder import EnvironmentManifest, Interpreter, Manifest, sync_file_system, sync_folder
 from gateway.control.backup import layout
-from gateway.control.backup.archive import (
-    ArchiveDamaged,
-    ArchiveMember,
-    ArchiveSummary,
-    Head,
-    read_archive,
-)
+from gateway.control.backup.archive import ArchiveDamaged, ArchiveSummary, read_archive
+from gateway.control.backup.archive_members import ArchiveMember, Head
 from gateway.control.backup.create import machine
 from gateway.control.backup.extract import Extraction
 from gateway.control.backup.layout import DATABASE, SECRETS
 from gateway.control.backup.moved_builds import move_builds
 from gateway.control.backup.restore_folder import RestoreRefused, check_empty, filling
 from gateway.control.backup.shared_files import share_files
+from gateway.control.backup.tar_reader import SHARED
 from gateway.data_folder import DataFolder
 
 _RESTORING = "restoring.db"
@@ -88,7 +84,9 @@ async def restore(backup: Path, target: Path) -> Restored:
     to_rebuild = await _to_rebuild(outline.head, known)
     with filling(data) as unfinished:
         _check_room(data.root, outline)
-        await trio.to_thread.run_sync(_write_files, backup, data.root, known.without(to_rebuild))
+        omitted = known.without(to_rebuild)
+        with_shared = bool(known.manifests.keys() - to_rebuild.keys())
+        await trio.to_thread.run_sync(_write_files, backup, data.root, omitted, with_shared)
         await trio.to_thread.run_sync(store.database_copy.check, backup, data.root / _RESTORING)
         if outline.head.root != str(data.root):
             kept = {b: m for b, m in known.manifests.items() if b not in to_rebuild}
@@ -204,12 +202,16 @@ def _unlike(manifest: Manifest, here: Interpreter | None) -> str:
     return ""
 
 
-def _write_files(backup: Path, root: Path, omitted: set[str]) -> None:
+def _write_files(backup: Path, root: Path, omitted: set[str], with_shared: bool) -> None:
+    """Without builds that are put back, nothing needs shared files: `with_shared` is False."""
     with closing(Extraction(root)) as placing:
 
         def place(entry: ArchiveMember, modified: int, content: IO[bytes] | None) -> None:
             layout.check_place(entry)
             if entry.name in SECRETS or _sealed_folder(entry) in omitted:
+                return
+            is_shared = entry.kind == "same" or entry.name.startswith(SHARED)
+            if is_shared and not with_shared:
                 return
             if content is not None and entry.name == DATABASE:
                 _write_database(root / _RESTORING, content)
@@ -220,6 +222,7 @@ def _write_files(backup: Path, root: Path, omitted: set[str]) -> None:
                 placing.put(entry, modified, content)
 
         read_archive(backup, place)
+        builder.remove_tree(root / SHARED)
         try:
             placing.finish()
         except ValueError as error:

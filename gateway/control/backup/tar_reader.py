@@ -1,11 +1,11 @@
 """Reads a tar front to back, with a bound for everything in it that costs memory.
 
-The tars are those that `archive.py` writes: plain files, folders and links, with extended headers
-(PAX) for long names and large sizes. `tarfile` cannot be limited to these: it reads an extended
-header of any length into memory, follows chains of them by recursion, expands sparse files, and
-accepts hard links and devices. (Its `data` filter checks each member alone and by its path, so it
-misses a link that an earlier member made there.) So `tarfile` only decodes a header and verifies
-its checksum; all other kinds of member are refused.
+The tars are those that `archive.py` writes: plain files, folders, links, and hard links to its
+shared files alone, with extended headers (PAX) for long names and large sizes. `tarfile` cannot be
+limited to these: it reads an extended header of any length into memory, follows chains of them by
+recursion, expands sparse files, and accepts all hard links and devices. (Its `data` filter checks
+each member alone and by its path, so it misses a link that an earlier member made there.) So
+`tarfile` only decodes a header and verifies its checksum; all other kinds of member are refused.
 """
 
 import hashlib
@@ -17,7 +17,11 @@ BLOCK = 512
 # An extended header: three names and their keys.
 _RECORDS = 16 * 1024
 _NAME, _PART = 4096, 255  # bytes, as Linux has them
-_KINDS = {tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE}
+_KINDS = {tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE}
+# The folder of the files that hard links may lead to.
+SHARED = "shared/"
+_SHARED = re.compile(rf"{SHARED}(?:0|[1-9][0-9]{{0,8}})")
+_OTHER_KIND = "an entry is neither a file, a folder nor a link"
 _KEYS = {b"path", b"linkpath", b"size", b"hdrcharset"}
 _RECORD = re.compile(rb"([1-9][0-9]{0,4}) ([a-z.]{1,20})=")
 
@@ -65,7 +69,7 @@ def read_header(file: IO[bytes]) -> tarfile.TarInfo | None:
         records = _records(file, info.size)
         info = _header(file)
     if info is None or info.type not in _KINDS:
-        raise ValueError("an entry is neither a file, a folder nor a link")
+        raise ValueError(_OTHER_KIND)
     for key, field in ((b"path", "name"), (b"linkpath", "linkname")):
         if key in records:
             setattr(info, field, records[key].decode("utf-8", "surrogateescape"))
@@ -80,6 +84,8 @@ def read_header(file: IO[bytes]) -> tarfile.TarInfo | None:
         raise ValueError(f"{info.name} has a time that cannot be")
     if info.type == tarfile.SYMTYPE:
         _check_text(info.linkname)
+    if info.type == tarfile.LNKTYPE and not _SHARED.fullmatch(info.linkname):
+        raise ValueError(_OTHER_KIND)
     return info
 
 

@@ -7,18 +7,11 @@ import tarfile
 from pathlib import Path
 from typing import IO
 
+import msgspec
 import pytest
 
-from gateway.control.backup.archive import (
-    CONTENTS,
-    END,
-    HEAD,
-    ArchiveDamaged,
-    ArchiveMember,
-    Head,
-    read_archive,
-    writing,
-)
+from gateway.control.backup.archive import ArchiveDamaged, read_archive, writing
+from gateway.control.backup.archive_members import CONTENTS, END, HEAD, ArchiveMember, Head
 
 A_HEAD = Head(created_at="then", predictd="1", root="/data", machine="x")
 Taken = list[tuple[ArchiveMember, int, bytes | None]]
@@ -71,6 +64,50 @@ def test_all_comes_back(archive: Path) -> None:
     assert found["tree/to folder"][0].fact == "/usr"
     assert found["tree/no \udcff unicode"][2] == b"\0" * 2000
     assert read_archive(archive).left_out == ["tree/pipe: neither a file nor a folder"]
+
+
+def test_file_that_several_have_is_in_it_once(tmp_path: Path) -> None:
+    """A file of several sealed folders is written before the first of them, and each of them names
+    it. One that only the store of files has too is written at its place."""
+    store, one, two = (tmp_path / name for name in ("store", "one", "two"))
+    for folder in (store, one, two):
+        folder.mkdir()
+    content = os.urandom(100_000)
+    (store / "many").write_bytes(content)
+    (store / "few").write_bytes(b"few")
+    for folder in (one, two):
+        os.link(store / "many", folder / "many")
+    os.link(store / "few", one / "few")
+    path = tmp_path / "archive.tar"
+    with path.open("wb") as file, writing(file, A_HEAD, io.BytesIO()) as writer:
+        writer.add_tree("one", one, shared=True)
+        writer.add_tree("two", two, shared=True)
+    found = {entry.name: (entry, data) for entry, _, data in read(path)}
+    assert list(found) == ["one", "one/few", "shared/0", "one/many", "two", "two/many"]
+    assert (found["one/few"][1], found["shared/0"][1]) == (b"few", content)
+    for name in ("one/many", "two/many"):
+        assert (found[name][0].kind, found[name][0].fact) == ("same", "shared/0")
+    assert path.stat().st_size < 1.5 * len(content)
+    # What a restore takes: each has a copy at first.
+    assert read_archive(path).size > 3 * len(content)
+    with tarfile.open(path) as tar:  # any other program reads it too
+        member = tar.extractfile("two/many")
+        assert member is not None
+        assert member.read() == content
+
+
+@pytest.mark.parametrize(("number", "is_read"), [(1, True), (2, True), (3, False)])
+def test_formats(tmp_path: Path, number: int, is_read: bool) -> None:
+    """A backup of the format before is read; one of a later predictd is refused by its number."""
+    path = tmp_path / "archive.tar"
+    head = msgspec.structs.replace(A_HEAD, format=number)
+    with path.open("wb") as file, writing(file, head, io.BytesIO()) as writer:
+        writer.add_bytes("bytes", b"given")
+    if is_read:
+        assert read_archive(path).head.format == number
+    else:
+        with pytest.raises(ArchiveDamaged, match="it has format 3; this predictd reads 2"):
+            read_archive(path)
 
 
 def test_a_file_that_becomes_a_link(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,9 @@ from typing import IO
 
 import trio
 
-from gateway.control.backup.archive import ArchiveMember, read_archive
+from gateway.control.backup.archive import read_archive
+from gateway.control.backup.archive_members import ArchiveMember
+from gateway.control.backup.restore import restore
 from gateway.control.disk.removal_queue import RemovalQueue
 from tests.support.builds import virtualenv_of
 from tests.support.gateway import Gateway, copy_of, refusal, status_is, until
@@ -58,6 +60,40 @@ async def test_a_project_deleted_during_its_backup(gateway: Gateway, tmp_path: P
     assert f"snapshots/{project.rpartition('/')[2]}.git/refs/builds/{folder.name}" in names
     for gone in (folder, environment.parent):
         await until(trio.Path(gone).exists, lambda there: not there)
+
+
+async def test_files_of_several_environments_are_in_it_once(
+    gateway: Gateway, tmp_path: Path
+) -> None:
+    """A backup of two environments is little larger than one of the first alone. A restore gives
+    each of them all files, and equal ones are one file again."""
+    source = copy_of("add", tmp_path)
+    model = await gateway.model(await gateway.project(source))
+    backups, environments = [], []
+    for word in ("one", "two"):
+        (source / "cdsw-build.sh").write_text(f"echo {word}")
+        build = await gateway.built(model, "add.py:add")
+        environments.append(virtualenv_of(gateway.data, build.rpartition("/")[2]))
+        backups.append(tmp_path / f"{word}.tar")
+        backups[-1].write_bytes((await gateway.admin.get("/backup")).content)
+    assert environments[0] != environments[1]
+    one, two = (path.stat().st_size for path in backups)
+    assert two < 1.3 * one
+    restored = tmp_path / "restored"
+    await restore(backups[1], restored)
+    assert not (restored / "shared").exists()
+    inodes = []
+    for environment in environments:
+        there = restored / environment.relative_to(gateway.data)
+        found = {each.relative_to(there) for each in there.rglob("*")}
+        assert found == {each.relative_to(environment) for each in environment.rglob("*")}
+        [pip] = there.glob("lib/python*/site-packages/pip/__main__.py")
+        inodes.append(pip.stat().st_ino)
+        for each in found:
+            original = environment / each
+            if original.is_file() and not original.is_symlink() and original.suffix == ".py":
+                assert (there / each).read_bytes() == original.read_bytes()
+    assert inodes[0] == inodes[1]
 
 
 KEEPS = """\

@@ -17,14 +17,8 @@ import trio
 import store
 from builder import SEAL, Manifest
 from gateway.control.backup import archive
-from gateway.control.backup.archive import (
-    ArchiveDamaged,
-    ArchiveMember,
-    Head,
-    Writer,
-    read_archive,
-    writing,
-)
+from gateway.control.backup.archive import ArchiveDamaged, Writer, read_archive, writing
+from gateway.control.backup.archive_members import HEAD, ArchiveMember, Head
 from gateway.control.backup.create import machine
 from gateway.control.backup.extract import Extraction
 from gateway.control.backup.layout import check_place, check_store_config, kinds_at
@@ -78,6 +72,10 @@ def a_folder(name: str, mode: int = 0o755) -> Adds:
 
 def file(name: str, data: bytes = b"evil", mode: int = 0o644) -> Adds:
     return lambda writer: writer.add_bytes(name, data, mode)
+
+
+def same(name: str, target: str) -> Adds:
+    return lambda writer: writer._put(ArchiveMember(name, "same", 0o644, 0, target), 0)
 
 
 def made(path: Path, database: bytes, *adds: Adds, root: str = "/data") -> Path:
@@ -294,7 +292,7 @@ def raw(path: Path, *infos: tarfile.TarInfo, form: Literal[1, 2] = tarfile.PAX_F
     """A tar that begins as a backup does and continues with these entries."""
     head = msgspec.json.encode(Head(created_at="x", predictd="1", root="/data", machine="x"))
     with tarfile.open(path, "w", format=form) as tar:
-        first = tarfile.TarInfo(archive.HEAD)
+        first = tarfile.TarInfo(HEAD)
         first.size = len(head)
         tar.addfile(first, io.BytesIO(head))
         assert tar.fileobj is not None
@@ -309,6 +307,113 @@ def info(name: str = f"projects/{ID}/x", **fields: object) -> tarfile.TarInfo:
     for field, value in fields.items():
         setattr(made, field, value)
     return made
+
+
+@pytest.mark.parametrize("place", [*PLACES, f"projects/{ID}/x", "shared/1", "secret.key"])
+async def test_only_files_of_sealed_folders_are_the_same_as_shared_ones(
+    tmp_path: Path, database: bytes, target: Path, place: str
+) -> None:
+    """No file of predictd, of a project or of an experiment is a copy of a shared file."""
+    backup = made(tmp_path / "b.tar", database, file("shared/0"), same(place, "shared/0"))
+    assert place in await refused(backup, target)
+
+
+OTHERS = [
+    "secret.key",
+    "/etc/passwd",
+    "../outside/kept",
+    "shared/../secret.key",
+    "shared/00",
+    "shared/-1",
+    "shared/1/../../secret.key",
+    f"environments/{ID}/environment/a",
+    "shared/9999999999",
+]
+
+
+@pytest.mark.parametrize("other", OTHERS)
+async def test_no_other_file_is_shared(
+    tmp_path: Path, database: bytes, target: Path, outside: Path, other: str
+) -> None:
+    """A file is the same as nothing but a shared file: no secret, nothing outside."""
+    backup = made(
+        *(tmp_path / "b.tar", database, file("shared/0")),
+        *(file(f"environments/{ID}/environment/a"), same(f"environments/{ID}/files/b", other)),
+    )
+    assert "neither a file, a folder nor a link" in await refused(backup, target)
+
+
+@pytest.mark.parametrize("number", [1, 999_999_999])
+async def test_shared_file_comes_before_what_is_the_same(
+    tmp_path: Path, database: bytes, target: Path, number: int
+) -> None:
+    """One that comes later, or never, is refused before anything is written."""
+    name = f"environments/{ID}/files/x"
+    added = file("shared/0"), same(name, f"shared/{number}"), file("shared/1")
+    assert "is not before it" in await refused(made(tmp_path / "b.tar", database, *added), target)
+
+
+@pytest.mark.parametrize("name", ["shared/1", "shared/00", "shared/x", "shared", "shared/0/x"])
+async def test_shared_files_are_numbered(
+    tmp_path: Path, database: bytes, target: Path, name: str
+) -> None:
+    """Their names are numbers from 0, so no shared file replaces another one."""
+    backup = made(tmp_path / "b.tar", database, file(name))
+    assert name in await refused(backup, target)
+    twice = made(tmp_path / "twice.tar", database, file("shared/0"), file("shared/0"))
+    assert "not the next" in await refused(twice, target)
+
+
+@pytest.mark.parametrize("kind", ["link", "folder"])
+async def test_shared_file_is_no_link(
+    tmp_path: Path, database: bytes, target: Path, outside: Path, kind: str
+) -> None:
+    """A link to a file outside is never read as a shared file."""
+    made_so = link("shared/0", outside / "kept") if kind == "link" else a_folder("shared/0")
+    backup = made(tmp_path / "b.tar", database, made_so, same(f"builds/{ID}/code/x", "shared/0"))
+    assert "shared/0" in await refused(backup, target)
+
+
+async def test_room_is_looked_for_before_shared_files_are_copied(
+    tmp_path: Path, database: bytes, target: Path
+) -> None:
+    """A small backup whose copies would fill the disk is refused, and nothing is written."""
+    free = os.statvfs(tmp_path)
+    size = 4 * 1024 * 1024
+    count = free.f_bavail * free.f_frsize // size + 100
+    copies = (same(f"environments/{ID}/files/{n}", "shared/0") for n in range(count))
+    backup = made(tmp_path / "b.tar", database, file("shared/0", b"\0" * size), *copies)
+    with pytest.raises(RestoreRefused, match="room for"):
+        await restore(backup, target)
+    assert not target.exists()
+
+
+async def test_shared_files_are_not_written_for_builds_that_are_not_put_back(
+    tmp_path: Path, database: bytes, target: Path
+) -> None:
+    """Where no build is put back, neither shared files nor their copies are written."""
+    name = f"environments/{ID}/files/x"
+    added = file("shared/0"), same(name, "shared/0"), file(f"projects/{ID}/kept")
+    await restore(made(tmp_path / "b.tar", database, *added), target)
+    assert (target / f"projects/{ID}/kept").read_bytes() == b"evil"
+    assert not (target / "shared").exists()
+    assert not (target / name).exists()
+
+
+def test_restored_files_are_copies_of_the_shared_one(target: Path) -> None:
+    """Each is a file of its own, with its own mode: projects must not have one in common."""
+    names = [f"environments/{ID}/files/{name}" for name in "ab"]
+    target.mkdir()
+    with closing(Extraction(target)) as placing:
+        shared = ArchiveMember("shared/0", "file", 0o600, 4, "")
+        placing.put(shared, 5, io.BytesIO(b"same"))
+        for mode, name in zip((0o644, 0o755), names, strict=True):
+            placing.put(ArchiveMember(name, "same", mode, 0, "shared/0"), 7, None)
+        placing.finish()
+    for mode, name in zip((0o644, 0o755), names, strict=True):
+        facts = (target / name).stat()
+        assert (target / name).read_bytes() == b"same"
+        assert (stat.S_IMODE(facts.st_mode), facts.st_mtime, facts.st_nlink) == (mode, 7, 1)
 
 
 KINDS = [
