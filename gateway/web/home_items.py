@@ -17,6 +17,13 @@ _PAGE = re.compile(
 )
 _NO_ACTIVITY = ("sign_in", "sign_out", "link.create", "link.redeem")
 _LONGEST = 100
+# What actions are called here, where "verb noun" is not what one would say.
+_ACTS = {
+    "key.revoke_all": "Revoke all keys",
+    "site.set": "Change a setting",
+    "site.reset": "Reset a setting",
+    "site.check": "Check the machine",
+}
 
 
 class Attention(NamedTuple):
@@ -39,6 +46,14 @@ class OwnEntry(NamedTuple):
     outcome: str
     object: str
     path: str
+
+    @property
+    def text(self) -> str:
+        """The action in words: "Create model" of `model.create`, "Set password"."""
+        if known := _ACTS.get(self.action):
+            return known
+        noun, _, verb = self.action.replace("_", " ").partition(".")
+        return (verb if " " in verb else f"{verb} {noun}").strip().capitalize()
 
 
 def attention(models: Iterable[dict[str, Any]]) -> list[Attention]:
@@ -100,6 +115,12 @@ def _shown(entry: dict[str, Any]) -> OwnEntry:
         entry["created_at"],
         entry["action"],
         entry["outcome"],
-        name[:_LONGEST] or entry["object"],
+        # A refusal names its object by the address alone.
+        name[:_LONGEST] or (_kind(path) if path else entry["object"]),
         path,
     )
+
+
+def _kind(path: str) -> str:
+    """What the page of an object is of: "model" for /projects/P/models/M."""
+    return path.split("/")[-2].removesuffix("s")

@@ -122,8 +122,6 @@ class ModelPages:
         key = page.form.get("key", "")
         builds = f"{frame['model_base']}/builds"
         build = await page.api.latest(builds, "model_builds", "build_number")
-        if build is not None and build["build_number"] == model["current_build_number"]:
-            build = None  # the state of the model says it
         history = await page.api.get(f"{frame['model_base']}/history", window="15m")
         return await self._router.reply(
             "models/show.html",

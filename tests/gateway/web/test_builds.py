@@ -109,6 +109,16 @@ async def test_failed_build_leads_with_its_failure(site: Site) -> None:
     assert "Deploy Model</button>" not in form.text
 
 
+async def test_overview_says_why_the_first_build_failed(site: Site) -> None:
+    """Who has just created a model is told on its page why it is not deployed."""
+    (site.folder / "answer.py").write_text(f"import nothing_of_this_name\n{CODE}")
+    failed = await site.built(auto_deploy_model=True)
+    page = (await site.browser.get(site.model)).text
+    assert "Probe ✕" in page
+    assert "nothing_of_this_name" in page
+    assert f"/builds/{failed}" in page
+
+
 async def test_overview_names_the_deployment_that_serves(site: Site) -> None:
     """The CRN is that of the deployment that answers calls, not of a later one that failed."""
     serving = await site.deployed(await site.built())

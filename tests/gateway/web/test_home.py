@@ -105,6 +105,23 @@ def test_own_entries_link_to_pages() -> None:
     assert list(found.values()) == [p for p in reversed(paths.values()) if p is not None]
 
 
+@pytest.mark.parametrize(
+    ("action", "words"),
+    [
+        ("model.create", "Create model"),
+        ("user.change_password", "Change password"),
+        ("experiment.add_to_project", "Add to project"),
+        ("key.revoke_all", "Revoke all keys"),
+    ],
+)
+def test_activity_is_told_in_words(action: str, words: str) -> None:
+    """The first page says what was done in words, and of a refusal what it was about."""
+    address = "/projects/p/models/m/builds/b"
+    entry = {"number": 1, "created_at": "", "action": action, "outcome": "state.conflict"}
+    (shown,) = own_entries([entry | {"object": address, "detail": ""}])
+    assert (shown.text, shown.object, shown.path) == (words, "build", address)
+
+
 async def test_user_without_models_is_greeted(browser: Browser) -> None:
     """A user who may view no model is shown three ways to the first prediction, and the steps."""
     page = (await browser.get("/")).text
