@@ -62,13 +62,13 @@ class AdminSettingPages:
             await page.api.patch("/site/settings", {name: await self._value(page, name, value)})
 
         again = partial(self._page, page, name=name, typed=str(value))
-        return await submit(change(), f"{PATH}?done=saved#{quote(name)}", again)
+        return await submit(change(), _done("saved", name), again)
 
     @routing.post(f"{ONE}/reset", "reset a setting to its default", audit="site.reset")
     async def reset(self, page: PageRequest, name: str) -> Response:
         change = page.api.delete(url("site", "settings", name))
         again = partial(self._page, page, name=name)
-        return await submit(change, f"{PATH}?done=reset#{quote(name)}", again)
+        return await submit(change, _done("reset", name), again)
 
     async def _value(self, page: PageRequest, name: str, value: object) -> object:
         """The value in the type of the setting: a list is typed with commas, a number as it is."""
@@ -96,8 +96,14 @@ class AdminSettingPages:
             flags=[row for row in rows if row.is_flag],
             rows=[row for row in rows if not row.is_flag],
             wrong=name if refused else "",
+            changed=page.query.get("name", "") if refused is None else "",
             done=_DONE.get(page.query.get("done", ""), ""),
         )
+
+
+def _done(done: str, name: str) -> str:
+    """The row of a setting, which says what was done: the top of the page is out of sight there."""
+    return f"{PATH}?done={done}&name={quote(name)}#{quote(name)}"
 
 
 def _row(setting: dict[str, Any], typed: str | None) -> Row:
