@@ -13,7 +13,7 @@ from typing import TextIO
 
 from gateway.cli.context import CommandFailed, Context, Detached, Exit
 from gateway.cli.parser import UsageFailed, make_parser
-from gateway.cli.terminal import Terminal, discard_output, printable
+from gateway.cli.terminal import Terminal, discard_output
 from gateway.cli.time_limit import TimeLimitReached, time_limit
 from gateway.client import ApiError, ClientError, ModelFailed, ServerUnreachable
 
@@ -102,10 +102,7 @@ def _report(terminal: Terminal, error: ClientError | CommandFailed) -> None:
         }
     if terminal.as_json:
         terminal.result({"error": document}, "")
-    message = "\n".join(map(printable, error.message.splitlines()))
-    terminal.say(f"{terminal.style.bad('error:')} {message}")
-    if error.advice:
-        terminal.say(f"{terminal.style.bold('hint:')} {printable(error.advice)}")
+    terminal.failed(error.message, error.advice)
 
 
 def _open_missing_streams() -> None:

@@ -93,7 +93,7 @@ def redeploy_on_changes(context: Context, deploy: Callable[[], None]) -> None:
             try:
                 deploy()
             except (CommandFailed, ClientError) as error:
-                context.terminal.say(f"error: {error.message}")
+                context.terminal.failed(error.message, error.advice)
             context.terminal.say("Waiting for changes of the files, until Ctrl-C.")
     except KeyboardInterrupt:
         pass

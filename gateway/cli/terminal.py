@@ -106,6 +106,13 @@ class Terminal:
         """Prints progress to stderr."""
         self._write(self._err, text)
 
+    def failed(self, message: str, advice: str) -> None:
+        """Says what failed, and the next step."""
+        shown = "\n".join(map(printable, message.splitlines()))
+        self.say(f"{self.style.bad('error:')} {shown}")
+        if advice:
+            self.say(f"{self.style.bold('hint:')} {printable(advice)}")
+
     def confirm(self, question: str) -> bool | None:
         """What the user answers; None without a terminal."""
         if not (self._stdin.isatty() and self._err.isatty()):

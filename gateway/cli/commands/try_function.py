@@ -49,6 +49,9 @@ def try_function(context: Context) -> None:
     """Runs the function in the environment and the confinement of a build. What it prints goes to
     stderr, what it returns, as JSON, to stdout."""
     _resolve(context.arguments)
+    if context.arguments.port and not context.arguments.watch:
+        message = "--port is the port of --watch"
+        raise CommandFailed(message, "add --watch, or leave --port out", Exit.USAGE)
     if context.arguments.watch:
         _watch(context)
         return
@@ -147,8 +150,12 @@ def _follow(session: FollowedSession) -> None:
 
 def _watch(context: Context) -> None:
     served = _Reloaded(context)
-    served.load()
-    server = ThreadingHTTPServer(("127.0.0.1", context.arguments.port), _handler(served))
+    server = _listening(context.arguments.port, _handler(served))
+    try:
+        served.load()
+    except BaseException:
+        server.server_close()
+        raise
     threading.Thread(target=server.serve_forever, daemon=True).start()
     url = f"http://127.0.0.1:{server.server_address[1]}/model"
     body = shlex.quote(json.dumps({"request": context.arguments.request}, ensure_ascii=False))
@@ -162,7 +169,7 @@ def _watch(context: Context) -> None:
             try:
                 served.load()
             except (CommandFailed, ClientError) as error:
-                context.terminal.say(f"error: {error.message}")
+                context.terminal.failed(error.message, error.advice)
                 context.terminal.say("The function before the change still serves.")
             else:
                 context.terminal.say("Reloaded.")
@@ -171,6 +178,16 @@ def _watch(context: Context) -> None:
     finally:
         server.shutdown()
         served.end()
+
+
+def _listening(port: int, handler: type[BaseHTTPRequestHandler]) -> ThreadingHTTPServer:
+    """A server that listens already: its port is known to be free before a session is opened."""
+    try:
+        return ThreadingHTTPServer(("127.0.0.1", port), handler)
+    except (OSError, OverflowError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not from 1 to 65535"
+        message = f"cannot listen on port {port}: {reason}"
+        raise CommandFailed(message, "choose another, or leave --port out", Exit.USAGE) from None
 
 
 def _handler(served: _Reloaded) -> type[BaseHTTPRequestHandler]:

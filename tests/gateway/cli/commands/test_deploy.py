@@ -2,6 +2,7 @@
 
 import signal
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,24 @@ def test_function_that_may_exist_is_left_to_the_gateway(
     """A build script that names the file may make the function."""
     (folder / "cdsw-build.sh").write_text("python generate.py > model.py\n")
     assert predictd("deploy", "model.py:made", "--detach").code == 0
+
+
+def test_watch_tells_the_next_step_of_a_mistake(
+    state: State, folder: Path, predictd: Predictd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What fails after a change has its hint, and the command waits for the next change."""
+
+    def changes(watched: Path) -> Iterator[None]:
+        (watched / "model.py").write_text("def added(args): ...\n")
+        yield None
+
+    monkeypatch.setattr("gateway.cli.project_check.changes", changes)
+    outcome = predictd("deploy", "model.py:add", "--watch")
+    assert outcome.code == 0
+    assert (
+        "error: model.py defines no 'add'; its functions are: added\nhint: Did you" in outcome.err
+    )
+    assert outcome.err.endswith("Waiting for changes of the files, until Ctrl-C.\n")
 
 
 def test_first_deploys_at_once_share_a_model(

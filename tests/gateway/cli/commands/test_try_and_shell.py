@@ -4,6 +4,7 @@ import fcntl
 import os
 import pty
 import select
+import socket
 import struct
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 
 from tests.gateway.cli.conftest import Predictd
 from tests.gateway.conftest import Samples
+from tests.support.fake_admin_api import State
 from tests.support.polling import until
 from tests.support.r import r_prefix
 
@@ -77,6 +79,20 @@ def test_mistyped_function_is_told_at_once(tries: Predictd) -> None:
     assert outcome.code == 1
     assert "Did you mean 'add'?" in outcome.err
     assert "Creating an environment" not in outcome.err
+
+
+def test_port_in_use_is_told_before_anything_is_sent(
+    state: State, folder: Path, predictd: Predictd
+) -> None:
+    """A port that `--watch` cannot listen on is a usage error, and no session is opened for it."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        for port in (taken.getsockname()[1], 700_000):
+            outcome = predictd("try", "model.py:add", "--watch", "--port", str(port))
+            assert outcome.code == 2
+            assert f"error: cannot listen on port {port}: " in outcome.err
+    assert not state.projects
+    outcome = predictd("try", "model.py:add", "{}", "--port", "8000")
+    assert (outcome.code, "--port is the port of --watch" in outcome.err) == (2, True)
 
 
 def command(*words: str) -> list[str]:
