@@ -199,7 +199,11 @@ CATALOGUE: dict[Code, ErrorKind] = {
     ),
     "project.busy": ErrorKind(429, 8, "retry", "wait until some of them end, or stop some"),
     "project.full": ErrorKind(
-        507, 8, "caller", "delete builds, experiments or files of the project"
+        507,
+        8,
+        "caller",
+        "delete builds, experiments or files of the project, leave data out by .gitignore, or ask "
+        "a site administrator to raise `project_disk`",
     ),
     "disk.full": ErrorKind(507, 8, "operator", "free space on the disk of the data folder"),
     "disk.failed": ErrorKind(503, 14, "operator", "check the data folder's disk: `dmesg`, `mount`"),

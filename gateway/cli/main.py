@@ -87,6 +87,8 @@ def exit_code(error: ClientError | CommandFailed) -> Exit:
             return Exit.UNREACHABLE
         case ModelFailed() | ApiError(code="model.notready"):
             return Exit.FAILED
+        case ApiError(code="project.full"):
+            return Exit.REFUSED
         case ApiError(status=status) if status < 500:
             return Exit.REFUSED
     return Exit.BROKEN

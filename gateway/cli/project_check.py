@@ -61,6 +61,7 @@ def _delete(context: Context, projects: list[Json]) -> None:
     for project in projects:
         with suppress(ApiError, ServerUnreachable):
             context.client.delete(f"/projects/{project['id']}")
+            context.terminal.say(f"Deleted project {project['name']!r} again.")
 
 
 def check_files(context: Context, project: Json) -> tuple[Json, str]:

@@ -7,10 +7,12 @@ redirects to the link (and does not post: gotcha W3 in web/README).
 
 import html
 import os
+from http import HTTPStatus
 from pathlib import Path
 
 from gateway.cli.command import Group, argument, command
-from gateway.cli.context import Context
+from gateway.cli.context import CommandFailed, Context, Exit
+from gateway.client import ApiError
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -32,7 +34,14 @@ _PAGE = """<!doctype html>
 )
 def open_browser(context: Context) -> None:
     """Signs a browser of this machine in, or prints the link."""
-    created = context.client.post("/site/links")
+    try:
+        created = context.client.post("/site/links")
+    except ApiError as error:
+        if error.status != HTTPStatus.FORBIDDEN:
+            raise
+        advice = f"sign in at {context.public_url()} with your password"
+        message = "links that sign in are for site administrators"
+        raise CommandFailed(message, advice, Exit.REFUSED) from error
     link, seconds = f"{context.public_url()}/open#{created['token']}", created["seconds"]
     arguments, terminal = context.arguments, context.terminal
     if not arguments.print and not context.named and _shown(_written(context.data, link)):

@@ -21,6 +21,7 @@ def test_exit_codes() -> None:
     assert exit_code(CommandFailed("", "", Exit.USAGE)) == 2
     assert exit_code(ServerUnreachable("", "")) == 3
     assert exit_code(ApiError(409, "", "")) == 4
+    assert exit_code(ApiError(507, "project.full", "")) == 4
     assert exit_code(ApiError(500, "", "")) == 5
     assert exit_code(ApiError(503, "model.notready", "")) == 1
     assert exit_code(ModelFailed(500, "", "")) == 1

@@ -77,6 +77,8 @@ def test_refused_deploy_leaves_nothing(requests: list[str], deploys: Predictd) -
     outcome = deploys("deploy", "model.py:add", "--replicas", "10")
     assert outcome.code == 4
     assert _shortened(requests)[-2:] == ["POST /models", "DELETE /projects/ID"]
+    assert "Created project 'sums' for this folder.\n" in outcome.err
+    assert "Deleted project 'sums' again.\n" in outcome.err
     assert deploys("project", "show", "sums").code == 4
 
 

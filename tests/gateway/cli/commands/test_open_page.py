@@ -6,6 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from gateway.client import ApiError, Client, Json
 from tests.gateway.cli.conftest import Predictd
 from tests.support.fake_admin_api import State
 
@@ -72,3 +75,17 @@ def _browser(data: Path) -> Path:
     script = data / "browser.py"
     script.write_text("import sys\nopen(sys.argv[1], 'w').write(' '.join(sys.argv[2:]))\n")
     return script
+
+
+def test_user_without_the_right_signs_in_by_password(
+    state: State, predictd: Predictd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only administrators get a link; others are told where to sign in."""
+
+    def refused(self: Client, path: str, body: object = None) -> Json:
+        raise ApiError(403, "auth.forbidden", "ada may not do that", "ask", "request-1")
+
+    monkeypatch.setattr(Client, "post", refused)
+    outcome = predictd("open")
+    assert outcome.code == 4
+    assert f"hint: sign in at {state.url} with your password" in outcome.err
