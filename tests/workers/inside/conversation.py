@@ -37,13 +37,15 @@ class Conversation:
         self._folder = folder
         with open(folder / "stdout", "wb") as stdout, open(folder / "stderr", "wb") as stderr:
             words, variables = self.command(program, theirs_in, theirs_out)
+            # R makes a folder for its temporary files, which it leaves when it is killed.
+            usual = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "TMPDIR": str(folder)}
             self.process = subprocess.Popen(
                 words,
                 pass_fds=(theirs_in, theirs_out),
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=stderr,
-                env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", **variables, **environment},
+                env={**usual, **variables, **environment},
             )
         os.close(theirs_in)
         os.close(theirs_out)

@@ -367,3 +367,9 @@ def test_plain_model_tracks_nothing(load: Load) -> None:
     source = "predict <- cml::cml_model(function(args) { cml::track_metric('a', 1); args$x * 2 })"
     answer = load(source).predict({"x": 21})
     assert (answer.kind, answer.body) == (ANSWER, 42)
+
+
+def test_temporary_files_are_where_tmpdir_says(load: Load, tmp_path: Path) -> None:
+    """R makes its folder of temporary files there, which a killed replica leaves."""
+    replica = load("predict <- function(args) tempdir()")
+    assert Path(replica.predict({}).body).is_relative_to(tmp_path)
