@@ -41,8 +41,8 @@ _COLUMNS = (
 _REFRESH = 2.0  # seconds; replicas become ready without a change in the database
 _MOST_FORM = 48 * 1024
 _DONE = {
-    "stopped": "The model is stopping.",
-    "restarted": "The replicas are restarting, one after the other.",
+    "stopped": "The model was stopped. Re-deploy it to answer calls again.",
+    "restarted": "The restart has begun: the replicas restart one after the other.",
     "saved": "The settings are saved.",
     "regenerated": "The model has a new access key. Calls with the old one are refused.",
 }

@@ -135,7 +135,14 @@ async def test_model_from_form_to_answer(shared: Gateway, visitor: Visitor) -> N
     build = await visitor.get(f"{path}/builds/new")
     assert '<option selected value="add.py">' in build
     assert re.search(r'name="example_output"[^>]*>\s*8<', build)
-    assert (await visitor.post(f"{path}/stop")).status_code == 303
+    assert "No replica of the model is ready" not in page
+    stopped = await visitor.post(f"{path}/stop")
+    await shared.until(path, lambda model: model["status"] == "stopped")
+    page = await visitor.get(stopped.headers["location"])
+    assert (
+        "No replica of the model is ready" in page,
+        f'{path}/deployments">Re-deploy</a>' in page,
+    ) == (1, 1)
     saved = {"name": "sum", "description": "Adds.", "visibility": "private", "keep_builds": "3"}
     assert (await visitor.post(f"{path}/settings", **saved)).status_code == 303
     model = await shared.get(path)
