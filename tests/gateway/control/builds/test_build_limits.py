@@ -7,7 +7,11 @@ import pytest
 from tests.support.gateway import Gateway, copy_of, ended_build
 
 WRITES = "for each in 1 2; do head -c 40M /dev/zero > {where}/$each; done; sleep 600\n"
-FORKS = "for each in $(seq 100); do sleep 600 & done; wait\n"
+# bash would try each fork again for 15 s.
+FORKS = """exec python -c 'import os, time
+for _ in range(100):
+    os.fork() or time.sleep(600)'
+"""
 
 
 @pytest.mark.parametrize(
