@@ -52,12 +52,15 @@ class TrafficRoutes:
         f"{ONE}/history",
         "project.view",
         "show requests, latency and use of a model over a window (15m, 1h, 1d, 14d)",
-        query=("window",),
+        query=("window", "only"),
     )
     async def history(self, project_id: str, model_id: str) -> Json:
         model = await self._lookup.model(project_id, model_id)
         name = choice("window", tuple(WINDOWS), "1h")
+        only_total = choice("only", ("total",)) == "total"
         found = await self._history.window(model, name)
+        if only_total:
+            return {"window": name, "total": _total_json(found.total)}
         return {"window": name, **await _window_json(found)}
 
     @route.get(

@@ -130,7 +130,7 @@ async def _first_steps(page: PageRequest, models: Sequence[dict[str, Any]]) -> l
 async def _any_called(page: PageRequest, models: Sequence[dict[str, Any]]) -> bool:
     for model in models:
         base = url("projects", model["project"]["id"], "models", model["id"])
-        if await page.api.part(_has_requests, f"{base}/history", window="14d"):
+        if await page.api.part(_has_requests, f"{base}/history", window="14d", only="total"):
             return True
     return False
 

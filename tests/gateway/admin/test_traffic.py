@@ -55,6 +55,8 @@ async def test_requests_and_history(tmp_path: Path) -> None:
             assert seen["total"]["requests"] == sum(seen["series"]["requests"]) == 6
             assert all(len(column) == len(seen["times"]) for column in columns(seen["series"]))
             assert [mark["event"] for mark in seen["marks"]] == ["deployed"]
+            total = await gateway.get(f"{model}/history", window=window, only="total")
+            assert total == {"window": window, "total": seen["total"]}
         assert 0 < seen["total"]["latency_p50"] <= seen["total"]["latency_p99"]
     async with running(settings_for(data)) as gateway:
         again = await gateway.get(f"{model}/requests")
