@@ -5,6 +5,7 @@ request to the gateway.
 """
 
 import json
+import math
 import re
 import sys
 from argparse import ArgumentTypeError
@@ -172,7 +173,7 @@ def json_value(text: str) -> object:
             text = sys.stdin.read()
         elif text.startswith("@"):
             text = Path(text[1:]).read_text(encoding="utf-8")
-        return json.loads(text, parse_constant=_refuse)
+        return json.loads(text, parse_constant=_refuse, parse_float=_finite)
     except OSError as error:
         raise ArgumentTypeError(f"cannot read {text[1:]}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
@@ -182,3 +183,10 @@ def json_value(text: str) -> object:
 
 def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is not a JSON number")
+
+
+def _finite(text: str) -> float:
+    """A number that can be sent as JSON again: `1e999` is none."""
+    if math.isinf(number := float(text)):
+        raise ValueError(f"{text} is larger than any number")
+    return number

@@ -13,7 +13,7 @@ from typing import TextIO
 
 from gateway.cli.context import CommandFailed, Context, Detached, Exit
 from gateway.cli.parser import UsageFailed, make_parser
-from gateway.cli.terminal import Terminal, discard_output
+from gateway.cli.terminal import CannotWrite, Terminal, discard_output
 from gateway.cli.time_limit import TimeLimitReached, time_limit
 from gateway.client import ApiError, ClientError, ModelFailed, ServerUnreachable
 
@@ -73,9 +73,29 @@ def _run(arguments: Namespace, terminal: Terminal) -> int:
     except TimeLimitReached:
         _report(terminal, CommandFailed("the time of --timeout is over", "", Exit.TIMED_OUT))
         return Exit.TIMED_OUT
+    except FileNotFoundError:
+        if _has_current_folder():
+            raise
+        gone = CommandFailed(
+            "the current folder does not exist any more", "go to a folder that exists", Exit.USAGE
+        )
+        _report(terminal, gone)
+        return gone.exit_code
+    except CannotWrite as error:
+        discard_output()
+        terminal.failed(f"cannot write the result: {error.strerror}", "")
+        return Exit.FAILED
     except KeyboardInterrupt:
         terminal.say("interrupted")
         return Exit.INTERRUPTED
+
+
+def _has_current_folder() -> bool:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def exit_code(error: ClientError | CommandFailed) -> Exit:

@@ -96,6 +96,10 @@ def is_local(context: Context) -> bool:
 
 def check_file(folder: Path, file: str) -> None:
     """Raises CommandFailed for a file that is not in the folder."""
+    if Path(file).is_absolute() or ".." in Path(file).parts:
+        message = f"file {file!r} is not named by its path in {folder}"
+        advice = "go to the folder to deploy, and name the file by its path from there"
+        raise CommandFailed(message, advice, Exit.USAGE)
     if not (folder / file).is_file():
         close = similar_file(folder, file)
         hint = f"did you mean {close!r}? " if close else ""

@@ -63,6 +63,10 @@ class Spinner:
         return f"{frame} {printable(text)}"[: shutil.get_terminal_size().columns - 1]
 
 
+class CannotWrite(OSError):
+    """Stdout takes no more, such as a file on a full disk."""
+
+
 class Terminal:
     """The three streams of one command."""
 
@@ -88,8 +92,14 @@ class Terminal:
         self.line(_json(document) if self.as_json else text)
 
     def line(self, text: str) -> None:
-        """Prints one more line of a growing result, such as a log."""
-        self._write(self._out, text)
+        """Prints one more line of a growing result, such as a log. Raises BrokenPipeError,
+        CannotWrite."""
+        try:
+            self._write(self._out, text)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise CannotWrite(error.errno, error.strerror) from error
 
     @property
     def binary(self) -> BinaryIO:

@@ -103,6 +103,7 @@ def test_arguments_are_parsed(parse: Callable[[str], object], text: str, value: 
         (moment, "0001-01-01T00:00+23:00"),
         (json_value, "{a: 1}"),
         (json_value, "NaN"),
+        (json_value, "[1e999]"),
         (json_value, "@/nonexistent"),
         (json_value, "[" * 100_000),
     ],

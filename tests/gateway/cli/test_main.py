@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -105,6 +106,27 @@ def test_closed_output_pipe_exits_141(state: State) -> None:
     done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False)
     os.close(writer)
     assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_full_disk_behind_stdout_is_told(state: State) -> None:
+    """A result that cannot be written is an error in one line."""
+    command = [sys.executable, "-m", "gateway.cli", "ls", "--json"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False)
+    assert (done.returncode, done.stderr) == (
+        *(1, b"error: cannot write the result: No space left on device\n"),
+    )
+
+
+@pytest.mark.parametrize("words", [["deploy", "model.py:add"], ["init"], ["files", "ls"]])
+def test_deleted_current_folder_is_told(
+    state: State, folder: Path, predictd: Predictd, words: list[str]
+) -> None:
+    """A shell may stand in a folder that was deleted."""
+    shutil.rmtree(folder)
+    outcome = predictd(*words)
+    assert outcome.code == 2
+    assert "error: the current folder does not exist any more" in outcome.err
 
 
 def test_a_terminal_that_cannot_show_a_character(state: State) -> None:

@@ -79,7 +79,7 @@ def test_failed_first_upload_leaves_no_project(
 ) -> None:
     """The project that `deploy` has created is deleted again, and forgotten."""
     state.refuses_uploads = True
-    assert predictd(*DEPLOY).code == 5
+    assert predictd(*DEPLOY).code == 4
     assert names(state) == []
     known = json.loads((tmp_path / "config" / "predictd" / "folders.json").read_text())
     assert known == {str(tmp_path / "data"): {}}

@@ -80,6 +80,9 @@ def test_deploy_of_a_missing_file(state: State, folder: Path, predictd: Predictd
     assert "file 'absent.py' does not exist" in outcome.err
     assert "did you mean" not in outcome.err
     assert "did you mean 'model.py'?" in predictd("deploy", "modle.py:add").err
+    for outside in ("/etc/passwd:x", "../sums/model.py:add"):
+        outcome = predictd("deploy", outside)
+        assert (outcome.code, "is not named by its path in" in outcome.err) == (2, True)
     outcome = predictd("deploy", "model.py")
     assert (outcome.code, "'model.py' names no function" in outcome.err) == (2, True)
     assert not state.projects
