@@ -24,6 +24,7 @@ def test_call_with_a_file_or_stdin(
     state: State, folder: Path, predictd: Predictd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """@FILE and - say where the request is."""
+    (folder / "model.py").write_text("def echo(args): return args\n")
     predictd("deploy", "model.py:echo")
     (folder / "request.json").write_text('"é"')
     assert predictd("call", "echo", "@request.json").out == '"é"\n'
@@ -33,6 +34,7 @@ def test_call_with_a_file_or_stdin(
 
 def test_call_of_a_failing_model_exits_1(state: State, folder: Path, predictd: Predictd) -> None:
     """The model's error is on stderr; exit code 1, for the gateway did its part."""
+    (folder / "model.py").write_text("def fail(args): raise ValueError('no')\n")
     predictd("deploy", "model.py:fail")
     outcome = predictd("call", "fail", "null")
     assert (outcome.code, outcome.out) == (1, "")
