@@ -7,7 +7,7 @@ import hashlib
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,7 @@ from gateway.client import Json
 from tests.end_to_end.test_reused_environments import AGAIN
 from tests.faults.matrix import fault
 from tests.support.polling import until
-from tests.support.served_gateway import Gateway, at, write
+from tests.support.served_gateway import Gateway, at, fixed_port, write
 from tests.support.wheels import make_wheel
 
 MODEL = "import greeting\n\n\ndef tell(args):\n    return greeting.VERSION\n"
@@ -44,6 +44,15 @@ MOMENTS: dict[str, Callable[[Path], bool]] = {
     "compilation": lambda data: first(data, "environments/*/compiling"),
     "bytecode": lambda data: first(data, "environments/*/compiling/out/*.pyc"),
 }
+
+
+@pytest.fixture
+def gateway(tmp_path: Path) -> Iterator[Gateway]:
+    """It keeps its URL when it is started again: a build script could have written that."""
+    gateway = Gateway(tmp_path / "data")
+    gateway.port = fixed_port()
+    with gateway:
+        yield gateway
 
 
 def begin(gateway: Gateway, model: Json) -> None:

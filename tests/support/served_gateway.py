@@ -4,16 +4,18 @@ Nothing here reaches into the gateway: what is known of it comes over HTTP, from
 from the data folder and from /proc.
 """
 
+import itertools
 import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from email.message import Message
 from http.client import HTTPConnection
 from pathlib import Path
@@ -74,11 +76,27 @@ def predictd(
     return Outcome(done.returncode, done.stdout, done.stderr)
 
 
+_next_port = itertools.count()
+
+
+def fixed_port() -> int:
+    """A free port that stays free while a gateway is restarted: the kernel gives such ports to no
+    connection, and each process of the tests has a thousand of its own."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
+    while True:
+        port = 20_000 + 1000 * (int(worker) % 10) + next(_next_port) % 1000
+        with socket.socket() as probe, suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
 class Gateway:
     """A gateway of its own on `data`; started, killed and started again as the test likes."""
 
     def __init__(self, data: Path, **settings: str) -> None:
         self.data = data
+        self.port = 0
         self._settings = {f"PREDICTD_{k.upper()}": v for k, v in settings.items()}
         self._log = data.with_name(f"{data.name}.stderr")
         self._process: subprocess.Popen[bytes] | None = None
@@ -103,7 +121,7 @@ class Gateway:
         """Returns when it answers."""
         if not self.wrapper:  # else it may run as another user
             share_seeds(self.data)
-        serve = ["serve", "--json", "--data", str(self.data), "--port", "0"]
+        serve = ["serve", "--json", "--data", str(self.data), "--port", str(self.port)]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [*self.wrapper, *COMMAND, *serve, *self.flags],
