@@ -12,6 +12,8 @@ from argparse import ArgumentTypeError
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from gateway.suggested_command import suggested
+
 _GIB_OF = {"": 1.0, "g": 1.0, "m": 1 / 1024, "t": 1024.0}
 _SPANS = {
     "s": timedelta(seconds=1),
@@ -124,7 +126,7 @@ def model_setting(text: str) -> tuple[str, object]:
     if flag := _OF_DEPLOYMENTS.get(name):
         raise ArgumentTypeError(
             f"{name} belongs to a deployment, not to the model: use "
-            f"`predictd model redeploy MODEL {flag} {value}`"
+            f"{suggested('model redeploy', 'MODEL', flag, value)}"
         )
     raise ArgumentTypeError(
         f"{text!r} is not description=TEXT, visibility=private|public, keep_builds=N, "
