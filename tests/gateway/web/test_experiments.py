@@ -58,9 +58,10 @@ async def test_run_is_shown_with_its_metrics_and_output(
     """What was run by the form is in the table, with its metrics; its page has the output."""
     assert "No experiments yet" in (await browser.get(f"{project}/experiments")).text
     path = await ended(shared, browser, project)
+    number = (await shared.get(path))["experiment_number"]
     table = (await browser.get(f"{project}/experiments")).text
     for text in (
-        "Run-1",
+        f"Run-{number}",
         "fit.py",
         browser.name,
         "Succeeded",
