@@ -3,8 +3,10 @@
 import json
 import os
 import select
+import shutil
 import struct
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,10 +37,12 @@ class Conversation:
         self._inlet, theirs_out = os.pipe()
         self._received = b""
         self._folder = folder
+        # R leaves its temporary files when it is killed. A folder of a test has too long a path for
+        # the sockets of multiprocessing.
+        self.temporary = Path(tempfile.mkdtemp(prefix="replica-"))
         with open(folder / "stdout", "wb") as stdout, open(folder / "stderr", "wb") as stderr:
             words, variables = self.command(program, theirs_in, theirs_out)
-            # R makes a folder for its temporary files, which it leaves when it is killed.
-            usual = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "TMPDIR": str(folder)}
+            usual = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "TMPDIR": str(self.temporary)}
             self.process = subprocess.Popen(
                 words,
                 pass_fds=(theirs_in, theirs_out),
@@ -60,6 +64,7 @@ class Conversation:
         self.process.wait()
         self.hang_up()
         self.stop_reading()
+        shutil.rmtree(self.temporary, ignore_errors=True)
 
     def start(
         self,

@@ -369,7 +369,7 @@ def test_plain_model_tracks_nothing(load: Load) -> None:
     assert (answer.kind, answer.body) == (ANSWER, 42)
 
 
-def test_temporary_files_are_where_tmpdir_says(load: Load, tmp_path: Path) -> None:
+def test_temporary_files_are_where_tmpdir_says(load: Load) -> None:
     """R makes its folder of temporary files there, which a killed replica leaves."""
     replica = load("predict <- function(args) tempdir()")
-    assert Path(replica.predict({}).body).is_relative_to(tmp_path)
+    assert Path(replica.predict({}).body).is_relative_to(replica.temporary)
