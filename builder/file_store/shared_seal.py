@@ -18,17 +18,16 @@ class SharedSeal:
         self._tree = tree
         self._store = store
         self._new: list[NewFile] = []
-        self._libraries_linked = False
+        self._is_left: Callable[[str], bool] = lambda _: True
 
     async def link_libraries(self) -> None:
         """Share those files that programs map. Raises OSError."""
         self._new = await self._link(is_library)
-        self._libraries_linked = True
+        self._is_left = lambda name: not is_library(name)
 
     async def seal(self, folder: Path, manifest: Struct) -> None:
         """Share the other files, and seal the folder; see `sealed_folders.seal`. Raises OSError."""
-        skipped = is_library if self._libraries_linked else lambda _: False
-        self._new += await self._link(lambda name: not skipped(name))
+        self._new += await self._link(self._is_left)
         await seal(folder, manifest)
         await trio.to_thread.run_sync(add_to_store, self._new, self._store)
 

@@ -15,9 +15,17 @@ itself: a variable or a setting may have changed meanwhile.
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import msgspec
 import trio
 
 from workers import Pool, PoolSpec
+
+
+class FirstReplica(msgspec.Struct, frozen=True):
+    """What a probe starts for a deployment: the first replica of this pool."""
+
+    deployment_id: str
+    pool: PoolSpec
 
 
 class ProbedPools:

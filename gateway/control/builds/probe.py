@@ -27,7 +27,7 @@ from gateway.control.pool_spec import (
     replica_with_settings,
     with_settings,
 )
-from gateway.control.probed_pools import ProbedPools
+from gateway.control.probed_pools import FirstReplica, ProbedPools
 from gateway.control.resources import ResourceRequest
 from gateway.control.runtime_settings import RuntimeSettings
 from gateway.control.sandbox import build_home
@@ -125,10 +125,12 @@ class Prober:
                     start_tries=1,
                 )
                 conditions = await self._conditions(pool, spec, set(key), build.example)
-                own = await self._pool_of_first(build, first, files)
+                own = await self._first_replica(build, first, files)
                 if not spec.fresh and (same := await self._probed_before(build, conditions)):
                     if own is not None:  # it starts while the build is sealed
-                        self._probed.keep(own[0], self._workers.open_pool(own[1], filled=1))
+                        self._probed.keep(
+                            own.deployment_id, self._workers.open_pool(own.pool, filled=1)
+                        )
                     return Probed(conditions, same_as=f"build {same.number}")
                 log.write("Starting the model for a test")
                 try:
@@ -144,34 +146,32 @@ class Prober:
 
         return probe
 
-    async def _pool_of_first(
+    async def _first_replica(
         self, build: Build, first: Deployment | None, files: BuildFiles
-    ) -> tuple[str, PoolSpec] | None:
-        """The id and the pool of the deployment that waits for the build, and can serve with the
-        replica of the probe. None where GPUs are asked for: those of a probe are reserved for it
-        alone."""
+    ) -> FirstReplica | None:
+        """That of the deployment that waits for the build; None if none does, and where GPUs are
+        asked for: those of a probe are reserved for it alone."""
         key = self._probed.key_of(first.id) if first and first.build_id == build.id else None
         if first is None or key is None or first.nvidia_gpus:
             return None
         spec = await self._pool_specs.describe(first, build, files, key)
-        return first.id, with_settings(spec, self._settings.current)
+        return FirstReplica(first.id, with_settings(spec, self._settings.current))
 
     async def _start_first(
-        self, own: tuple[str, PoolSpec], pool: PoolSpec, log: Log, example: bytes | None
+        self, own: FirstReplica, pool: PoolSpec, log: Log, example: bytes | None
     ) -> bool:
         """Starts the first replica of a deployment. False if it has met a limit of that, or reaches
         less, and the probe may have more. Raises StartFailed, ProbeRaised."""
-        deployment_id, spec = own
         try:
-            opened = await self._workers.open_probed(spec, log, example)
+            opened = await self._workers.open_probed(own.pool, log, example)
         except (StartFailed, ProbeRaised) as error:
-            less, more = spec.replica, pool.replica
+            less, more = own.pool.replica, pool.replica
             met_limit = error.cause is not None and less.limits != more.limits
             if not met_limit and less.network == more.network:
                 raise
             log.write("Starting the model once more, with all that its replicas may have")
             return False
-        self._probed.keep(deployment_id, opened)
+        self._probed.keep(own.deployment_id, opened)
         return True
 
     async def _start(
